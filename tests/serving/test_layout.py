@@ -5,7 +5,6 @@ from oci import archive, crane, serving
 
 from loop.core.errors import LoopError
 from loop.packaging import layout
-from loop.packaging.layout import Layer
 from loop.packaging.registry import Registry
 
 BYTES = b"a" * 100_000
@@ -17,8 +16,8 @@ def test_layers_are_told_however_the_engine_packed_them(tmp_path, packed):
     digest = layout.write(archive(tmp_path / "image.tar", BYTES, packed=packed), tmp_path / "image")
     assert digest == layout.write(archive(tmp_path / "plain.tar", BYTES), tmp_path / "plain")
     (layer,) = layout.layers(layout.manifest(tmp_path / "image", digest))
-    assert (layer.unpacked, layer.made_by) == (100_000, "make")
-    assert layer.packed < 1000
+    assert (layer["unpacked"], layer["made_by"]) == (100_000, "make")
+    assert layer["packed"] < 1000
 
 
 def test_an_image_without_history_is_one(tmp_path):
@@ -26,7 +25,7 @@ def test_an_image_without_history_is_one(tmp_path):
     written = archive(tmp_path / "image.tar", BYTES, b"b", history=False)
     digest = layout.write(written, tmp_path / "image")
     first, second = layout.layers(layout.manifest(tmp_path / "image", digest))
-    assert (first.unpacked, first.made_by, second.unpacked) == (100_000, "", 1)
+    assert (first["unpacked"], first["made_by"], second["unpacked"]) == (100_000, "", 1)
 
 
 def test_the_digest_is_the_one_that_the_registry_will_serve(tmp_path, repository):
@@ -38,7 +37,7 @@ def test_the_digest_is_the_one_that_the_registry_will_serve(tmp_path, repository
         assert registry.digest("k1") is None
         registry.push(tmp_path / "image", "k1")
         assert registry.digest("k1") == registry.digest(digest) == digest
-        assert [layer.unpacked for layer in layout.layers(registry.manifest(digest))] == [len(tar)]
+        assert [layer["unpacked"] for layer in layout.layers(registry.manifest(digest))] == [len(tar)]
         crane("validate", "--remote", f"{host}/team/x:k1")
 
 
@@ -46,7 +45,8 @@ def test_an_image_of_others_tells_of_no_layers():
     """Sizes stand in the manifest of what was made here; of others nothing is said."""
     assert layout.layers({"layers": [{"size": 3}]}) == layout.layers({"manifests": []}) == []
     assert (
-        layout.table([Layer(1_000_000, 2_000_000, "make")]).splitlines()[1] == "    1.0 MB     2.0 MB  in all"
+        layout.table([{"packed": 1_000_000, "unpacked": 2_000_000, "made_by": "make"}]).splitlines()[1]
+        == "    1.0 MB     2.0 MB  in all"
     )
 
 

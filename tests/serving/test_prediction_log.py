@@ -70,7 +70,8 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch, caplog)
         return opened(self)
 
     monkeypatch.setattr(log._File, "_open", slow)
-    kept = PredictionLog(tmp_path, RELEASE, dropped.append, lines=10)
+    monkeypatch.setattr(log, "LINES", 10)
+    kept = PredictionLog(tmp_path, RELEASE, dropped.append)
     kept.write(scored(0))
     hangs.wait()
     for number in range(1, 16):

@@ -88,7 +88,7 @@ def most(server: Server, files: list[Path], seconds: int) -> dict[str, float]:
 
 def memory(server: Server) -> float:
     """Return the MB of memory that only the server and its child processes use."""
-    mine = psutil.Process(server.pid)
+    mine = psutil.Process(server.process.pid)
     return sum(one.memory_full_info().uss for one in (mine, *mine.children(recursive=True))) / 1e6
 
 

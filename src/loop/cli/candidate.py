@@ -163,7 +163,7 @@ def serve(project: Project, digest: str | None, key: str | None, port: int, log_
         path = bento.built(project).path
     with Server(path, port, log_dir=log_dir) as server:
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
-        server.wait()
+        server.process.wait()
         click.echo(server.output())
 
 

@@ -21,12 +21,12 @@ def image(project: Project) -> None:
     stored on this machine as an OCI artifact, and releases pin that. Step outputs: image, digest, kind.
     """
     from loop.packaging import bento, image
-    from loop.packaging.layout import Layer, table
+    from loop.packaging.layout import table
 
     program = _engine("releases pin the bento itself, as an OCI artifact on disk")
     made = image.make(project, bento.built(project), program)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
-    if layers := [Layer(**layer) for layer in made.get("layers", [])]:
+    if layers := made.get("layers"):
         click.echo(table(layers))
     click.echo(f"{made['kind']}: {made['image']}")
 

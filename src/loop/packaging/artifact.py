@@ -7,7 +7,6 @@ always gives the same digest: names are sorted, and times, owners and bytecode a
 import gzip
 import hashlib
 import json
-import re
 import shutil
 import tarfile
 import tempfile
@@ -15,60 +14,39 @@ from pathlib import Path
 from typing import Any
 
 from loop.core.errors import LoopError
-from loop.core.files import locked, plain_files, read_json, sha256, whole, write_text
+from loop.core.files import locked, plain_files, read_json, sha256, whole
+from loop.packaging.layout import EMPTY, MANIFEST, add, add_manifest, blob, move, parts, write_index
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 BENTO = "application/vnd.loop.bento.v1"
 LAYER = f"{BENTO}.tar+gzip"
-EMPTY = {  # the empty config that the OCI specification defines
-    "mediaType": "application/vnd.oci.empty.v1+json",
-    "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-    "size": 2,
-}
 
 
 def pack(folder: Path, layout: Path, name: str, version: str) -> str:
-    """Add `folder` to the layout, which is created if missing.
-
-    Returns the digest of the manifest, after verifying it.
-    """
-    blobs = layout / "blobs" / "sha256"
-    blobs.mkdir(parents=True, exist_ok=True)
-    write_text(layout / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
-    write_text(_blob(layout, str(EMPTY["digest"])), "{}")
-    layer = {"mediaType": LAYER, **_add_layer(folder, blobs)}
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "artifactType": BENTO,
-        "config": EMPTY,
-        "layers": [layer],
-        "annotations": {"org.opencontainers.image.title": name, "org.opencontainers.image.version": version},
-    }
-    content = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
-    digest = "sha256:" + hashlib.sha256(content.encode()).hexdigest()
-    write_text(_blob(layout, digest), content)
-    _index(layout, digest, len(content), version)
-    verify(layout, digest)
-    return digest
+    """Add `folder` to a layout, which is created if missing, and verify it. Returns the manifest's digest."""
+    config = {"mediaType": EMPTY, **add(layout, b"{}")}
+    with tempfile.TemporaryDirectory(dir=layout / "blobs", prefix=".layer.") as scratch:
+        aside = Path(scratch) / "layer"
+        _tar(folder, aside)
+        layer = {"mediaType": LAYER, **move(aside, layout)}
+    notes = {"org.opencontainers.image.title": name, "org.opencontainers.image.version": version}
+    described = add_manifest(layout, config, [layer], artifactType=BENTO, annotations=notes)
+    _list(layout, described, version)
+    verify(layout, described["digest"])
+    return str(described["digest"])
 
 
 def take(source: Path, digest: str, layout: Path, version: str) -> None:
     """Copy an artifact from another layout into `layout`, after verifying every digest."""
     verify(source, digest)
-    content = read_json(_blob(source, digest))
-    write_text(layout / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
-    for part in (digest, content["config"]["digest"], *(one["digest"] for one in content["layers"])):
-        with whole(_blob(layout, part)) as aside:
+    for part in (digest, *parts(read_json(blob(source, digest)))):
+        with whole(blob(layout, part)) as aside:
             shutil.copyfile(_checked(source, part), aside)
-    _index(layout, digest, _blob(layout, digest).stat().st_size, version)
+    size = blob(layout, digest).stat().st_size
+    _list(layout, {"mediaType": MANIFEST, "digest": digest, "size": size}, version)
 
 
 def verify(layout: Path, digest: str) -> Path:
-    """Check the manifest and its layer against their digests, and return the layer's path.
-
-    Raises LoopError if a digest does not match.
-    """
+    """Return the layer's path, after verifying it and its manifest. Raises LoopError if a digest is wrong."""
     manifest = json.loads(_checked(layout, digest).read_text(encoding="utf-8"))
     if manifest.get("artifactType") != BENTO:
         raise LoopError(f"{layout}: {digest} is {manifest.get('artifactType')!r}, not {BENTO!r}")
@@ -77,10 +55,7 @@ def verify(layout: Path, digest: str) -> Path:
 
 
 def unpack(layout: Path, digest: str, into: Path) -> Path:
-    """Verify the artifact `digest` and write its bento to `into` atomically.
-
-    Returns `into`. Raises LoopError if a digest does not match.
-    """
+    """Verify an artifact and write its bento to `into` atomically. Raises LoopError if a digest is wrong."""
     layer = verify(layout, digest)
     with whole(into) as aside, tarfile.open(layer, "r:gz") as tar:
         aside.mkdir()
@@ -114,15 +89,6 @@ def changed(layout: Path, digest: str, folder: Path) -> str:
     return f"{min(found)} was added" if found else ""
 
 
-def _add_layer(folder: Path, blobs: Path) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(dir=blobs.parent, prefix=".layer.") as scratch:
-        aside = Path(scratch) / "layer"
-        _tar(folder, aside)
-        name, size = sha256(aside), aside.stat().st_size
-        aside.replace(blobs / name)
-    return {"digest": f"sha256:{name}", "size": size}
-
-
 def _tar(folder: Path, to: Path) -> None:
     files = plain_files(folder)
     with (
@@ -138,30 +104,21 @@ def _tar(folder: Path, to: Path) -> None:
                 tar.addfile(entry, content)
 
 
-def _index(layout: Path, digest: str, size: int, version: str) -> None:
-    """Add the manifest to the manifests that index.json already lists."""
+def _list(layout: Path, described: dict[str, Any], version: str) -> None:
+    """Add a manifest to those that index.json already lists."""
+    notes = {"org.opencontainers.image.ref.name": version}
     with locked(layout):
         path = layout / "index.json"
         known = read_json(path)["manifests"] if path.is_file() else []
-        annotations = {"org.opencontainers.image.ref.name": version}
-        entry = {"mediaType": MANIFEST, "digest": digest, "size": size, "artifactType": BENTO}
-        others = [m for m in known if m["digest"] != digest]
-        manifests = [*others, {**entry, "annotations": annotations}]
-        write_text(path, json.dumps({"schemaVersion": 2, "manifests": manifests}, indent=2))
-
-
-def _blob(layout: Path, digest: str) -> Path:
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise LoopError(f"{digest!r} is not a digest", fix="use sha256: and 64 hex digits")
-    return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
+        others = [one for one in known if one["digest"] != described["digest"]]
+        write_index(layout, [*others, {**described, "artifactType": BENTO, "annotations": notes}])
 
 
 def _checked(layout: Path, digest: str) -> Path:
-    path = _blob(layout, digest)
+    path = blob(layout, digest)
     if not path.is_file():
         raise LoopError(f"{layout} has no {digest}", fix="run ./loop image MODEL at the same commit")
     if (found := sha256(path)) != digest.removeprefix("sha256:"):
-        raise LoopError(
-            f"{path} was changed: its content is sha256:{found}", fix=f"rm {path}; ./loop image MODEL"
-        )
+        fix = f"rm {path}; ./loop image MODEL"
+        raise LoopError(f"{path} was changed: its content is sha256:{found}", fix=fix)
     return path

@@ -27,10 +27,7 @@ ISSUER = "https://token.actions.githubusercontent.com"
 
 
 def on_github() -> bool:
-    """Whether GitHub Actions runs this process.
-
-    It is false for act, which sets the same variables but has no identity to sign with.
-    """
+    """Whether GitHub runs this process. act sets the same variables, but has no identity to sign with."""
     return os.environ.get("GITHUB_ACTIONS") == "true" and not os.environ.get("ACT")
 
 
@@ -68,16 +65,13 @@ def _by_this_machine(registry: Registry, digest: str) -> Iterator[Any]:
 
 
 def _by_github(registry: Registry, digest: str) -> Iterator[Any]:
-    """Yield the statements about an image that release-model.yml of main has signed, in a run on main.
-
-    The branch of the run is checked too, because a workflow on another branch may call the same file.
-    """
+    """Yield the statements about an image that release-model.yml of main has signed, in a run on main."""
     server, repository = os.environ["GITHUB_SERVER_URL"], os.environ["GITHUB_REPOSITORY"]
     wanted = {
         "issuer": ISSUER,
         "subjectAlternativeName": f"{server}/{repository}/{WORKFLOW}@{MAIN}",
         "sourceRepositoryURI": f"{server}/{repository}",
-        "sourceRepositoryRef": MAIN,
+        "sourceRepositoryRef": MAIN,  # a workflow on another branch may call the same file
     }
     with tempfile.TemporaryDirectory() as scratch:
         # given a file instead of an image's name, gh needs no login to the registry
@@ -91,9 +85,8 @@ def _by_github(registry: Registry, digest: str) -> Iterator[Any]:
             "--predicate-type": PREDICATE,
             "--format": "json",
         }
-        told = _gh(
-            "attestation", "verify", str(manifest), *(word for pair in options.items() for word in pair)
-        )
+        words = [word for pair in options.items() for word in pair]
+        told = _gh("attestation", "verify", str(manifest), *words)
     for one in json.loads(told):
         certificate = one["verificationResult"]["signature"]["certificate"]
         if all(certificate.get(name) == value for name, value in wanted.items()):

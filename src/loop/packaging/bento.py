@@ -4,10 +4,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -20,6 +19,7 @@ from loop.core.names import package, public
 from loop.core.paths import cache
 from loop.core.project import Project
 from loop.core.signing import opened, signed
+from loop.packaging import engine
 from loop.packaging.key import release_key, sources
 from loop.version import VERSION
 
@@ -37,10 +37,7 @@ class Bento:
 
 
 def store() -> Path:
-    """Return the BentoML home folder that `loop` uses.
-
-    A bento is stored at `bentos/<package>/<key>` in it.
-    """
+    """Return the BentoML home folder that `loop` uses."""
     return cache() / "bentoml"
 
 
@@ -50,11 +47,8 @@ def path_of(model: str, key: str, home: Path | None = None) -> Path:
 
 
 def settings(home: Path) -> dict[str, str]:
-    """Return the environment variables for BentoML's commands and for a bento's server.
-
-    They set BentoML's home folder and disable its analytics. Variables that could make Python import this
-    process's modules are removed.
-    """
+    """Return the environment variables for BentoML's commands and for a bento's server."""
+    # the first two could make Python import this process's modules
     ours = ("PYTHONPATH", "PYTHONSAFEPATH", "PROMETHEUS_MULTIPROC_DIR")
     kept = {key: value for key, value in os.environ.items() if key not in ours}
     set_ = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -62,26 +56,20 @@ def settings(home: Path) -> dict[str, str]:
     return {"OPENBLAS_NUM_THREADS": "1", **kept, **set_}
 
 
-def build(project: Project, home: Path | None = None, *, device: plain.Device | None = None) -> Bento:
-    """Build the bento of the work tree's release key, and record it in bento.json.
+def build(project: Project, device: plain.Device | None = None) -> Bento:
+    """Build the work tree's bento for a device, by default dev's, and record it in bento.json.
 
-    `device` defaults to dev's device. Raises Rejected if an output that the bento contains differs from
-    dvc.lock, LoopError if BentoML fails.
+    Raises Rejected if an output that the bento contains differs from dvc.lock, LoopError if BentoML fails.
     """
-    bento = stored(project, device or plain.device(project), home)
-    record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path), "device": bento.device}
-    record["model_md5"] = project.model_md5
-    write_json(project.build / "bento.json", record)
+    bento = stored(project, device or plain.device(project))
+    write_json(project.build / "bento.json", asdict(bento) | {"model_md5": project.model_md5})
     return bento
 
 
-def stored(project: Project, device: plain.Device, home: Path | None = None) -> Bento:
-    """Return the bento of the work tree's release key for a device, built if the store lacks a valid one.
-
-    Raises Rejected or LoopError as `build` does.
-    """
+def stored(project: Project, device: plain.Device) -> Bento:
+    """Return the work tree's bento for a device, built if the store has none. Raises as `build` does."""
     key = release_key(project, device=device)
-    path = path_of(project.model, key, home)
+    path = path_of(project.model, key)
     if why := fault(path):
         if path.is_dir():
             click.echo(f"{path} is not used, and is built again: {why}", err=True)
@@ -94,41 +82,28 @@ def stored(project: Project, device: plain.Device, home: Path | None = None) -> 
 
 
 def built(project: Project) -> Bento:
-    """Return the bento that `loop bento` last built in this clone.
-
-    Raises LoopError if there is none, or if it contains another model than dvc.lock records.
-    """
+    """Return the bento last built in this clone. Raises LoopError for none, or one of another model."""
     record = project.build / "bento.json"
+    fix = f"./loop bento {project.public}"
     if not record.is_file():
-        raise LoopError(
-            f"{record} does not exist, because no bento was built here", fix=f"./loop bento {project.public}"
-        )
+        raise LoopError(f"{record} does not exist, because no bento was built here", fix=fix)
     values, recorded = read_json(record), project.model_md5
-    if values.get("model_md5") != recorded:
-        raise LoopError(
-            f"{record} is about model {values.get('model_md5')}, but dvc.lock records {recorded}",
-            fix=f"./loop bento {project.public}",
-        )
+    if (found := values.get("model_md5")) != recorded:
+        raise LoopError(f"{record} is about model {found}, but dvc.lock records {recorded}", fix=fix)
     path = checked(Path(values["path"]), project.model)
     return Bento(values["key"], values["tag"], path, values.get("device", "cpu"))
 
 
 def checked(path: Path, model: str) -> Path:
-    """Return `path` if the stored bento there is unchanged since this machine built it.
-
-    Raises LoopError otherwise.
-    """
+    """Return `path` if this machine built the bento there and it is unchanged, otherwise raise LoopError."""
     if why := fault(path):
         raise LoopError(f"{path}: {why}", fix=f"./loop bento {public(model)}")
     return path
 
 
 def fault(path: Path) -> str:
-    """Return what differs in a stored bento from what this machine built; empty if nothing does.
-
-    Others may be able to write to the store, if it comes from a shared cache. The key that signs the record
-    of a bento never leaves this machine.
-    """
+    """Return what differs in a stored bento from what this machine built; empty if nothing does."""
+    # Others may write to a store that is a shared cache, but the key that signs never leaves this machine.
     if not (path / "bento.yaml").is_file():
         return "there is no bento"
     try:
@@ -147,10 +122,7 @@ def fault(path: Path) -> str:
 
 
 def _seal(path: Path) -> Path:
-    """Return the path of a bento's signed record.
-
-    The record is outside the bento's folder, because all files of a bento go into its image.
-    """
+    """Return the path of a bento's signed record: not in its folder, of which all files go into its image."""
     return path.parents[2] / "seals" / path.parent.name / f"{path.name}.json"
 
 
@@ -169,24 +141,23 @@ def _build(project: Project, key: str, device: plain.Device, into: Path) -> None
     with tempfile.TemporaryDirectory(prefix="loop-bento-") as scratch:
         context, home = Path(scratch) / "context", Path(scratch) / "home"
         stage(project, key, context, device)
-        _bentoml("build", "--version", key, str(context), home=home)
+        env = settings(home)
+        # BentoML requires uv on PATH even if it has nothing to lock
+        env["PATH"] = os.pathsep.join([env.get("PATH", ""), *map(str, sorted(cache().glob("uv-*/bin")))])
+        command = [sys.executable, "-m", "bentoml", "build", "--version", key, str(context)]
+        engine.run(command, "correct bentos/<model>/service.py", env)
         made = path_of(project.model, key, home)
         if not made.is_dir():
             names = [path.name for path in (home / "bentos").iterdir()]
-            raise LoopError(
-                f"bentos/{project.package}/service.py: BentoML built {names}, should be {project.package!r}",
-                fix=f"name its service {project.package!r}",
-            )
+            wrong = f"BentoML built {names}, should be {project.package!r}"
+            fix = f"name its service {project.package!r}"
+            raise LoopError(f"bentos/{project.package}/service.py: {wrong}", fix=fix)
         _same_bytes(made)
         shutil.copytree(made, into)
 
 
 def stage(project: Project, key: str, context: Path, device: plain.Device = "cpu") -> None:
-    """Fill the build context with service, lock file, `loop.runtime`, model/ and release.json.
-
-    The file reference.parquet is included if it is the one that dvc.lock records, because the monitor reads
-    it from the image.
-    """
+    """Fill the build context with service, lock file, `loop.runtime`, model/ and release.json."""
     trained = project.trained
     model_files = {
         path.relative_to(trained).as_posix(): path
@@ -194,21 +165,15 @@ def stage(project: Project, key: str, context: Path, device: plain.Device = "cpu
     }
     packed = dict(sources(project, device)) | {f"model/{name}": path for name, path in model_files.items()}
     for reference in plain_files(project.root, project.reference.relative_to(project.root).as_posix()):
-        if _recorded(project, reference):
+        if _recorded(project, reference):  # the monitor reads it from the image
             packed[reference.name] = reference
     for name, source in packed.items():
         target = context / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     files = {name: sha256(path) for name, path in model_files.items()}
-    release = {
-        "model": project.public,
-        "key": key,
-        "engine": VERSION,
-        "files": files,
-        "p99_ms": plain.latency_target(project),
-    }
-    write_json(context / "release.json", release)
+    release = {"model": project.public, "key": key, "engine": VERSION, "files": files}
+    write_json(context / "release.json", {**release, "p99_ms": plain.latency_target(project)})
 
 
 def _recorded(project: Project, out: Path) -> bool:
@@ -220,28 +185,9 @@ def _recorded(project: Project, out: Path) -> bool:
 
 
 def _same_bytes(bento: Path) -> None:
-    """Reset the build time and restore our lock file, which BentoML extends.
-
-    So equal release keys give equal bytes.
-    """
+    """Reset the build time and restore our lock file, so that equal release keys give equal bytes."""
     manifest = bento / "bento.yaml"
     text = manifest.read_text(encoding="utf-8")
     text = re.sub(r"(?m)^creation_time: .*$", "creation_time: '1970-01-01T00:00:00+00:00'", text)
     manifest.write_text(text, encoding="utf-8")
     shutil.copyfile(bento / "src" / "requirements.lock", bento / "env" / "python" / "requirements.txt")
-
-
-def _bentoml(*args: str, home: Path) -> None:
-    """Run BentoML's command line, which requires uv on PATH even if it has nothing to lock.
-
-    Raises LoopError if it fails.
-    """
-    env = settings(home)
-    uv = sorted(str(path) for path in cache().glob("uv-*/bin"))
-    env["PATH"] = os.pathsep.join([env.get("PATH", ""), *uv])
-    done = subprocess.run(
-        [sys.executable, "-m", "bentoml", *args], env=env, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip()[-3000:]
-        raise LoopError(f"bentoml {' '.join(args)} failed:\n{said}", fix="correct bentos/<model>/service.py")

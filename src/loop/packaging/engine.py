@@ -8,15 +8,10 @@ from pathlib import Path
 from loop.core.errors import LoopError
 
 ENGINES = ("docker", "podman", "buildah")
-# buildah caches layers only if this is set; otherwise each build starts from scratch.
-SETTINGS = {"BUILDAH_LAYERS": "true"}
 
 
 def engine() -> str | None:
-    """Return the first of docker, podman and buildah that works; None if none does.
-
-    LOOP_ENGINE names one, or `none`. Raises LoopError if that engine does not work.
-    """
+    """Return the engine to use, or None. Raises LoopError if LOOP_ENGINE names one that does not work."""
     asked = os.environ.get("LOOP_ENGINE")
     if asked == "none":
         return None
@@ -24,9 +19,8 @@ def engine() -> str | None:
         raise LoopError(f"LOOP_ENGINE is {asked!r}", fix=f"set it to one of {', '.join(ENGINES)}, none")
     found = next((name for name in ([asked] if asked else ENGINES) if _runs(name)), None)
     if asked and not found:
-        raise LoopError(
-            f"LOOP_ENGINE is {asked}, but `{asked} info` fails", fix="start it, or set LOOP_ENGINE=none"
-        )
+        fix = "start it, or set LOOP_ENGINE=none"
+        raise LoopError(f"LOOP_ENGINE is {asked}, but `{asked} info` fails", fix=fix)
     return found
 
 
@@ -47,7 +41,8 @@ def save(program: str, tag: str, to: Path) -> None:
 
 def run(command: list[str], fix: str, env: Mapping[str, str] = os.environ) -> str:
     """Run a command and return its output. Raises LoopError with the end of its output if it fails."""
-    done = subprocess.run(command, env={**SETTINGS, **env}, capture_output=True, text=True, check=False)
+    env = {"BUILDAH_LAYERS": "true", **env}  # without it, buildah caches no layers
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-3000:]
         raise LoopError(f"{' '.join(command)} failed:\n{said}", fix=fix)

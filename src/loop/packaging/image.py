@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,36 +36,27 @@ MOST: dict[Device, int] = {"cpu": 500_000_000, "cuda": 8_000_000_000}
 
 
 def make(project: Project, bento: Bento, with_engine: str | None) -> dict[str, Any]:
-    """Build the image of a bento.
-
-    Returns the record that it writes to build/<package>/image.json. Raises Rejected if the image is too
-    large.
-    """
-    name = name_of(project.root, project.model)
-    record: dict[str, Any]
+    """Build a bento's image. Returns the record that image.json gets. Raises Rejected if it is too large."""
+    name, into = name_of(project.root, project.model), layout_of(project.model)
     if with_engine:
-        record = container(
-            project.root, name, bento.key, with_engine, lambda tag: _containerize(with_engine, bento, tag)
-        )
+        build = partial(_containerize, with_engine, bento)
+        record = container(project.root, name, bento.key, with_engine, build)
         small(record, bento.device)
     else:
-        digest = artifact.pack(bento.path, layout_of(project.model), project.public, bento.key)
+        digest = artifact.pack(bento.path, into, project.public, bento.key)
         record = {
             "kind": "bento-artifact",
-            "layout": str(layout_of(project.model)),
+            "layout": str(into),
             "image": f"{name}@{digest}",
             "digest": digest,
         }
     record["key"] = bento.key
-    write_json(_folder(project.root, name) / "image.json", record)
+    write_json(project.build / "image.json", record)
     return record
 
 
 def push(project: Project) -> dict[str, Any]:
-    """Push the image that `make` built, unless the registry has an attested one with its key.
-
-    Returns the record.
-    """
+    """Push what `make` built, unless the registry has an attested image of its key. Returns the record."""
     record = project.build / "bento.json"
     device = read_json(record).get("device") if record.is_file() else None
     return pushed(project.root, name_of(project.root, project.model), release_key(project, device=device))
@@ -82,11 +73,8 @@ def layout_of(model: str) -> Path:
 
 
 def fetch(model: str, digest: str) -> Path:
-    """Return the folder of an artifact's bento, unpacked into the cache.
-
-    A bento that was unpacked earlier is compared with the artifact first.
-    """
-    into = cache() / "bentoml" / "unpacked" / digest.removeprefix("sha256:")
+    """Return the folder of an artifact's bento, unpacked into the cache, or there already and unchanged."""
+    into = store() / "unpacked" / digest.removeprefix("sha256:")
     if into.is_dir():
         if not (changed := artifact.changed(layout_of(model), digest, into)):
             return into
@@ -95,10 +83,7 @@ def fetch(model: str, digest: str) -> Path:
 
 
 def container(root: Path, name: str, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
-    """Return the record of the image `name:key`.
-
-    It is built unless the registry has an attested image with this key.
-    """
+    """Return the record of the image `name:key`, built unless the registry has an attested one."""
     registry, folder = Registry.of(name), _folder(root, name)
     if there := _attested(registry, key):
         return there
@@ -117,57 +102,51 @@ def container(root: Path, name: str, key: str, program: str, build: Callable[[st
 def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
     """Push the image that `container` built as `name:key`, and return its record.
 
-    It can be run again safely. If the registry has an attested image with this key, that image is kept and
-    recorded instead. An image without an attestation is replaced, because Git will name the digest that was
-    built here. Raises LoopError if the registry does not serve the pushed digest, because nodes could not
-    pull it.
+    It can be run again safely. An attested image with this key is kept and recorded instead. One without an
+    attestation is replaced, because Git will name the digest that was built here. Raises LoopError if the
+    registry does not serve the pushed digest, because nodes could not pull it.
     """
-    folder = _folder(root, name)
-    if not (folder / "image.json").is_file():
-        raise LoopError(f"{folder}/image.json does not exist", fix=_fix(name))
-    record: dict[str, Any] = read_json(folder / "image.json")
+    folder, made = _folder(root, name), name.rpartition("/")[2]
+    path, image = folder / "image.json", folder / "image"
+    fix = f"./loop {made}-image" if made == "monitor" else f"./loop image {made}"
+    if not path.is_file():
+        raise LoopError(f"{path} does not exist", fix=fix)
+    record: dict[str, Any] = read_json(path)
     if record["kind"] != "container":
         return record
     registry, digest = Registry.of(name), str(record["digest"])
     if there := _attested(registry, key):
         record |= there
     else:
-        _check(name, folder, record)
-        registry.push(folder / "image", key)
+        found = layout.verify(image) if image.is_dir() else "no image"
+        if record["image"] != f"{name}@{found}":
+            raise LoopError(f"{path} names {record['image']}, but {image} is {name}@{found}", fix=fix)
+        registry.push(image, key)
         if registry.digest(digest) != digest:
-            raise LoopError(
-                f"{name}:{key}: {digest} was pushed, but the registry does not serve it",
-                fix=f"check whether {registry.host} changes pushed images; then push again",
-            )
+            fix = f"check whether {registry.host} changes pushed images; then push again"
+            wrong = f"{name}:{key}: {digest} was pushed, but the registry does not serve it"
+            raise LoopError(wrong, fix=fix)
         record |= {"pushed": True, "attested": False}
-    write_json(folder / "image.json", record)
+    write_json(path, record)
     return record
 
 
 def small(record: dict[str, Any], device: Device = "cpu") -> None:
     """Raise Rejected if an image is larger than MOST bytes uncompressed."""
-    layers = [layout.Layer(**layer) for layer in record["layers"]]
-    if (size := sum(layer.unpacked for layer in layers)) > MOST[device]:
-        raise Rejected(
-            f"{record['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}:\n"
-            f"{layout.table(layers)}",
-            fix="remove packages from bentos/<model>/requirements.in that serving does not need",
-            docs="docs/images.md#serving",
-        )
+    if (size := sum(layer["unpacked"] for layer in record["layers"])) > MOST[device]:
+        wrong = f"{record['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}"
+        fix = "remove packages from bentos/<model>/requirements.in that serving does not need"
+        raise Rejected(f"{wrong}:\n{layout.table(record['layers'])}", fix=fix, docs="docs/images.md#serving")
 
 
 def _runs_on_the_nodes(image: str, built: str) -> None:
-    """Raise LoopError if an image is not built for LOOP_PLATFORM, the platform of the cluster's nodes.
-
-    If LOOP_PLATFORM is not set, print a warning for a platform other than USUAL. An engine builds for its own
-    machine, and the nodes often have another processor than a laptop.
-    """
+    """Raise LoopError if an image is not for LOOP_PLATFORM; without that, warn if it is not for USUAL."""
+    # an engine builds for its own machine, and nodes often have another processor than a laptop
     wanted = os.environ.get("LOOP_PLATFORM")
     fix = f"set LOOP_BUILD_OPTIONS=platform={wanted or USUAL} to build for these nodes"
     if wanted and built != wanted:
-        raise LoopError(
-            f"{image} is for {built}, but LOOP_PLATFORM says that the nodes are {wanted}", fix=fix
-        )
+        said = f"{image} is for {built}, but LOOP_PLATFORM says that the nodes are {wanted}"
+        raise LoopError(said, fix=fix)
     if not wanted and built != USUAL:
         said = f"{USUAL} nodes cannot run {image}; {fix}, or LOOP_PLATFORM={built} if yours are {built}"
         actions.warning(f"The image is for {built}", said)
@@ -184,28 +163,13 @@ def _attested(registry: Registry, key: str) -> dict[str, Any] | None:
 
 
 def _record(name: str, digest: str, manifest: dict[str, Any], **told: bool) -> dict[str, Any]:
-    layers = [asdict(layer) for layer in layout.layers(manifest)]
+    layers = layout.layers(manifest)
     return {"kind": "container", "image": f"{name}@{digest}", "digest": digest, "layers": layers, **told}
-
-
-def _check(name: str, folder: Path, record: dict[str, Any]) -> None:
-    """Raise LoopError if the image layout is damaged, or is not the image that the record names."""
-    found = layout.verify(folder / "image") if (folder / "image").is_dir() else "no image"
-    if record["image"] != f"{name}@{found}":
-        raise LoopError(
-            f"{folder}/image.json names {record['image']}, but {folder}/image is {name}@{found}",
-            fix=_fix(name),
-        )
 
 
 def _folder(root: Path, name: str) -> Path:
     """Return the folder for an image's files: build/<package>, or build/monitor."""
     return Project(root, name.rpartition("/")[2]).build
-
-
-def _fix(name: str) -> str:
-    made = name.rpartition("/")[2]
-    return f"./loop {made}-image" if made == "monitor" else f"./loop image {made}"
 
 
 def _containerize(program: str, bento: Bento, tag: str) -> None:

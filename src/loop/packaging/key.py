@@ -8,15 +8,11 @@ from pathlib import Path
 from loop.core import edited, plain, repository
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
-from loop.core.files import plain_files
+from loop.core.files import plain_files, sha256
 from loop.core.paths import library
 from loop.core.project import Project
 
 LOCK = "requirements.lock"
-PACKED = "loop/runtime"
-# file of the model's folder with the code that scores rows in the pipeline and in the server
-SCORER = "scorer.py"
-PACKAGE = "loop/__init__.py"  # this file makes `loop.runtime` importable in the image
 
 
 def release_key(project: Project, lock: Lock | None = None, *, device: plain.Device | None = None) -> str:
@@ -25,8 +21,8 @@ def release_key(project: Project, lock: Lock | None = None, *, device: plain.Dev
     These are the model's md5 in dvc.lock, all files packed beside the model, the base image, the p99 target
     and the container registry. Base image and lock file are files in `bentos/<package>/`; LOOP_BASE_IMAGE
     replaces the base. The registry is included because images in a fork's former registry can no longer be
-    pulled. `lock` is a dvc.lock that is not in place yet. `device` is what will
-    serve the release, by default dev's. Raises LoopError if dvc.lock does not record the model.
+    pulled. `lock` is a dvc.lock that is not in place yet. `device` is what will serve the release, by default
+    dev's. Raises LoopError if dvc.lock does not record the model.
     """
     device = device or plain.device(project)
     digest = hashlib.sha256((lock or project.lock).model_md5(project.model).encode())
@@ -39,32 +35,29 @@ def release_key(project: Project, lock: Lock | None = None, *, device: plain.Dev
     for name, path in sources(project, device):
         if name == LOCK:
             edited.merged(edited.read(path, str(path), "make lock"), str(path), "make lock")
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{name}\0{content}\0".encode())
+        digest.update(f"{name}\0{sha256(path)}\0".encode())
     return digest.hexdigest()[:12]
 
 
 def sources(project: Project, device: plain.Device = "cpu") -> Iterator[tuple[str, Path]]:
-    """Yield every file that the bento contains beside the model, sorted.
+    """Yield every file that the bento contains beside the model: its path in the bento, and on disk.
 
-    Each file is given as its path in the bento, and its path on disk. The lock file for `device` becomes
-    requirements.lock; the other device's is left out. Raises LoopError for a link or anything else that is
-    not a plain file, and if that lock file is missing.
+    The lock file for `device` becomes requirements.lock; the other device's is left out. Raises LoopError for
+    a link or anything else that is not a plain file, and if that lock file is missing.
     """
     bento = project.bento
     lock = project.root / plain.serving_lock(project.model, device)
     if lock.name != LOCK and not lock.is_file():
-        raise LoopError(
-            f"{lock} does not exist, but params.yaml: models.{project.package}.serve.device needs it",
-            fix=f"write {lock.with_suffix('.in').name} beside it, then `make lock`; or set the device to cpu",
-        )
+        fix = f"write {lock.with_suffix('.in').name} beside it, then `make lock`; or set the device to cpu"
+        needs = f"params.yaml: models.{project.package}.serve.device needs it"
+        raise LoopError(f"{lock} does not exist, but {needs}", fix=fix)
     for path in plain_files(project.root, bento.relative_to(project.root).as_posix()):
         if path == lock:
             yield LOCK, path
         elif path.parent != bento or not path.match("requirements*"):
             yield path.relative_to(bento).as_posix(), path
     above = library(project.root).parent
-    for path in plain_files(above, PACKAGE, PACKED):
+    for path in plain_files(above, "loop/__init__.py", "loop/runtime"):
         yield path.relative_to(above).as_posix(), path
-    for path in plain_files(project.root, f"src/models/{project.package}/{SCORER}"):
-        yield SCORER, path
+    for path in plain_files(project.root, f"src/models/{project.package}/scorer.py"):
+        yield path.name, path

@@ -1,4 +1,4 @@
-"""Stores an engine's image as an OCI image layout (image-spec v1.1), to know its digest before the push.
+"""Reads and writes OCI image layouts (image-spec v1.1); an engine's image is stored as one before the push.
 
 The output of `docker save` does not contain the digest that a registry will use. Therefore the layers are
 compressed here, by gzip without a time. The manifest records each layer's uncompressed size and build step,
@@ -11,7 +11,6 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,15 +24,6 @@ LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 UNPACKED, MADE_BY = "vnd.loop.unpacked", "vnd.loop.made-by"  # names of a layer's annotations
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One layer of an image: compressed and uncompressed bytes, and the build step that created it."""
-
-    packed: int
-    unpacked: int
-    made_by: str
-
-
 def write(archive: Path, layout: Path) -> str:
     """Write the only image of a `docker save` archive as a layout, atomically.
 
@@ -43,113 +33,136 @@ def write(archive: Path, layout: Path) -> str:
     with whole(layout) as aside, tarfile.open(archive, "r:") as tar:
         images = json.loads(_member(tar, "manifest.json").read())
         if len(images) != 1:
-            raise LoopError(
-                f"{archive}: has {len(images)} images, should be one", fix="build for one platform"
-            )
+            wrong = f"{archive}: has {len(images)} images, should be one"
+            raise LoopError(wrong, fix="build for one platform")
         names, content = images[0]["Layers"] or [], _member(tar, images[0]["Config"]).read()
         config = json.loads(content)
         diffs, steps = config["rootfs"]["diff_ids"], _steps(config, len(names))
         if len(diffs) != len(names):
-            raise LoopError(
-                f"{archive}: has {len(names)} layers, but its config lists {len(diffs)}", fix="build it again"
-            )
-        blobs = aside / "blobs" / "sha256"
-        blobs.mkdir(parents=True)
+            wrong = f"{archive}: has {len(names)} layers, but its config lists {len(diffs)}"
+            raise LoopError(wrong, fix="build it again")
+        described = {"mediaType": CONFIG, **add(aside, content)}
         layers = [
-            _layer(_member(tar, name), blobs, step, diff)
+            _layer(_member(tar, name), aside, step, diff)
             for name, step, diff in zip(names, steps, diffs, strict=True)
         ]
-        described = _manifest(aside, {"mediaType": CONFIG, **_blob(blobs, content)}, layers)
-    return str(described["digest"])
+        return _only(aside, described, layers)
 
 
 def single(layout: Path, kind: str, content: bytes) -> str:
-    """Write an artifact with one layer of media type `kind` to `layout`.
-
-    Returns the digest of its manifest.
-    """
+    """Write an artifact with one layer of media type `kind`. Returns the digest of its manifest."""
     with whole(layout) as aside:
-        blobs = aside / "blobs" / "sha256"
-        blobs.mkdir(parents=True)
-        layers = [{"mediaType": kind, **_blob(blobs, content)}]
-        described = _manifest(aside, {"mediaType": EMPTY, **_blob(blobs, b"{}")}, layers)
+        empty = {"mediaType": EMPTY, **add(aside, b"{}")}
+        return _only(aside, empty, [{"mediaType": kind, **add(aside, content)}])
+
+
+def _only(layout: Path, config: dict[str, Any], layers: list[dict[str, Any]]) -> str:
+    described = add_manifest(layout, config, layers)
+    write_index(layout, [described])
     return str(described["digest"])
 
 
-def verify(layout: Path) -> str:
-    """Return the digest of the layout's only image, after verifying every blob.
+def add(layout: Path, content: bytes) -> dict[str, Any]:
+    """Write a blob. Returns its digest and size."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    with whole(blob(layout, digest)) as aside:
+        aside.write_bytes(content)
+    return {"digest": digest, "size": len(content)}
 
-    Raises LoopError if a blob is missing or changed.
-    """
-    for blob in (layout / "blobs" / "sha256").iterdir():
-        if sha256(blob) != blob.name:
-            raise LoopError(f"{blob} was changed: its content is sha256:{sha256(blob)}", fix="build it again")
+
+def move(file: Path, layout: Path) -> dict[str, Any]:
+    """Move a file of the same file system to the blobs. Returns its digest and size."""
+    digest, size = f"sha256:{sha256(file)}", file.stat().st_size
+    file.replace(blob(layout, digest))
+    return {"digest": digest, "size": size}
+
+
+def add_manifest(
+    layout: Path, config: dict[str, Any], layers: list[dict[str, Any]], **others: Any
+) -> dict[str, Any]:
+    """Write a manifest of these parts. Returns its descriptor."""
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers, **others}
+    return {
+        "mediaType": MANIFEST,
+        **add(layout, json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()),
+    }
+
+
+def write_index(layout: Path, manifests: list[dict[str, Any]]) -> None:
+    """Write the list of manifests, which makes a folder of blobs a layout."""
+    write_text(layout / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
+    write_text(layout / "index.json", json.dumps({"schemaVersion": 2, "manifests": manifests}, indent=2))
+
+
+def blob(layout: Path, digest: str) -> Path:
+    """Return the path of a blob. Raises LoopError for a tag or anything else that is not a digest."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise LoopError(f"{digest!r} is not a digest", fix="use sha256: and 64 hex digits")
+    return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+
+def parts(manifest: dict[str, Any]) -> list[str]:
+    """Return the digests of a manifest's config and layers."""
+    return [part["digest"] for part in (manifest["config"], *manifest["layers"])]
+
+
+def verify(layout: Path) -> str:
+    """Return the digest of the only image. Raises LoopError if a blob is missing or changed."""
+    for path in (layout / "blobs" / "sha256").iterdir():
+        if (found := sha256(path)) != path.name:
+            raise LoopError(f"{path} was changed: its content is sha256:{found}", fix="build it again")
     (described,) = read_json(layout / "index.json")["manifests"]
     digest = str(described["digest"])
-    for part in (digest, *(one["digest"] for one in _parts(manifest(layout, digest)))):
-        if not _path(layout, part).is_file():
+    for part in (digest, *parts(manifest(layout, digest))):
+        if not blob(layout, part).is_file():
             raise LoopError(f"{layout} has no {part}", fix="build it again")
     return digest
 
 
 def manifest(layout: Path, digest: str) -> dict[str, Any]:
     """Return the manifest with this digest from a layout."""
-    return dict(read_json(_path(layout, digest)))
+    return dict(read_json(blob(layout, digest)))
 
 
 def platform(layout: Path, digest: str) -> str:
     """Return the platform of an image in a layout, such as `linux/amd64`."""
-    config = read_json(_path(layout, manifest(layout, digest)["config"]["digest"]))
+    config = read_json(blob(layout, manifest(layout, digest)["config"]["digest"]))
     return f"{config.get('os', 'linux')}/{config.get('architecture', 'unknown')}"
 
 
-def layers(manifest: dict[str, Any]) -> list[Layer]:
-    """Return an image's layers as its manifest describes them; empty if another tool created the image."""
+def layers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return each layer's bytes `packed` and `unpacked`, and `made_by`; [] for another tool's image."""
     told = [(layer["size"], layer.get("annotations") or {}) for layer in manifest.get("layers", [])]
     if not all(UNPACKED in notes for _, notes in told):
         return []
-    return [Layer(size, int(notes[UNPACKED]), notes.get(MADE_BY, "")) for size, notes in told]
+    return [
+        {"packed": size, "unpacked": int(notes[UNPACKED]), "made_by": notes.get(MADE_BY, "")}
+        for size, notes in told
+    ]
 
 
-def table(layers: list[Layer]) -> str:
+def table(layers: list[dict[str, Any]]) -> str:
     """Return a text table of layers: MB compressed, MB uncompressed, and build step."""
-    total = Layer(sum(layer.packed for layer in layers), sum(layer.unpacked for layer in layers), "in all")
+    total = {what: sum(layer[what] for layer in layers) for what in ("packed", "unpacked")}
     return "\n".join(
-        f"{layer.packed / 1e6:7.1f} MB {layer.unpacked / 1e6:7.1f} MB  {layer.made_by}"
-        for layer in (*layers, total)
+        f"{layer['packed'] / 1e6:7.1f} MB {layer['unpacked'] / 1e6:7.1f} MB  {layer['made_by']}"
+        for layer in (*layers, {**total, "made_by": "in all"})
     )
 
 
-def _manifest(layout: Path, config: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Write a manifest of these parts as the only one of the layout. Returns its descriptor."""
-    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}
-    content = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
-    described = {"mediaType": MANIFEST, **_blob(layout / "blobs" / "sha256", content)}
-    write_text(layout / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
-    write_text(layout / "index.json", json.dumps({"schemaVersion": 2, "manifests": [described]}, indent=2))
-    return described
-
-
-def _layer(source: IO[bytes], blobs: Path, step: str, diff: str) -> dict[str, Any]:
-    """Compress a layer and return its descriptor.
-
-    All engines' layers are compressed here, so that equal content has equal digests. Raises LoopError if the
-    content does not match `diff`.
-    """
-    aside, content, unpacked = blobs / "aside", hashlib.sha256(), 0
+def _layer(source: IO[bytes], layout: Path, step: str, diff: str) -> dict[str, Any]:
+    """Compress a layer, so that all engines' equal content has equal digests. Returns its descriptor."""
+    aside, content, unpacked = layout / "aside", hashlib.sha256(), 0
     with aside.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as zipped:
         for chunk in _unpacked(source):
             content.update(chunk)
             unpacked += len(chunk)
             zipped.write(chunk)
     if diff != (found := f"sha256:{content.hexdigest()}"):
-        raise LoopError(
-            f"a layer of the engine's image is {found}, but its config says {diff}", fix="build it again"
-        )
-    name, size = sha256(aside), aside.stat().st_size
-    aside.replace(blobs / name)
+        wrong = f"a layer of the engine's image is {found}, but its config says {diff}"
+        raise LoopError(wrong, fix="build it again")
     notes = {UNPACKED: str(unpacked), **({MADE_BY: step} if step else {})}
-    return {"mediaType": LAYER, "digest": f"sha256:{name}", "size": size, "annotations": notes}
+    return {"mediaType": LAYER, **move(aside, layout), "annotations": notes}
 
 
 def _unpacked(source: IO[bytes]) -> Iterator[bytes]:
@@ -166,12 +179,8 @@ def _unpacked(source: IO[bytes]) -> Iterator[bytes]:
 
 def _steps(config: dict[str, Any], count: int) -> list[str]:
     """Return the build step of each layer; empty strings if the config's history does not list them."""
-    steps = [
-        _said(step.get("created_by", ""))
-        for step in config.get("history") or []
-        if not step.get("empty_layer")
-    ]
-    return steps if len(steps) == count else [""] * count
+    kept = [step for step in config.get("history") or [] if not step.get("empty_layer")]
+    return [_said(step.get("created_by", "")) for step in kept] if len(kept) == count else [""] * count
 
 
 def _said(step: str) -> str:
@@ -180,30 +189,8 @@ def _said(step: str) -> str:
 
 
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
-    """Return a file of the archive, in which a layer may be a link to another.
-
-    Raises LoopError if it is missing.
-    """
-    try:
-        found = tar.extractfile(name)
-    except KeyError:
-        found = None
+    """Return a file of the archive, in which a layer may be a link to another."""
+    found = tar.extractfile(name) if name in tar.getnames() else None
     if found is None:
         raise LoopError(f"the engine's archive has no {name}", fix="build it again")
     return found
-
-
-def _blob(blobs: Path, content: bytes) -> dict[str, Any]:
-    name = hashlib.sha256(content).hexdigest()
-    (blobs / name).write_bytes(content)
-    return {"digest": f"sha256:{name}", "size": len(content)}
-
-
-def _parts(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    return [manifest["config"], *manifest["layers"]]
-
-
-def _path(layout: Path, digest: str) -> Path:
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise LoopError(f"{digest!r} is not a digest", fix="use sha256: and 64 hex digits")
-    return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loop.core import repository
-from loop.core.files import plain_files, write_json
+from loop.core.files import plain_files, sha256, write_json
 from loop.core.paths import library
 from loop.packaging import engine
 from loop.packaging.image import container, name_of, pushed
@@ -22,11 +22,7 @@ LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)
 
 
 def make(root: Path, program: str | None) -> dict[str, Any]:
-    """Build the image unless the container registry has an attested image with the same key.
-
-    Returns the record that it writes to image.json. `program` is the container engine. Without
-    an engine no image is built, and the record has the kind `none` and the image null.
-    """
+    """Build the image by an engine unless the registry has an attested one. Writes and returns image.json."""
     key = image_key(root)
     record: dict[str, Any] = {"kind": "none", "image": None, "digest": None}
     if program:
@@ -37,10 +33,7 @@ def make(root: Path, program: str | None) -> dict[str, Any]:
 
 
 def push(root: Path) -> dict[str, Any]:
-    """Push the image that `make` built, unless the registry has an attested image with the same key.
-
-    Returns the record.
-    """
+    """Push what `make` built, unless the registry has an attested image of its key. Returns the record."""
     return pushed(root, name_of(root, NAME), image_key(root))
 
 
@@ -48,15 +41,12 @@ def image_key(root: Path) -> str:
     """Return the first 12 hex digits of a SHA-256 over LOOP_BASE_IMAGE and every file of the image."""
     digest = hashlib.sha256(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
     for place, path in sources(root):
-        digest.update(f"{place}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+        digest.update(f"{place}\0{sha256(path)}\0".encode())
     return digest.hexdigest()[:12]
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield every file of the build context: its path in the context, and its path on disk.
-
-    Raises LoopError for a link or anything else that is not a plain file.
-    """
+    """Yield each file's path in the build context, and on disk. Raises LoopError for a link or device."""
     yield from ((path.name, path) for path in plain_files(root, f"{FOLDER}/Dockerfile"))
     # loop.runtime contains uv and its lock file, which the bento's image uses too
     runtime = library(root) / "runtime"
@@ -67,10 +57,7 @@ def sources(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _build(root: Path, program: str, tag: str) -> None:
-    """Build the image from copies that every user can read.
-
-    COPY keeps file modes, which depend on the umask of the user who cloned the repository.
-    """
+    """Build from copies that all users can read, because COPY keeps modes, which depend on an umask."""
     with tempfile.TemporaryDirectory(prefix="loop-monitor-") as context:
         for place, path in sources(root):
             target = Path(context) / place

@@ -6,12 +6,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import httpx
@@ -22,13 +21,14 @@ from loop.core.release_state import EARLIER_SERVER, SERVER
 from loop.packaging.bento import settings
 
 PR_SET_PDEATHSIG = 1  # prctl's option to receive a signal when the parent dies
+HOST, READY_SECONDS = "127.0.0.1", 60
 FAILED = "Application startup failed"  # the server prints this if the model cannot be loaded
 
 
 def free_port() -> int:
     """Return a TCP port of this machine that is currently free."""
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind((HOST, 0))
         port: int = found.getsockname()[1]
         return port
 
@@ -41,35 +41,18 @@ class Server:
     """
 
     def __init__(
-        self,
-        bento: Path,
-        port: int = 0,
-        *,
-        host: str = "127.0.0.1",
-        log_dir: Path | None = None,
-        env: Mapping[str, str] | None = None,
-        ready_seconds: float = 60,
+        self, bento: Path, port: int = 0, *, log_dir: Path | None = None, env: dict[str, str] | None = None
     ) -> None:
-        self.bento, self.log_dir = bento, log_dir
-        self.host, self.port = host, port or free_port()
-        self.env = dict(env or {})
-        self.ready_seconds = ready_seconds
+        self.bento, self.port, self.log_dir, self.env = bento, port or free_port(), log_dir, env or {}
+        self.url = f"http://{HOST}:{self.port}"
         self.ready_after = 0.0  # seconds from the start until the server was ready
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds that the server has used, in steps of 0.01 s; 0 if it has ended."""
         import psutil
 
         try:
-            mine = psutil.Process(self.pid)
+            mine = psutil.Process(self.process.pid)
             times = [process.cpu_times() for process in (mine, *mine.children(recursive=True))]
         except psutil.Error:
             return 0.0
@@ -80,9 +63,9 @@ class Server:
         self._scratch = tempfile.TemporaryDirectory(prefix="loop-serve-", ignore_cleanup_errors=True)
         self._output = Path(self._scratch.name) / "output"
         start = time.monotonic()
-        address = ["--host", self.host, "--port", str(self.port)]
+        address = ["--host", HOST, "--port", str(self.port)]
         with self._output.open("wb") as output:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [*self._command(python), *address],
                 cwd=self.bento / "src",
                 env=self._environment(python),
@@ -101,35 +84,26 @@ class Server:
         self.ready_after = time.monotonic() - start
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def wait(self) -> int:
-        """Wait until the server ends by itself, and return its exit code."""
-        return self._process.wait()
 
     def output(self) -> str:
         """Return everything that the server has printed so far."""
         return self._output.read_text(encoding="utf-8", errors="replace") if self._output.exists() else ""
 
-    def stop(self, seconds: float = 15) -> None:
-        """Stop the server with SIGTERM, so that it flushes its log, and kill it after `seconds` seconds."""
-        if self._process.poll() is None:
-            self._process.terminate()
+    def stop(self) -> None:
+        """Stop the server with SIGTERM, so that it flushes its log, and kill it after 15 seconds."""
+        if self.process.poll() is None:
+            self.process.terminate()
             try:
-                self._process.wait(seconds)
+                self.process.wait(15)
             except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
         self._scratch.cleanup()
 
     def _command(self, python: Path) -> list[str | Path]:
-        """Return the command that starts the server, as in kustomize/base/deployment.yaml.
-
-        Bentos from before `loop.runtime.serve` are started by BentoML's own server.
-        """
+        """Return the command as in kustomize/base/deployment.yaml; old bentos need BentoML's own server."""
         for module in (SERVER, EARLIER_SERVER):
             if (self.bento / "src" / f"{module.replace('.', '/')}.py").is_file():
                 return [python / "bin" / "python", "-m", module]
@@ -145,30 +119,22 @@ class Server:
         return {**env, **self.env}
 
     def _wait_until_ready(self, start: float) -> None:
+        trouble = f"is not ready after {READY_SECONDS} s"
         with httpx.Client(trust_env=False, timeout=2) as client:
-            while time.monotonic() - start < self.ready_seconds:
-                if self._process.poll() is not None or FAILED in self.output():
-                    raise LoopError(f"{self.bento} does not start:\n{self._last_words()}")
-                if self._answers(client):
-                    return
-                threading.Event().wait(0.05)
-        raise LoopError(f"{self.bento} is not ready after {self.ready_seconds:.0f} s:\n{self._last_words()}")
-
-    def _answers(self, client: httpx.Client) -> bool:
-        try:
-            return client.get(f"{self.url}/readyz").is_success
-        except httpx.TransportError:
-            return False
-
-    def _last_words(self) -> str:
-        return "\n".join(self.output().splitlines()[-25:])
+            while time.monotonic() - start < READY_SECONDS:
+                if self.process.poll() is not None or FAILED in self.output():
+                    trouble = "does not start"
+                    break
+                with suppress(httpx.TransportError):
+                    if client.get(f"{self.url}/readyz").is_success:
+                        return
+                time.sleep(0.05)
+        said = "\n".join(self.output().splitlines()[-25:])
+        raise LoopError(f"{self.bento} {trouble}:\n{said}")
 
 
 def _dying_with_parent() -> Callable[[], object] | None:
-    """Return a function that makes a child process receive SIGTERM when its parent thread dies.
-
-    It is None except on Linux. The function prctl is looked up before the fork, because the child must not
-    load libraries.
-    """
+    """Return a function that lets a child get SIGTERM when its parent thread dies; None except on Linux."""
+    # looked up before the fork, because the child must not load libraries
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     return partial(prctl, PR_SET_PDEATHSIG, signal.SIGTERM) if prctl else None

@@ -38,7 +38,7 @@ class Registry:
 
     def digest(self, reference: str) -> str | None:
         """Return the manifest's digest for a tag or digest; None if the registry shows us none."""
-        done = self._ask("digest", self._named(reference))
+        done = self._ask("digest", reference)
         if done.returncode and HIDDEN.search(done.stderr.decode()):
             return None
         return self._good(done).decode().strip()
@@ -49,43 +49,37 @@ class Registry:
 
     def content(self, digest: str) -> bytes:
         """Return the bytes of the manifest with this digest."""
-        return self._good(self._ask("manifest", self._named(digest)))
+        return self._good(self._ask("manifest", digest))
 
     def blob(self, digest: str) -> bytes:
         """Return a layer's bytes as the registry stores them; crane verifies their digest."""
-        return self._good(self._ask("blob", self._named(digest)))
+        return self._good(self._ask("blob", digest))
 
     def push(self, layout: Path, tag: str) -> None:
         """Push the only image of an OCI layout. Layers that the registry already has are not sent."""
-        self._good(self._ask("push", str(layout), self._named(tag)))
+        self._good(self._ask("push", tag, str(layout)))
 
-    def _named(self, reference: str) -> str:
-        return f"{self.name}{'@' if reference.startswith('sha256:') else ':'}{reference}"
-
-    def _ask(self, *args: str) -> subprocess.CompletedProcess[bytes]:
+    def _ask(self, command: str, reference: str, *before: str) -> subprocess.CompletedProcess[bytes]:
         insecure = ["--insecure"] if _insecure(self.host) else []
+        named = f"{self.name}{'@' if reference.startswith('sha256:') else ':'}{reference}"
+        words = [self.crane, *insecure, command, *before, named]
         with _login(self.host) as env:
-            return subprocess.run([self.crane, *insecure, *args], env=env, capture_output=True, check=False)
+            return subprocess.run(words, env=env, capture_output=True, check=False)
 
     def _good(self, done: subprocess.CompletedProcess[bytes]) -> bytes:
         if done.returncode:
             said = done.stderr.decode().rpartition("Error: ")[2].strip()
-            command = " ".join(done.args[1:])
-            fix = self._fix(said)
-            raise LoopError(f"crane {command}: {said[-2000:]}", fix=fix, docs="docs/images.md#pushing")
+            failed = f"crane {' '.join(done.args[1:])}: {said[-2000:]}"
+            raise LoopError(failed, fix=self._fix(said), docs="docs/images.md#pushing")
         return done.stdout
 
     def _fix(self, said: str) -> str:
         if helper := re.search(r'exec: \\?"(docker-credential-[^"\\]+)', said):
-            return (
-                f"install {helper[1]}, which your docker or podman login names, or remove it from that file"
-            )
+            return f"install {helper[1]}, which your docker or podman login names, or remove it there"
         if "HTTP response to HTTPS client" in said:
             return f"set `insecure = true` for {self.host} in registries.conf, because it uses plain HTTP"
         if "private or link-local" in said:
-            return (
-                "use a host name for the registry and its token server, because crane rejects such addresses"
-            )
+            return "use a host name for the registry and its token server, as crane rejects such addresses"
         if HIDDEN.search(said):
             return f"log in as a user who may push: docker login {self.host}, or crane auth login {self.host}"
         return f"start {self.host}, or set another registry: ./loop init --registry REGISTRY"
@@ -93,19 +87,16 @@ class Registry:
 
 @contextmanager
 def _login(host: str) -> Iterator[dict[str, str]]:
-    """Yield the environment in which crane finds the login of docker, podman or buildah for a host.
-
-    On its own, crane reads podman's file only if docker has none, and never podman's file for root.
-    """
+    """Yield the environment in which crane finds the login of docker, podman or buildah for a host."""
+    # on its own, crane reads podman's file only if docker has none, and never podman's file for root
     files = (_read(path) for path in _login_files() if path.is_file())
     found = next((file for file in files if _names(file, host)), None)
     # crane searches for the login itself, because docker's credsStore may have a login for this host
     if found is None:
         yield dict(os.environ)
         return
-    auths = {
-        DOCKER_HUB if key == "docker.io" else key: auth for key, auth in (found.get("auths") or {}).items()
-    }
+    auths = found.get("auths") or {}
+    auths = {DOCKER_HUB if key == "docker.io" else key: auth for key, auth in auths.items()}
     # only this user can read a temporary folder
     with tempfile.TemporaryDirectory(prefix="loop-login-") as folder:
         write_json(Path(folder) / "config.json", {**found, "auths": auths})
@@ -118,35 +109,27 @@ def _login_files() -> list[Path]:
     mine = os.environ.get("XDG_RUNTIME_DIR")
     run = f"{mine}/containers" if mine else f"/run/containers/{os.getuid()}"
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    podman = [
-        Path(os.environ.get("REGISTRY_AUTH_FILE") or f"{run}/auth.json"),
-        Path(config, "containers/auth.json"),
-    ]
-    return [docker / "config.json", *podman]
+    podman = Path(os.environ.get("REGISTRY_AUTH_FILE") or f"{run}/auth.json")
+    return [docker / "config.json", podman, Path(config, "containers/auth.json")]
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(read_json(path))
     except ValueError as error:
-        raise LoopError(
-            f"{path} is not JSON: {error}", fix="correct it, or remove it and log in again"
-        ) from error
+        fix = "correct it, or remove it and log in again"
+        raise LoopError(f"{path} is not JSON: {error}", fix=fix) from error
 
 
 def _names(file: dict[str, Any], host: str) -> bool:
     """Whether a login file contains a login for a host or for a part of it."""
     known = {*(file.get("auths") or {}), *(file.get("credHelpers") or {})}
-    return any(key == host or key.startswith(f"{host}/") for key in known) or (
-        host == "docker.io" and DOCKER_HUB in known
-    )
+    hub = host == "docker.io" and DOCKER_HUB in known
+    return hub or any(key == host or key.startswith(f"{host}/") for key in known)
 
 
 def _insecure(host: str) -> bool:
-    """Whether registries.conf(5) allows a registry without TLS.
-
-    For registries on this machine, crane itself does without.
-    """
+    """Whether registries.conf(5) allows a registry without TLS; on this machine crane needs no permission."""
     conf = Path(os.environ.get("CONTAINERS_REGISTRIES_CONF", "/etc/containers/registries.conf"))
     known = tomllib.loads(conf.read_text(encoding="utf-8")).get("registry", []) if conf.is_file() else []
     return any(one.get("insecure") and one.get("location", one.get("prefix")) == host for one in known)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
@@ -76,15 +77,11 @@ class Side:
         self.seconds, self.cpu = [], 0.0
 
     def report(self) -> dict[str, Any]:
-        shown = ("key", "requests", "failed", "p50_ms", "p99_ms", "per_second", "score_shift", "errors")
-        return {name: getattr(self, name) for name in shown}
+        return {name: value for name, value in vars(self).items() if name not in ("seconds", "cpu")}
 
 
 def rehearse(project: Project) -> dict[str, Any]:
-    """Replay held-out rows against candidate and champion, and compare them.
-
-    Writes rehearse.json and returns its content. Raises Rejected if the candidate must not be released.
-    """
+    """Compare candidate and champion on held-out rows. Writes rehearse.json; raises Rejected."""
     spec = project.params
     limits, share = spec.rehearse, (spec.sla.requests_per_second or 0) / spec.canary.peak
     rows = held_out(project, limits.requests)
@@ -100,14 +97,18 @@ def rehearse(project: Project) -> dict[str, Any]:
     if other and len(sides) == 1:
         note = f"champion {other.key} does not start on this machine"
     if device != candidate.device:
-        note += (
-            f"; this machine has no GPU, so the release for CPUs of the same model and code, {played.key},"
-        )
-        note += " was rehearsed in place of the candidate"
-    result = {"passed": not reasons, "reasons": reasons, "candidate": None, "champion": None, "note": note}
+        release = f"the release for CPUs of the same model and code, {played.key}"
+        note += f"; this machine has no GPU, so {release}, was rehearsed in place of the candidate"
+    result: dict[str, Any] = {
+        "passed": not reasons,
+        "reasons": reasons,
+        "candidate": None,
+        "champion": None,
+        "note": note,
+    }
     result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
     if sides:
-        result["candidate"] = sides[0].report() | {"key": candidate.key, "device": device}
+        result["candidate"] |= {"key": candidate.key, "device": device}
     write_json(project.build / "rehearse.json", result)
     if reasons:
         raise Rejected(f"{project.model} {candidate.key} failed its rehearsal:\n  " + "\n  ".join(reasons))
@@ -120,10 +121,7 @@ def here(device: plain.Device) -> plain.Device:
 
 
 def held_out(project: Project, count: int) -> list[Row]:
-    """Return up to `count` evenly spread rows of scores.parquet, with features and the pipeline's scores.
-
-    Raises LoopError if the rows of scores.parquet and features.parquet do not match.
-    """
+    """Return `count` spread rows of scores.parquet, or all. Raises LoopError if features are missing."""
     key = project.folder.roles.id
     check(project, project.trained.name, project.features.name, project.scores.name)
     meta = read_json(project.trained / "meta.json")
@@ -131,20 +129,20 @@ def held_out(project: Project, count: int) -> list[Row]:
     scored = pq.read_table(project.scores)
     vectors = "embedding" in scored.column_names
     answers = ["embedding"] if vectors else split.score_columns(scored)
-    every = scored.select([key, *answers]).take(_spread(scored.num_rows, count)).sort_by(key)
+    if (last := scored.num_rows - 1) < 0:
+        raise LoopError("scores.parquet has no rows, so there is nothing to replay")
+    spread = np.unique(np.linspace(0, last, min(last + 1, count)).astype(int))
+    every = scored.select([key, *answers]).take(spread).sort_by(key)
     table = pq.read_table(project.features, columns=[key, *names])
     place = pc.index_in(every[key].combine_chunks(), value_set=table[key].combine_chunks())
     if place.null_count or len(pc.unique(table[key])) != table.num_rows:
-        raise LoopError(
-            f"{project.scores} contains ids that {project.features} lacks or repeats",
-            fix=f"./loop repro {project.model}",
-        )
+        wrong = f"{project.scores} contains ids that {project.features} lacks or repeats"
+        raise LoopError(wrong, fix=f"./loop repro {project.model}")
     joined = table.take(place).drop_columns(key)
     found, body = [], columns.key(inputs)
     alone, in_order = body != "features", columns.by_place(inputs)
-    as_json = {each.name: each.json for each in inputs} if len(inputs) == len(names) else {}
     for row, given in zip(joined.to_pylist(), every.to_pylist(), strict=True):
-        named = {name: as_json.get(name, _number)(row[name]) for name in names}
+        named = {name: inputs[0].json(row[name]) for name in names}
         row_itself = named[names[0]] if alone else named
         features = list(named.values()) if in_order and not alone else row_itself
         scores = given["embedding"] if vectors else [given[name] for name in answers]
@@ -152,24 +150,11 @@ def held_out(project: Project, count: int) -> list[Row]:
     return found
 
 
-def _number(value: float | None) -> float | None:
-    """Return a number feature as JSON, in which NaN is null."""
-    return None if value is None or np.isnan(value) else value
-
-
-def _spread(available: int, count: int) -> list[int]:
-    if not available:
-        raise LoopError("scores.parquet has no rows, so there is nothing to replay")
-    chosen = np.linspace(0, available - 1, min(available, count)).astype(int)
-    return [int(i) for i in np.unique(chosen)]
-
-
 def champion(project: Project) -> tuple[Bento | None, str]:
     """Return the bento of production's stable release, and a note on where it comes from.
 
-    It is taken from the store or the artifact on disk, or built again from its commit. If there is no
-    champion, or its bento is not available, it is None and the note says why. Then only the candidate is
-    rehearsed; the gate has already compared the models.
+    It is taken from the store or the artifact on disk, or built again from its commit. If it is None, the
+    note says why, and only the candidate is rehearsed; the gate has already compared the models.
     """
     stable = find(project)
     if stable is None:
@@ -203,17 +188,14 @@ def _built_again(project: Project, stable: Track, missing: str) -> tuple[Bento |
 def play(
     candidate: Bento, other: Bento | None, rows: list[Row], limits: params.Rehearse, share: float = 0.0
 ) -> list[Side]:
-    """Serve candidate and champion at the same time, and send both the same requests.
-
-    Raises LoopError if the candidate does not start. A champion that does not start is left out.
-    """
+    """Send both servers the same requests. Raises LoopError if the candidate does not start."""
     with ExitStack() as stack:
         played = [(*_serve(stack, candidate), Side(candidate.key))]
         if other:
-            with suppress(LoopError):
+            with suppress(LoopError):  # a champion that does not start is left out
                 played.append((*_serve(stack, other), Side(other.key)))
         for _, client, _ in played:
-            for body, _ in list(_singles(rows))[:WARM_UP]:
+            for body, _ in islice(_singles(rows), WARM_UP):
                 _send(client, body)
         sides = [side for *_, side in played]
         for _ in range(ROUNDS):
@@ -265,10 +247,9 @@ def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[
     side.requests += 1
     if not isinstance(body["id"], list):
         side.seconds.append(taken)
-    if not error and (answer.get("id") != body["id"] or answer.get("model_version") != side.key):
-        error = (
-            f"the answer to id {body['id']} has id {answer.get('id')}, version {answer.get('model_version')}"
-        )
+    said, version = answer.get("id"), answer.get("model_version")
+    if not error and (said, version) != (body["id"], side.key):
+        error = f"the answer to id {body['id']} has id {said}, version {version}"
     if error:
         side.failed += 1
         side.errors = [*side.errors, one_line(error)][:5]
@@ -289,18 +270,13 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
         answer = response.json()
     except (ValueError, RecursionError) as error:
         return {}, f"the answer is not JSON: {error}"
-    return (
-        (answer, "")
-        if isinstance(answer, dict)
-        else ({}, f"the answer is not an object: {response.text[:200]}")
-    )
+    if not isinstance(answer, dict):
+        return {}, f"the answer is not an object: {response.text[:200]}"
+    return answer, ""
 
 
 def shift(served: Any, expected: list[Row]) -> float:
-    """Return the largest difference between served scores and the pipeline's, relative for scores over 1.
-
-    Infinite if the served scores are NaN, not numbers, or of another count.
-    """
+    """Return how far served scores are from the pipeline's, relative over 1; infinite if not scores."""
     wanted = np.array([row.score for row in expected], dtype=np.float64)
     try:
         apart = np.reshape(np.asarray(served, dtype=np.float64), wanted.shape) - wanted
@@ -314,48 +290,33 @@ def judge(sides: list[Side], limits: params.Rehearse, share: float = 0.0) -> lis
     """Return the reasons why the candidate, the first side, must not be released; empty if it may be.
 
     `share` is how many requests per second each pod must answer at peak load. A pod has one core. Requests
-    that arrive together need less CPU each, so a pod answers at least as many as one core of this machine
-    does.
+    that arrive together need less CPU each, so a pod answers at least as many as a core of this machine does.
     """
     candidate, reasons = sides[0], []
     if candidate.failed > limits.max_failed * candidate.requests:
-        reasons.append(
-            f"{candidate.failed} of {candidate.requests} requests failed; "
-            f"rehearse.max_failed is {limits.max_failed}. First: {candidate.errors[0]}"
-        )
+        said = f"{candidate.failed} of {candidate.requests} requests failed; rehearse.max_failed is"
+        reasons.append(f"{said} {limits.max_failed}. First: {candidate.errors[0]}")
     if candidate.p99_ms > limits.max_p99_ms:
         reasons.append(f"p99 is {candidate.p99_ms:.1f} ms; rehearse.max_p99_ms is {limits.max_p99_ms}")
     if candidate.per_second < share:
-        reasons.append(
-            f"answers {candidate.per_second:.0f} requests per second of CPU; sla.requests_per_second needs"
-            f" {share:.0f} from each of the canary.peak pods"
-        )
+        said = f"answers {candidate.per_second:.0f} requests per second of CPU; sla.requests_per_second needs"
+        reasons.append(f"{said} {share:.0f} from each of the canary.peak pods")
     # a champion with failures is not compared, because errors are answered quickly
     comparable = [side for side in sides[1:] if not side.failed]
     if comparable and candidate.p99_ms > limits.max_p99_ratio * comparable[0].p99_ms:
-        reasons.append(
-            f"p99 is {candidate.p99_ms:.1f} ms, the champion's {comparable[0].p99_ms:.1f}; "
-            f"rehearse.max_p99_ratio is {limits.max_p99_ratio}"
-        )
+        said = f"p99 is {candidate.p99_ms:.1f} ms, the champion's {comparable[0].p99_ms:.1f}"
+        reasons.append(f"{said}; rehearse.max_p99_ratio is {limits.max_p99_ratio}")
     if candidate.score_shift > limits.max_score_shift:
-        reasons.append(
-            f"a served score differs by {candidate.score_shift:.3g} from the pipeline's; "
-            f"rehearse.max_score_shift is {limits.max_score_shift}"
-        )
+        said = f"a served score differs by {candidate.score_shift:.3g} from the pipeline's"
+        reasons.append(f"{said}; rehearse.max_score_shift is {limits.max_score_shift}")
     return reasons
 
 
 def table(result: dict[str, Any]) -> str:
     """Return the content of rehearse.json as a Markdown table."""
-    lines = [
-        "| | key | requests | failed | p50 ms | p99 ms | requests/s per core | score shift |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name in ("candidate", "champion"):
-        if side := result[name]:
-            cells = [side["requests"], side["failed"], *(f"{side[k]:.2f}" for k in ("p50_ms", "p99_ms"))]
-            cells.append(f"{side['per_second']:.0f}")
-            lines.append(
-                f"| {name} | {side['key']} | {' | '.join(map(str, cells))} | {side['score_shift']:.2g} |"
-            )
-    return "\n".join([*lines, "", f"{'passed' if result['passed'] else 'rejected'}; {inert(result['note'])}"])
+    head = "| | key | requests | failed | p50 ms | p99 ms | requests/s per core | score shift |"
+    row = "| {} | {key} | {requests} | {failed} | {p50_ms:.2f} | {p99_ms:.2f} | "
+    row += "{per_second:.0f} | {score_shift:.2g} |"
+    lines = [row.format(name, **result[name]) for name in ("candidate", "champion") if result[name]]
+    verdict = f"{'passed' if result['passed'] else 'rejected'}; {inert(result['note'])}"
+    return "\n".join([head, "|---" * 8 + "|", *lines, "", verdict])

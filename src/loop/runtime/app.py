@@ -5,7 +5,7 @@ through Starlette, so that the middleware sees them.
 """
 
 import logging
-from asyncio import Future, get_running_loop, timeout
+from asyncio import timeout
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -29,7 +29,6 @@ from loop.runtime.predictor import Answer, Encode, Predictor
 from loop.runtime.rows import LONGEST_ID, BadRequest, Rows, decoded
 
 LARGE, ENCODED, OVERLOAD = 413, 415, 429
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
 BODY_SECONDS = 10.0  # time limit in seconds from a request's headers to the end of its body
 # Time limit in seconds for reading and discarding a refused body, once before its response and once after it.
 UNREAD_SECONDS = 5.0
@@ -38,19 +37,36 @@ HELD = 64 * 1024 * 1024
 LARGEST = HELD  # largest value of max_bytes that asgi.py may set
 MOST = 1_000_000  # largest value of max_rows and max_waiting that asgi.py may set
 
-Headers = list[tuple[bytes, bytes]]
 # type of the functions that decode a request's body with its headers
 Read = Callable[[bytes, dict[bytes, bytes]], tuple[Rows, Encode]]
 logger = logging.getLogger(__name__)
 
 
 class App(Starlette):
-    """The application that serves one model. The model is loaded when the application starts."""
+    """The application that serves the model in `folder`, which is loaded when the application starts.
 
-    def __init__(self, folder: Path, load: Callable[[Path], Scorer], **limits: int) -> None:
-        self._folder, self._load, self._limits = folder, load, limits
-        self.max_bytes = limits.pop("max_bytes")
-        self.draining = False
+    `load` creates the scorer from the folder with meta.json. If `max_waiting` requests wait for their scores,
+    further requests are answered with 429. Predictions are logged to PREDICTION_LOG_DIR if it is set, and
+    kept for PREDICTION_LOG_DAYS days. Raises WrongSetting if a limit is out of range.
+    """
+
+    predictor: Predictor
+
+    def __init__(
+        self,
+        folder: Path,
+        load: Callable[[Path], Scorer],
+        *,
+        max_rows: int = 1000,
+        max_bytes: int = 1024 * 1024,
+        max_waiting: int = 256,
+    ) -> None:
+        settings.limit("max_rows", max_rows, MOST)
+        settings.limit("max_bytes", max_bytes, LARGEST)
+        settings.limit("max_waiting", max_waiting, MOST)
+        self._folder, self._load, self.max_bytes = folder, load, max_bytes
+        self._limits = {"max_rows": max_rows, "max_waiting": max_waiting}
+        self.draining = False  # if it is set, /readyz is 503, and responses ask to close the connection
         self._held = 0
         routes = [
             Route("/predict", self._routed, methods=["POST"]),
@@ -72,45 +88,25 @@ class App(Starlette):
         # Starlette would redirect to http:// even if the gateway was called by https://
         self.router.redirect_slashes = False
 
-    predictor: Predictor
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer POST /predict directly if `direct` is set, and pass other requests to Starlette."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
-        elif self.direct and scope["path"] == "/predict" and scope["method"] == "POST":
+        elif scope["path"] == "/predict" and scope["method"] == "POST" and not self.user_middleware:
             await self._predict(scope, receive, send, self.predictor.read, direct=True)
         elif scope["path"].endswith("/") and scope["path"] != "/":
             await self({**scope, "path": scope["path"].rstrip("/") or "/"}, receive, send)
         else:
             await super().__call__(scope, receive, self._counted(endpoint(scope["path"]), send))
 
-    @property
-    def direct(self) -> bool:
-        """Whether requests to /predict bypass Starlette, because there is no middleware."""
-        return not self.user_middleware
-
-    def drain(self) -> None:
-        """Report not ready from now on.
-
-        Requests are still answered, and responses ask the client to close the connection.
-        """
-        self.draining = True
-
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         model = Model.load(self._folder, self._load)
-        release, log = model.release, None
-        metrics = Metrics(
-            release.model,
-            release.key,
-            model.meta.classes or ("",),
-            release.p99_ms,
-            model.meta.score_edges or SCORE,
-        )
+        release, meta, log = model.release, model.meta, None
+        classes, edges = meta.classes or ("",), meta.score_edges or SCORE
+        metrics = Metrics(release.model, release.key, classes, release.p99_ms, edges)
         if where := settings.log_dir():
             days = settings.number("PREDICTION_LOG_DAYS")
-            log = PredictionLog(where, release, metrics.dropped, days=days)
+            log = PredictionLog(where, release, metrics.dropped, days)
         self.predictor = Predictor(model, metrics, log, **self._limits)
         yield
         self.predictor.close()
@@ -120,13 +116,11 @@ class App(Starlette):
         return partial(self._predict, read=self.predictor.read)
 
     async def _infer(self, request: Request) -> Any:
-        """Answer POST /v2/models/<name>/infer."""
         self._check_name(request)
         model, decoder = self.predictor.model, self.predictor.decoder
         return partial(self._predict, read=partial(v2.read, model=model, decoder=decoder))
 
     async def _embeddings(self, _: Request) -> Any:
-        """Answer POST /v1/embeddings; 404 if the model is not an embedding of a text."""
         model, decoder = self.predictor.model, self.predictor.decoder
         if not openai.speaks(model):
             raise HTTPException(404)
@@ -163,8 +157,7 @@ class App(Starlette):
     async def _answer(self, headers: dict[bytes, bytes], receive: Receive, read: Read) -> Answer:
         """Receive and decode a body, and return the response to it."""
         try:
-            if self.predictor.full:
-                raise BadRequest("too many requests wait", status=OVERLOAD, reason="overload", unread=True)  # noqa: TRY301
+            self.predictor.check_waiting(unread=True)
             if int(headers.get(b"content-length", b"0")) > self.max_bytes:
                 raise self._too_large(unread=True)
             body = await self._body(receive)
@@ -173,12 +166,7 @@ class App(Starlette):
         except BadRequest as bad:
             refused = self.predictor.refused(bad)
         else:
-            future: Future[Answer] = get_running_loop().create_future()
-            self.predictor.submit(
-                partial(read, body, headers),
-                lambda answer: None if future.done() else future.set_result(answer),
-            )
-            return await future
+            return await self.predictor.predict(partial(read, body, headers))
         if refused.unread and refused.status == LARGE and b"expect" not in headers:
             return refused._replace(unread=not await self._ended(receive))
         return refused
@@ -206,10 +194,7 @@ class App(Starlette):
         return bytes(body)
 
     def _hold(self, body: bytearray, message: Message) -> None:
-        """Append a received part to the body.
-
-        Raises BadRequest if the body, or all bodies together, are too large.
-        """
+        """Append a part to the body. Raises BadRequest if it, or all bodies together, are too large."""
         part, unread = _part(message), message.get("more_body", False)
         body += part
         self._held += len(part)
@@ -220,27 +205,22 @@ class App(Starlette):
             raise BadRequest(said, status=OVERLOAD, reason="overload", unread=unread)
 
     def _too_large(self, *, unread: bool) -> BadRequest:
-        return BadRequest(
-            f"the body is over {self.max_bytes} bytes", status=LARGE, reason="size", unread=unread
-        )
+        said = f"the body is over {self.max_bytes} bytes"
+        return BadRequest(said, status=LARGE, reason="size", unread=unread)
 
     async def _ended(self, receive: Receive) -> bool:
-        """Read and discard a refused body; returns whether it ended within UNREAD_SECONDS.
-
-        Many clients do not read a response before they have sent the whole body, and a gateway that receives
-        an early response closes the connection.
-        """
+        """Read and discard a refused body; returns whether it ended within UNREAD_SECONDS."""
+        # Many clients do not read a response before they have sent the whole body, and a gateway that gets an
+        # early response closes the connection.
         with suppress(TimeoutError):
             async with timeout(UNREAD_SECONDS):
-                more = True
-                while more:
-                    message = await receive()
-                    _part(message)
-                    more = message.get("more_body", False)
+                while (message := await receive()).get("more_body"):
+                    pass
+                _part(message)
             return True
         return False
 
-    def headers(self, answer: Answer, request_id: bytes, *, closes: bool) -> Headers:
+    def headers(self, answer: Answer, request_id: bytes, *, closes: bool) -> list[tuple[bytes, bytes]]:
         """Return a response's headers, with the caller's X-Request-ID or a new one."""
         headers = [
             (b"content-type", b"application/json" if answer.json is None else b"application/octet-stream"),
@@ -270,34 +250,28 @@ class App(Starlette):
         return counted
 
     async def _health(self, _: Request) -> Response:
-        """Answer GET /health."""
         release = self.predictor.model.release
         return _json({"status": "ok", "model_version": release.key, "engine": release.engine})
 
     async def _metrics(self, _: Request) -> Response:
-        """Answer GET /metrics."""
-        return Response(self.predictor.metrics.page(), media_type=METRICS)
+        page = self.predictor.metrics.page()
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _document(self, _: Request) -> Response:
-        """Answer GET /openapi.json."""
-        return _json(openapi.document(self.predictor.model, self.predictor.max_rows, self.max_bytes))
+        return _json(openapi.document(self.predictor.model, self.predictor.decoder.max_rows, self.max_bytes))
 
     async def _server(self, _: Request) -> Response:
-        """Answer GET /v2."""
         release = self.predictor.model.release
         return _json({"name": release.model, "version": release.key, "extensions": v2.EXTENSIONS})
 
     async def _described(self, request: Request) -> Response:
-        """Answer GET /v2/models/<name>."""
         self._check_name(request)
         return _json(v2.metadata(self.predictor.model))
 
     async def _alive(self, _: Request) -> Response:
-        """Answer GET /livez, /healthz and /v2/health/live."""
         return PlainTextResponse("\n")
 
     async def _ready(self, request: Request) -> Response:
-        """Answer GET /readyz, /v2/health/ready and /v2/models/<name>/ready; 503 while the server drains."""
         self._check_name(request)
         return PlainTextResponse("\n", 503 if self.draining else 200)
 
@@ -312,32 +286,11 @@ class Gone(Exception):
     """The client has closed the connection."""
 
 
-def create(
-    folder: Path,
-    load: Callable[[Path], Scorer],
-    *,
-    max_rows: int = 1000,
-    max_bytes: int = 1024 * 1024,
-    max_waiting: int = 256,
-) -> App:
-    """Return an application that loads the model in `folder` when it starts.
-
-    `load` creates the scorer from the folder with meta.json. If `max_waiting` requests wait for their scores,
-    further requests are answered with 429. Predictions are logged to PREDICTION_LOG_DIR if it is set, and
-    kept for PREDICTION_LOG_DAYS days. Raises WrongSetting if a limit is out of range.
-    """
-    return App(
-        folder,
-        load,
-        max_rows=settings.limit("max_rows", max_rows, MOST),
-        max_bytes=settings.limit("max_bytes", max_bytes, LARGEST),
-        max_waiting=settings.limit("max_waiting", max_waiting, MOST),
-    )
+create = App  # the name by which asgi.py calls it
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse(_: Request, error: Any) -> Response:
     """Answer an unknown path or method with JSON, like every other error."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette passes only HTTPException here
     return _json({"error": error.detail, "field": ""}, error.status_code, error.headers)
 
 
@@ -351,15 +304,11 @@ async def _failed(request: Request, _: Exception) -> Response:
 def _part(message: Message) -> bytes:
     if message["type"] == "http.disconnect":
         raise Gone
-    part: bytes = message.get("body", b"")
-    return part
+    return bytes(message.get("body", b""))
 
 
 def endpoint(path: str) -> str:
-    """Return the label under which a path is counted.
-
-    Inference paths are counted as /predict, because alerts and the canary judge query only that.
-    """
+    """Return a path's label: all inference counts as /predict, which alerts and the canary judge query."""
     if path == "/v1/embeddings":
         return "/predict"
     if path.startswith("/v2"):

@@ -20,11 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def load(folder: Path) -> Scorer:
-    """Return the scorer of `folder`/model.ubj.
+    """Return the scorer of `folder`/model.ubj, which uses SCORER_DEVICE for more than FEW rows.
 
-    A prediction uses SCORER_THREADS threads, 1 by default. More than FEW rows are scored on SCORER_DEVICE.
-    Raises ValueError if that is a GPU and XGBoost finds none, because XGBoost would use the CPU without an
-    error.
+    Raises ValueError if that is a GPU and XGBoost finds none, because XGBoost itself would use the CPU then.
     """
     import xgboost
 
@@ -38,13 +36,10 @@ def load(folder: Path) -> Scorer:
     def many(rows: NDArray[np.float32]) -> NDArray[Any]:
         return np.asarray(booster.inplace_predict(rows, validate_features=False))
 
-    few = forest.read(bytes(booster.save_raw("json")))
-    if few and not forest.agrees(few, many, np.zeros((1, booster.num_features()), np.float32)):
-        logger.error(
-            "%s: NumPy scores its trees differently than XGBoost, so XGBoost scores all rows", folder
-        )
-        few = None
-    if not few:
+    trees = forest.read(bytes(booster.save_raw("json")))
+    if trees and not forest.agrees(trees, many, np.zeros((1, booster.num_features()), np.float32)):
+        logger.error("%s: NumPy scores its trees differently than XGBoost, which scores all rows", folder)
+        trees = None
+    if not trees:
         return many
-    trees = few
     return lambda rows: trees(rows) if len(rows) <= FEW else many(rows)

@@ -7,7 +7,6 @@ arrays, so a scorer sees no difference.
 """
 
 import base64
-import binascii
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,21 +17,18 @@ from numpy.typing import NDArray
 
 Columns = dict[str, NDArray[Any]]
 
-DTYPES = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_, "BYTES": object}
-KINDS: dict[str, tuple[Any, str]] = {
-    "FP64": (float, "a number"),
-    "INT64": (int, "a whole number of 64 bits"),
-    "BOOL": (bool, "true or false"),
-    "BYTES": (str, "text"),
+# a value's type in JSON and in an array, and its description
+KINDS: dict[str, tuple[Any, Any, str]] = {
+    "FP64": (float, np.float64, "a number"),
+    "INT64": (int, np.int64, "a whole number of 64 bits"),
+    "BOOL": (bool, np.bool_, "true or false"),
+    "BYTES": (str, object, "text"),
 }
 OTHER, MISSING = -1, -2  # codes in a profile for a text outside the known categories, and for a missing text
 
 
 class BadRow(ValueError):
-    """A scorer raises this for a row that it cannot process, such as bytes that are not an image.
-
-    The caller caused it, so the response is a 422 with this message.
-    """
+    """A row that a scorer cannot process, such as bytes without an image; the caller gets a 422 with it."""
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -45,10 +41,7 @@ class Input(msgspec.Struct, frozen=True):
 
     @property
     def listed(self) -> bool:
-        """Whether each row has a list of values for this input.
-
-        False for FP32, the matrix of all features.
-        """
+        """Whether each row has a list of values for this input. FP32 is the matrix of all features."""
         return len(self.shape) > 1 and self.datatype != "FP32"
 
     @property
@@ -65,21 +58,21 @@ class Input(msgspec.Struct, frozen=True):
     @property
     def wanted(self) -> str:
         """Describe in words what a value of this input should be."""
-        one = "base64 of bytes" if self.encoded else KINDS[self.datatype][1]
+        one = "base64 of bytes" if self.encoded else KINDS[self.datatype][2]
         return f"a list, each {one}" if self.listed else one
 
     def column(self, values: Sequence[Any]) -> NDArray[Any]:
-        """Return JSON values as an array (n,).
-
-        Raises ValueError for invalid base64 or an integer over 64 bits.
-        """
+        """Return JSON values as an array (n,). Raises ValueError for invalid base64 or a too large number."""
         if self.encoded:
-            values = [value if value is None else _bytes(value) for value in values]
+            try:
+                values = [text if text is None else base64.b64decode(text, validate=True) for text in values]
+            except ValueError:
+                raise ValueError("the text is not base64") from None
         if self.datatype == "BYTES" or self.listed:
             # np.array would turn lists of equal length into a matrix
             return np.fromiter(values, dtype=object, count=len(values))
         try:
-            return np.array(values, DTYPES[self.datatype])
+            return np.array(values, KINDS[self.datatype][1])
         except OverflowError:
             raise ValueError("a number is too large") from None
 
@@ -93,27 +86,14 @@ class Input(msgspec.Struct, frozen=True):
         return None if isinstance(plain, float) and np.isnan(plain) else plain
 
 
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("the text is not base64") from None
-
-
 def key(inputs: Sequence[Input]) -> str:
-    """Return the key of a request's body that contains the rows.
-
-    It is `features`, or the input's own name if the only input is a text, an image or a list.
-    """
+    """Return a body's key for rows: `features`, or the only input's name if it is a text, image or list."""
     alone = len(inputs) == 1 and (inputs[0].datatype == "BYTES" or inputs[0].listed)
     return inputs[0].name if alone else "features"
 
 
 def by_place(inputs: Sequence[Input]) -> bool:
-    """Whether a row may be a list of values.
-
-    False if a feature is itself a list, because one row could then look like several rows.
-    """
+    """Whether a row may be a list of values: not if a feature is a list, as a row would look like several."""
     return not any(each.listed for each in inputs)
 
 
@@ -133,9 +113,9 @@ def together(parts: Sequence[Any]) -> Any:
 
 def take(rows: Any, numbers: Any) -> Any:
     """Return the rows at the indexes `numbers`, in that order."""
-    return (
-        {name: column[numbers] for name, column in rows.items()} if isinstance(rows, dict) else rows[numbers]
-    )
+    if isinstance(rows, dict):
+        return {name: column[numbers] for name, column in rows.items()}
+    return rows[numbers]
 
 
 def categories(texts: Iterable[str | None], most: int = 50) -> list[str]:

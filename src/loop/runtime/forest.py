@@ -24,10 +24,7 @@ Ints = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees that are all filled to the same depth.
-
-    The arrays are flat: `(trees, 2**depth - 1)` splits and `(trees, 2**depth)` leaves.
-    """
+    """Trees filled to the same depth, in flat arrays: 2**depth - 1 splits and 2**depth leaves per tree."""
 
     depth: int
     features: Ints
@@ -44,25 +41,18 @@ class Forest:
         down = 1 - self.roots  # split i of a tree has the children 2 i + 1 and 2 i + 2
         for _ in range(self.depth):
             at = 2 * at + down + (values[row + self.features[at]] >= self.thresholds[at])
-        # Convert node indexes below the last level of splits to indexes of leaves; a tree has one more leaf
-        # than splits.
-        leaves = self.leaves[at - self.roots - (1 << self.depth) + 1 + self._first_leaves]
+        # Convert indexes of nodes below the last splits to indexes of leaves; a tree has one more leaf than
+        # splits.
+        leaves = self.leaves[at + np.arange(len(self.roots)) + 1 - (1 << self.depth)]
         margins = np.empty((count, len(self.roots) + 1), np.float32)
         margins[:, 0], margins[:, 1:] = self.base, leaves
         total = np.add.accumulate(margins, axis=1, out=margins)[:, -1]
         one = np.float32(1)
         return np.asarray(one / (one + np.exp(-total)), np.float32)
 
-    @property
-    def _first_leaves(self) -> Ints:
-        return self.roots + np.arange(len(self.roots))
-
 
 def read(model: bytes) -> Forest | None:
-    """Return the forest of a booster that was saved as JSON, or None if only XGBoost can score it.
-
-    Supported are binary:logistic models of numeric splits with at most NODES nodes.
-    """
+    """Return the forest of a booster that was saved as JSON, or None if only XGBoost can score it."""
     learner = msgspec.json.decode(model)["learner"]
     booster = learner["gradient_booster"]
     if booster["name"] != "gbtree" or learner["objective"]["name"] != "binary:logistic":
@@ -92,11 +82,9 @@ def agrees(forest: Forest, scorer: Any, rows: Floats) -> bool:
 
 
 def _depth(tree: dict[str, Any]) -> int:
-    """Return the length of the longest path from a tree's root to a leaf.
-
-    Children come after their parents in the arrays.
-    """
+    """Return the length of the longest path from a tree's root to a leaf."""
     depths = [0] * len(tree["left_children"])
+    # children come after their parents in the arrays
     for node, (left, right) in enumerate(zip(tree["left_children"], tree["right_children"], strict=True)):
         if left != -1:
             depths[left] = depths[right] = depths[node] + 1
@@ -121,9 +109,7 @@ def _filled(trees: list[dict[str, Any]], depth: int, base: np.float32) -> Forest
                 leaves[number, first : first + width] = value
             else:
                 features[number, place], thresholds[number, place] = tree["split_indices"][node], value
-                nodes += [
-                    (left, 2 * place + 1, level + 1),
-                    (tree["right_children"][node], 2 * place + 2, level + 1),
-                ]
+                right, place, level = tree["right_children"][node], 2 * place + 1, level + 1
+                nodes += [(left, place, level), (right, place + 1, level)]
     roots = np.arange(count) * splits
     return Forest(depth, features.ravel(), thresholds.ravel(), leaves.ravel(), roots, base)

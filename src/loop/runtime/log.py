@@ -11,7 +11,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
@@ -107,42 +107,38 @@ class Trouble:
         if not self._times:
             self._first = self._last
         self._times += 1
-        kind = why.errno if isinstance(why, OSError) else type(why)
+        kind, said = (why.errno, why.strerror) if isinstance(why, OSError) else (type(why), why)
         if kind not in self._told:
             self._told.add(kind)
-            said = why.strerror if isinstance(why, OSError) else why
             logger.error("prediction log: %s failed: %s: %s", self._what, where, said)
 
     def works(self) -> None:
         if self._times and monotonic() - self._last >= QUIET:
-            lasted = self._last - self._first
-            logger.warning(
-                "prediction log: %s works again: it failed %d times in %.0f s",
-                self._what,
-                self._times,
-                lasted,
-            )
+            told = "prediction log: %s works again: it failed %d times in %.0f s"
+            logger.warning(told, self._what, self._times, self._last - self._first)
             self._times = 0
             self._told.clear()
+
+    @contextmanager
+    def watching(self, where: object) -> Iterator[None]:
+        """Report an OSError of the block instead of raising it."""
+        try:
+            yield
+        except OSError as error:
+            self.fails(where, error)
 
 
 class PredictionLog:
     """Appends predictions to `folder`/<host>-<pid>.jsonl until it is closed.
 
-    `dropped` is called with the number of lost lines. The queue holds at most `lines` lines and QUEUED bytes.
+    `dropped` is called with the number of lost lines. The queue holds at most LINES lines and QUEUED bytes.
     Files in the folder, from any process, are deleted `days` days after their last write.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        release: Release,
-        dropped: Callable[[int], None],
-        *,
-        days: float = DAYS,
-        lines: int = LINES,
+        self, folder: Path, release: Release, dropped: Callable[[int], None], days: float = DAYS
     ) -> None:
-        self._release, self._dropped, self._most = release, dropped, lines
+        self._release, self._dropped = release, dropped
         self._waiting: deque[Scored] = deque()
         self._count, self._bytes, self._lock = 0, 0, Lock()
         self._some, self._closing = Event(), Event()
@@ -156,7 +152,7 @@ class PredictionLog:
         """Queue a request's lines, or count them as dropped if the queue is full. It never waits."""
         count, size = len(scored.ids), scored.size
         with self._lock:
-            if fits := self._count + count <= self._most and self._bytes + size <= QUEUED:
+            if fits := self._count + count <= LINES and self._bytes + size <= QUEUED:
                 self._count += count
                 self._bytes += size
                 self._waiting.append(scored)
@@ -164,9 +160,8 @@ class PredictionLog:
             self._some.set()
         else:
             self._dropped(count)
-            self._queue.fails(
-                self._file.path, f"{self._count} lines wait in the queue, so new lines are dropped"
-            )
+            told = f"{self._count} lines wait in the queue, so new lines are dropped"
+            self._queue.fails(self._file.path, told)
 
     def close(self, seconds: float = 5) -> None:
         """Write the queued lines, for at most `seconds` seconds."""
@@ -178,10 +173,8 @@ class PredictionLog:
             logger.error(told, self._file.path, seconds, self._count)
 
     def _drain(self) -> None:
-        try:
+        with self._writing.watching(self._file.path):
             self._file.look()
-        except OSError as error:
-            self._writing.fails(self._file.path, error)
         while not self._closing.is_set():
             self._some.wait()
             self._closing.wait(GATHER)
@@ -219,11 +212,7 @@ class PredictionLog:
             yield from lines
 
     def _append(self, content: bytearray, lines: int) -> None:
-        """Append lines to the file.
-
-        If the disk is full, the oldest file is deleted to make space; the lines are dropped only if there is
-        no other file.
-        """
+        """Append lines to the file; if the disk is full, delete old files, or else drop the lines."""
         while True:
             try:
                 self._file.append(content)
@@ -231,20 +220,19 @@ class PredictionLog:
                 self._writing.fails(self._file.path, error)
                 went = self._file.make_room() if error.errno in FULL else None
                 self._dropped(lines if went is None else went)
-                if went is not None:
-                    continue
+                if went is None:
+                    return
             else:
                 self._writing.works()
-            return
+                return
 
 
 class _File:
     """A log file of whole lines.
 
-    It is closed and renamed before it exceeds BYTES, and truncated to its last whole line after a failed
-    write. Several processes share the folder: whenever a process starts a file, it deletes all files that
-    were last written more than `days` days ago. A file that cannot be read, deleted or renamed does not stop
-    logging.
+    It is renamed before it exceeds BYTES, and truncated to its last whole line after a failed write. Several
+    processes share the folder: whenever a process starts a file, it deletes all files that were last written
+    more than `days` days ago. A file that cannot be read, deleted or renamed does not stop logging.
     """
 
     def __init__(self, path: Path, days: float) -> None:
@@ -253,7 +241,7 @@ class _File:
         self._rotating = Trouble("beginning a new file")
 
     def look(self) -> None:
-        """Raise OSError if the folder does not exist and cannot be created, or is not writable."""
+        """Raise OSError if the folder cannot be created or is not writable."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(self.path.parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "the folder is not writable")
@@ -281,10 +269,7 @@ class _File:
         self._size += written
 
     def make_room(self) -> int | None:
-        """Delete the oldest file that can be deleted.
-
-        Returns how many lines it had; None if no file could be deleted.
-        """
+        """Delete the oldest file that can be deleted. Returns its number of lines; None if there is none."""
         for _, path in self._others():
             try:
                 lines = _lines(path)
@@ -299,74 +284,46 @@ class _File:
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor < 0:
-            return
-        try:
-            os.close(descriptor)
-        # a network file system may report only on close that an earlier write failed
-        except OSError as error:
-            self._closing.fails(self.path, error)
-        else:
-            self._closing.works()
+        if descriptor >= 0:
+            # a network file system may report only on close that an earlier write failed
+            with self._closing.watching(self.path):
+                os.close(descriptor)
+                self._closing.works()
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._remove_old()
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._size = os.fstat(self._descriptor).st_size
-
-    def _remove_old(self) -> None:
-        failed = False
         for written, path in self._others():
             if written >= time() - self._days * DAY:
                 break
-            try:
+            with self._removing.watching(path):
                 path.unlink(missing_ok=True)
-            except OSError as error:
-                self._removing.fails(path, error)
-                failed = True
-        if not failed:
-            self._removing.works()
+        self._removing.works()
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._size = os.fstat(self._descriptor).st_size
 
     def _set_aside(self) -> None:
         """Rename x.jsonl to x.<Unix time in ns>.jsonl, which is never written again."""
-        try:
-            self.path.rename(self.path.with_suffix(f".{time_ns()}.jsonl"))
-        except FileNotFoundError:
-            pass
-        except OSError as error:  # if renaming fails, the current log file keeps growing
-            self._rotating.fails(self.path, error)
-            return
-        self._rotating.works()
-        self.close()
-        self._size = 0
+        with self._rotating.watching(self.path):  # if renaming fails, the current log file keeps growing
+            with suppress(FileNotFoundError):
+                self.path.rename(self.path.with_suffix(f".{time_ns()}.jsonl"))
+            self._rotating.works()
+            self.close()
+            self._size = 0
 
     def _others(self) -> list[tuple[float, Path]]:
         """Return the other files of the log with their modification times (Unix time), the oldest first."""
         found, folder = [], self.path.parent
-        try:
-            paths = [path for path in folder.iterdir() if path.suffix in SUFFIXES and path != self.path]
-        except OSError as error:
-            self._removing.fails(folder, error)
-            return []
-        for path in paths:
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                self._removing.fails(path, error)
-                continue
-            if S_ISREG(status.st_mode):
-                found.append((status.st_mtime, path))
+        with self._removing.watching(folder):
+            for path in [path for path in folder.iterdir() if path.suffix in SUFFIXES and path != self.path]:
+                with self._removing.watching(path), suppress(FileNotFoundError):
+                    status = path.stat()
+                    if S_ISREG(status.st_mode):
+                        found.append((status.st_mtime, path))
         return sorted(found)
 
 
 def _lines(path: Path) -> int:
-    """Return the number of lines in a log file.
-
-    A converted file has it in its name: <name>.<lines>.parquet.
-    """
+    """Return the number of lines in a log file; a converted file's name has it: <name>.<lines>.parquet."""
     if path.suffix == ".parquet":
         said = path.name.split(".")[-2]
         return int(said) if said.isdigit() else 0

@@ -13,33 +13,11 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 
-LATENCY = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.075,
-    0.1,
-    0.25,
-    0.5,
-    1,
-    2.5,
-)  # bucket boundaries of the latency histogram in seconds
+# bucket boundaries of the histograms of latency, in seconds, and of scores
+LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5)
 SCORE = tuple(i / 20 for i in range(1, 21))
 OURS, CALLERS = ("model", "overload"), ("json", "encoding", "size", "features", "id", "timeout")
-ENDPOINTS = (
-    "/predict",
-    "/health",
-    "/livez",
-    "/readyz",
-    "/healthz",
-    "/metrics",
-    "/openapi.json",
-    "/v2",
-    "other",
-)
+ENDPOINTS = ("/predict", "/health", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "/v2")
 
 # prometheus_client would otherwise export an additional series `_created` for each counter.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -74,11 +52,7 @@ class Histogram:
 
 
 class Metrics:
-    """The metrics of one model version.
-
-    Most series are exported only after their first count. Counters that alerts use are exported as 0 from the
-    start; otherwise rate() misses the first increment.
-    """
+    """The metrics of one model version."""
 
     def __init__(
         self,
@@ -94,91 +68,64 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, [*of, *labels], registry=self.registry)
 
-        self._latency = Histogram(
-            self.registry,
-            "model_prediction_latency_seconds",
-            "Time from the end of a request's body to its response.",
-            of,
-            sorted({*LATENCY, p99_ms / 1000}) if p99_ms else LATENCY,
-        )
-        # With a bucket boundary at the SLA's latency, the share of slower requests is exact, not
-        # interpolated.
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(name, text, list(of), registry=self.registry).labels(**of)
+
+        # A bucket boundary at the SLA's latency makes the share of slower requests exact, not interpolated.
+        bounds = sorted({*LATENCY, p99_ms / 1000}) if p99_ms else LATENCY
+        text = "Time from the end of a request's body to its response."
+        self._latency = Histogram(self.registry, "model_prediction_latency_seconds", text, of, bounds)
         if p99_ms:
-            target = Gauge(
-                "model_sla_latency_seconds",
-                "Latency that 99 % of requests must not exceed.",
-                list(of),
-                registry=self.registry,
-            )
-            target.labels(**of).set(p99_ms / 1000)
-        total = counter(
-            "model_prediction", "Predictions, by predicted class if the model has classes.", "class"
-        )
+            text = "Latency that 99 % of requests must not exceed."
+            gauge("model_sla_latency_seconds", text).set(p99_ms / 1000)
+        text = "Predictions, by predicted class if the model has classes."
+        total = counter("model_prediction", text, "class")
         self._total = [total.labels(**of, **{"class": str(label)}) for label in classes]
-        self._failed = counter(
-            "model_prediction_failed",
-            "Requests without a prediction, by reason: the server causes `model` and `overload`, "
-            f"callers cause {', '.join(CALLERS)}.",
-            "reason",
-        )
+        text = "Requests without a prediction, by reason: the server causes `model` and `overload`, callers"
+        self._failed = counter("model_prediction_failed", f"{text} cause {', '.join(CALLERS)}.", "reason")
+        # Alerts use these counters, so they are exported as 0; otherwise rate() misses the first increment.
         for reason in OURS:
             self._failed.labels(**of, reason=reason)
-        self._score = Histogram(
-            self.registry,
-            "model_prediction_score",
+        text = (
             "Scores (with more than two classes, of the most probable one), predicted values, or cosines"
-            " between vectors and the centre of the training rows.",
-            of,
-            score_edges,
+            " between vectors and the centre of the training rows."
         )
+        self._score = Histogram(self.registry, "model_prediction_score", text, of, score_edges)
         # the number of requests is a plain integer, because only the event loop's thread changes it
         self._in_progress = 0
-        progress = "Requests that were received and are not answered yet."
-        gauge = Gauge("model_requests_in_progress", progress, list(of), registry=self.registry)
-        gauge.labels(**of).set_function(lambda: self._in_progress)
-        lost = (
+        text = "Requests that were received and are not answered yet."
+        gauge("model_requests_in_progress", text).set_function(lambda: self._in_progress)
+        text = (
             "Lines that the prediction log lost: never written, or deleted early because the disk was full."
         )
-        self.dropped = counter("model_prediction_log_dropped", lost).labels(**of).inc
-        self._http = Counter(
-            "bentoml_service_request",
-            "Responses, with the metric name and labels of BentoML.",
-            ["service_name", "service_version", "endpoint", "http_response_code"],
-            registry=self.registry,
-        )
+        self.dropped = counter("model_prediction_log_dropped", text).labels(**of).inc
+        labels = ["service_name", "service_version", "endpoint", "http_response_code"]
+        text = "Responses, with the metric name and labels of BentoML."
+        self._http = Counter("bentoml_service_request", text, labels, registry=self.registry)
         self._service = (model.replace("-", "_"), version)
         self._answers: dict[tuple[str, int], Counter] = {}
 
     def predicted(self, scores: NDArray[np.float64], best: NDArray[np.intp]) -> None:
-        """Count predictions by class, and observe their scores.
-
-        `best` (n,) are indexes of classes, `scores` (n,) one number per row.
-        """
+        """Count predictions by class, and observe their scores, both (n,); `best` are indexes of classes."""
         self._score.observe_all(scores)
-        for counter, count in zip(
-            self._total, np.bincount(best, minlength=len(self._total)).tolist(), strict=True
-        ):
+        counts = np.bincount(best, minlength=len(self._total)).tolist()
+        for counter, count in zip(self._total, counts, strict=True):
             counter.inc(count)
 
     def took(self, seconds: float) -> None:
-        """Observe the latency of an answered request."""
         self._latency.observe(seconds)
 
     def failed(self, reason: str) -> None:
         self._failed.labels(**self._of, reason=reason).inc()
 
     def came(self) -> None:
-        """Count a request to /predict as in progress until `gone` is called."""
         self._in_progress += 1
 
     def gone(self) -> None:
         self._in_progress -= 1
 
     def answered(self, path: str, status: int) -> None:
-        """Count a response.
-
-        Paths that the server does not have share one label, so that callers cannot create series.
-        """
+        """Count a response; unknown paths share one label, so that callers cannot create series."""
         endpoint = path if path in ENDPOINTS else "other"
         found = self._answers.get((endpoint, status))
         if found is None:
@@ -187,5 +134,4 @@ class Metrics:
         found.inc()
 
     def page(self) -> bytes:
-        """Return the content of /metrics."""
         return generate_latest(self.registry)

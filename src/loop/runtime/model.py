@@ -35,18 +35,6 @@ class Release(msgspec.Struct, frozen=True):
     engine: str = ""  # the version of the engine that built the image
     p99_ms: float | None = None  # `sla.p99_ms`, the latency that 99 % of requests must not exceed
 
-    def check(self, folder: Path) -> None:
-        """Raise ValueError if a file's SHA-256 is not the one in release.json, OSError if it is missing.
-
-        Files are checked before XGBoost loads them, because it allocates unlimited memory for a truncated
-        file.
-        """
-        for name, packed in self.files.items():
-            if sha256((folder / name).read_bytes()).hexdigest() != packed:
-                raise ValueError(
-                    f"{folder / name} is not the file that was packed: its SHA-256 is not {packed}"
-                )
-
 
 class Meta(msgspec.Struct, frozen=True):
     """Content of meta.json, which the train stage writes. Keys that the server does not need are ignored."""
@@ -89,12 +77,12 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path, load: Callable[[Path], Scorer]) -> "Model":
-        """Load the model in `folder` and score its example.
-
-        Raises ValueError if the model cannot score it, or if a file was changed after the image was built.
-        """
+        """Load a model and score its example. Raises ValueError or OSError if a file or a score is wrong."""
         release = msgspec.json.decode((folder / "release.json").read_bytes(), type=Release)
-        release.check(folder / "model")
+        # before XGBoost loads its file, because it allocates unlimited memory for a truncated one
+        for name, packed in release.files.items():
+            if sha256((path := folder / "model" / name).read_bytes()).hexdigest() != packed:
+                raise ValueError(f"{path} is not the file that was packed: its SHA-256 is not {packed}")
         meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
         model = cls(release, meta, load(folder / "model"))
         msgspec.json.encode(model.beside(model.example, model.score(model.example)))
@@ -108,23 +96,16 @@ class Model:
         return np.asarray([self.meta.example], dtype=np.float32)
 
     def score(self, rows: Values) -> NDArray[np.float64]:
-        """Return scores of n rows, (n,) or (n, width).
-
-        Raises ValueError if the scorer's result has another shape or is not finite.
-        """
+        """Return n rows' scores, (n,) or (n, width). Raises ValueError for another shape, NaN or infinity."""
         scores, count = np.asarray(self.scorer(rows), dtype=np.float64), size(rows)
         shape = (count, self.meta.width) if self.meta.width else (count,)
         if scores.shape != shape or not np.isfinite(scores).all():
-            raise ValueError(
-                f"the scorer returned {scores.shape} for {count} rows, should be {shape} and finite"
-            )
+            wrong = f"{scores.shape} for {count} rows, should be {shape} and finite"
+            raise ValueError(f"the scorer returned {wrong}")
         return scores
 
     def beside(self, rows: Values, scores: NDArray[np.float64]) -> dict[str, list[Any]]:
-        """Return the additional values for each row's response, as {name: list of n}.
-
-        Raises ValueError if a name is already used, or a list does not have one value per row.
-        """
+        """Return each row's additional values, {name: n values}. Raises ValueError if they are wrong."""
         answer = getattr(self.scorer, "answer", None)
         found: dict[str, list[Any]] = answer(rows, scores) if answer else {}
         for name, values in found.items():
@@ -146,16 +127,12 @@ class Model:
         return np.array(self.meta.centre) if self.meta.centre else None
 
     def best(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return the index in `labels` of each row's class, (n,).
-
-        With two classes the threshold decides, with more the highest score.
-        """
+        """Return each row's index in `labels`, (n,): by two classes' threshold, or the highest score."""
         if self.meta.task == "multiclass":
             return np.asarray(scores.argmax(axis=1))
         if self.meta.threshold is None:
             return np.zeros(len(scores), dtype=np.intp)
-        chosen: NDArray[np.intp] = (scores >= self.meta.threshold).astype(np.intp)
-        return chosen
+        return np.asarray(scores >= self.meta.threshold, dtype=np.intp)
 
     @property
     def labels(self) -> tuple[Label | msgspec.UnsetType, ...]:

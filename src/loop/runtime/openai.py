@@ -4,7 +4,7 @@ https://platform.openai.com/docs/api-reference/embeddings
 """
 
 from base64 import b64encode
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -13,7 +13,7 @@ import numpy as np
 from loop.runtime.log import Scored
 from loop.runtime.model import Model
 from loop.runtime.predictor import Answer, Encode
-from loop.runtime.rows import BadRequest, Decoder, Rows, check_count
+from loop.runtime.rows import BadRequest, Decoder, Rows, check_count, decode
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -35,19 +35,9 @@ def speaks(model: Model) -> bool:
     return model.meta.task == "embedding" and text and not others
 
 
-def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decoder) -> tuple[Rows, Encode]:
-    """Return a request's texts as rows, and a function that encodes the response.
-
-    Raises BadRequest if the request is wrong.
-    """
-    del headers  # headers are not needed here, but part of every reader's signature
-    try:
-        asked = REQUEST.decode(body)
-    except msgspec.ValidationError as error:
-        said, _, where = str(error).partition(" - at `$")
-        raise BadRequest(said, where.rstrip("`").lstrip(".")) from None
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise BadRequest(f"the body is not JSON: {error}", status=400, reason="json") from None
+def read(body: bytes, _: dict[bytes, bytes], model: Model, decoder: Decoder) -> tuple[Rows, Encode]:
+    """Return a request's texts as rows, and a function that encodes the response, or raise BadRequest."""
+    asked = decode(body, REQUEST)
     if asked.model != model.release.model:
         raise BadRequest(f"is {asked.model!r}, should be {model.release.model!r}", "model", status=404)
     if asked.dimensions not in (None, model.meta.width):
@@ -56,27 +46,16 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
     check_count(len(texts), decoder.max_rows, "input")
     of = decoder.inputs[0]
     rows = Rows({of.name: of.column(texts)}, [None] * len(texts), many=True, named=False)
-    words = sum(len(text.split()) for text in texts)
-    return rows, Form(model.release.model, asked.encoding_format, words).encode
+    # `usage` counts words, because the server has no tokenizer
+    return rows, partial(_encoded, asked, sum(len(text.split()) for text in texts))
 
 
-@dataclass(frozen=True)
-class Form:
-    """Encodes the response to one request. `usage` counts words, because the server has no tokenizer."""
-
-    model: str
-    encoding: Literal["float", "base64"]
-    words: int
-
-    def encode(self, _: Rows, of: Scored) -> Answer:
-        """Return the response with vectors as lists of numbers, or as base64 of little-endian float32."""
-        vectors: list[Any] = of.answer
-        if self.encoding == "base64":
-            vectors = [b64encode(np.asarray(vector, "<f4").tobytes()).decode() for vector in vectors]
-        data = [
-            {"object": "embedding", "index": place, "embedding": vector}
-            for place, vector in enumerate(vectors)
-        ]
-        usage = {"prompt_tokens": self.words, "total_tokens": self.words}
-        said = {"object": "list", "data": data, "model": self.model, "usage": usage}
-        return Answer(200, msgspec.json.encode(said))
+def _encoded(asked: Request, words: int, _: Rows, of: Scored) -> Answer:
+    """Return the response with vectors as lists of numbers, or as base64 of little-endian float32."""
+    vectors: list[Any] = of.answer
+    if asked.encoding_format == "base64":
+        vectors = [b64encode(np.asarray(vector, "<f4").tobytes()).decode() for vector in vectors]
+    data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
+    usage = {"prompt_tokens": words, "total_tokens": words}
+    said = {"object": "list", "data": data, "model": asked.model, "usage": usage}
+    return Answer(200, msgspec.json.encode(said))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from loop.runtime import columns
 from loop.runtime.log import PredictionLog, Scored
 from loop.runtime.metrics import Metrics
-from loop.runtime.model import Label, Model, Values
+from loop.runtime.model import Model
 from loop.runtime.rows import NPY, BadRequest, Decoder, Rows
 
 TOGETHER = 1024  # maximum rows that are scored in one call; further rows wait for the next call
@@ -33,15 +33,11 @@ encode = msgspec.json.Encoder().encode
 
 
 class Answer(NamedTuple):
-    """A response's status and body.
-
-    The body is JSON, or `json` bytes of JSON followed by binary tensors. `unread`: the request's body was not
-    read to its end.
-    """
+    """A response's status and body: JSON, or `json` bytes of JSON followed by binary tensors."""
 
     status: int
     body: bytes
-    unread: bool = False
+    unread: bool = False  # the request's body was not read to its end
     json: int | None = None
 
 
@@ -49,111 +45,76 @@ Encode = Callable[[Rows, Scored], Answer]
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A decoded request that waits for its score.
-
-    `came` is its time of arrival; `encode` creates the response, and `answer` sends it.
-    """
+    """A decoded request that waits for its score; `came` is its time of arrival."""
 
     rows: Rows
     came: float
-    answer: Callable[[Answer], object]
+    answer: Future[Answer]
     context: Context
     encode: Encode
 
 
 class Group(NamedTuple):
-    """Requests that were scored in one call.
-
-    `scores` is None if the model failed or refused the rows, and the group then has one request.
-    """
+    """Requests that were scored in one call, or one request with the error of the model."""
 
     batch: list[Waiting]
-    values: Values | None = None
-    scores: NDArray[np.float64] | None = None
+    values: Any = None
+    scores: Any = None
     beside: dict[str, list[Any]] | None = None
-    refused: columns.BadRow | None = None
+    error: Exception | None = None
 
 
-class One(msgspec.Struct, frozen=True):
-    """The response to a single row."""
+class Prediction(msgspec.Struct, frozen=True):
+    """The response of /predict: the values of one row, or lists of the values of several rows."""
 
     model_version: str
     score: Any = msgspec.UNSET
-    class_: Label | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
-    id: int | str | msgspec.UnsetType | None = msgspec.UNSET
-    embedding: list[float] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Many(msgspec.Struct, frozen=True):
-    """The response to a list of rows."""
-
-    model_version: str
-    score: list[Any] | msgspec.UnsetType = msgspec.UNSET
-    class_: list[Label | msgspec.UnsetType] | msgspec.UnsetType = msgspec.field(
-        name="class", default=msgspec.UNSET
-    )
-    id: list[int | str | None] | msgspec.UnsetType = msgspec.UNSET
-    embedding: list[list[float]] | msgspec.UnsetType = msgspec.UNSET
+    class_: Any = msgspec.field(name="class", default=msgspec.UNSET)
+    id: Any = msgspec.UNSET
+    embedding: Any = msgspec.UNSET
 
 
 class Predictor:
-    """Scores requests with one model, counts metrics and writes the log (None if logging is off).
-
-    It belongs to one event loop.
-    """
+    """Scores requests of one event loop, counts metrics and writes the log (None if logging is off)."""
 
     def __init__(
-        self,
-        model: Model,
-        metrics: Metrics,
-        log: PredictionLog | None,
-        *,
-        max_rows: int,
-        max_waiting: int,
+        self, model: Model, metrics: Metrics, log: PredictionLog | None, *, max_rows: int, max_waiting: int
     ) -> None:
-        self.model, self.metrics, self.log = model, metrics, log
-        self.max_rows, self.max_waiting = max_rows, max_waiting
+        self.model, self.metrics, self.log, self.max_waiting = model, metrics, log, max_waiting
         self.decoder = Decoder(model.meta, max_rows)
-        self._profile = getattr(model.scorer, "profile", None if model.meta.matrix else self._numbers)
+        numbers = None if model.meta.matrix else lambda rows, _: columns.numbers(rows, model.meta.categories)
+        self._profile = getattr(model.scorer, "profile", numbers)
         self._version, self._vectors = model.release.key, model.meta.task == "embedding"
         self._waiting: list[Waiting] = []
         self._scoring = False
         self._thread = ThreadPoolExecutor(1, "scorer")
 
     def read(self, body: bytes, headers: dict[bytes, bytes]) -> tuple[Rows, Encode]:
-        """Return the rows of a /predict body, and a function that encodes the response.
-
-        Raises BadRequest if the body is wrong.
-        """
+        """Return a /predict body's rows, and a function that encodes the response, or raise BadRequest."""
         npy = headers.get(b"content-type", b"").startswith(NPY)
-        return (self.decoder.parse_npy(body) if npy else self.decoder.parse(body)), self._json
+        return self.decoder.parse_npy(body) if npy else self.decoder.parse(body), self._json
 
-    def submit(self, read: Callable[[], tuple[Rows, Encode]], answer: Callable[[Answer], object]) -> None:
-        """Decode a request with `read` and queue it for scoring.
-
-        `answer` is called exactly once, in this event loop, now or later.
-        """
+    async def predict(self, read: Callable[[], tuple[Rows, Encode]]) -> Answer:
+        """Decode a request with `read`, wait until it is scored, and return the response."""
         came = perf_counter()
-        if self.full:
-            answer(self.refused(BadRequest("too many requests wait", status=429, reason="overload")))
-            return
         try:
+            self.check_waiting()
             rows, encoded = read()
         except BadRequest as bad:
-            answer(self.refused(bad))
-            return
+            return self.refused(bad)
         except Exception:
             logger.exception("a request can't be read")
-            answer(self.broke())
-            return
+            return self.broke()
+        answer: Future[Answer] = get_running_loop().create_future()
         self._waiting.append(Waiting(rows, came, answer, copy_context(), encoded))
         if not self._scoring:
             self._go_on()
+        return await answer
 
-    @property
-    def full(self) -> bool:
-        """Whether the number of waiting requests has reached its limit."""
-        return len(self._waiting) >= self.max_waiting
+    def check_waiting(self, *, unread: bool = False) -> None:
+        """Raise BadRequest if the number of waiting requests has reached its limit."""
+        if len(self._waiting) >= self.max_waiting:
+            raise BadRequest("too many requests wait", status=429, reason="overload", unread=unread)
 
     def refused(self, bad: BadRequest) -> Answer:
         """Count a refused request, and return the error response for it."""
@@ -161,10 +122,7 @@ class Predictor:
         return Answer(bad.status, encode({"error": bad.error, "field": bad.field}), bad.unread)
 
     def broke(self, what: str = "the server failed") -> Answer:
-        """Count a failure of the server, and return a 500 response.
-
-        Details appear only in the server's log, never in the response.
-        """
+        """Count a failure of the server, and return a 500 response without details, which its log has."""
         self.metrics.failed("model")
         return Answer(500, encode({"error": f"{what}: see the server's log", "field": ""}))
 
@@ -175,50 +133,27 @@ class Predictor:
             self.log.close()
 
     def _go_on(self) -> None:
-        """Schedule scoring of the waiting requests, after the event loop has read what has arrived.
-
-        It runs in the contextvars of the request that has waited longest.
-        """
+        """Score what waits, in the oldest request's context, once the event loop has read what arrived."""
         self._scoring = bool(self._waiting)
         if self._scoring:
             get_running_loop().call_soon(self._next, context=self._waiting[0].context)
 
     def _next(self) -> None:
-        batch, rows = self._taken()
+        """Score the longest waiting requests: as many as have TOGETHER rows, or a single larger one."""
+        rows = count = 0
+        for waiting in self._waiting:
+            if count and rows + len(waiting.rows.ids) > TOGETHER:
+                break
+            rows, count = rows + len(waiting.rows.ids), count + 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
         if rows > INLINE:
-            scored = partial(copy_context().run, self._scored, batch)
-            get_running_loop().run_in_executor(self._thread, scored).add_done_callback(self._beside)
-            return
-        try:
-            self._answer(self._scored(batch))
-        finally:
-            self._go_on()
-
-    def _beside(self, scored: "Future[list[Group]]") -> None:
-        try:
-            self._answer(scored.result())
-        finally:
-            self._go_on()
-
-    def _taken(self) -> tuple[list[Waiting], int]:
-        """Remove and return the requests to score next, the longest waiting first, with their number of rows.
-
-        They have at most TOGETHER rows, except for a single larger request.
-        """
-        rows = 0
-        for position, waiting in enumerate(self._waiting):
-            if position and rows + len(waiting.rows.ids) > TOGETHER:
-                batch, self._waiting = self._waiting[:position], self._waiting[position:]
-                return batch, rows
-            rows += len(waiting.rows.ids)
-        batch, self._waiting = self._waiting, []
-        return batch, rows
+            scored = get_running_loop().run_in_executor(self._thread, copy_context().run, self._scored, batch)
+            scored.add_done_callback(lambda scored: self._answer(scored.result))
+        else:
+            self._answer(partial(self._scored, batch))
 
     def _scored(self, batch: list[Waiting]) -> list[Group]:
-        """Score all requests in one call.
-
-        If that fails, each is scored alone, so that only the bad request fails.
-        """
+        """Score all requests in one call; if that fails, each alone, so that only the bad request fails."""
         try:
             values = columns.together([waiting.rows.values for waiting in batch])
             scores = self.model.score(values)
@@ -226,29 +161,32 @@ class Predictor:
         except Exception as error:
             if len(batch) > 1:
                 return [group for waiting in batch for group in self._scored([waiting])]
-            if isinstance(error, columns.BadRow):
-                return [Group(batch, refused=error)]
-            logger.exception("the model failed")
-            return [Group(batch)]
+            if not isinstance(error, columns.BadRow):
+                logger.exception("the model failed")
+            return [Group(batch, error=error)]
 
-    def _answer(self, groups: list[Group]) -> None:
-        """Send a response to every request of every group, even if some responses fail."""
-        for group in groups:
-            answers = self._answers(group)
-            for waiting in group.batch:
-                try:
-                    said = next(answers)
-                except Exception:
-                    logger.exception("an answer can't be given")
-                    said = self.broke()
-                waiting.answer(said)
+    def _answer(self, scored: Callable[[], list[Group]]) -> None:
+        """Send a response to every request of every group, even if some responses fail, and then go on."""
+        try:
+            for group in scored():
+                answers = self._answers(group)
+                for waiting in group.batch:
+                    try:
+                        said = next(answers)
+                    except Exception:
+                        logger.exception("an answer can't be given")
+                        said = self.broke()
+                    if not waiting.answer.done():  # the client may be gone
+                        waiting.answer.set_result(said)
+        finally:
+            self._go_on()
 
     def _answers(self, group: Group) -> Iterator[Answer]:
         """Count and log the scored rows of a group, and yield a response for each request in order."""
-        if group.refused:
-            yield self.refused(BadRequest(str(group.refused), self.decoder.key))
+        if isinstance(group.error, columns.BadRow):
+            yield self.refused(BadRequest(str(group.error), self.decoder.key))
             return
-        if group.values is None or group.scores is None:
+        if group.error:
             yield self.broke("the model failed")
             return
         best = self.model.best(group.scores)
@@ -276,11 +214,7 @@ class Predictor:
             yield answer
             start = end
 
-    def _numbers(self, rows: Values, _: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        assert isinstance(rows, dict)  # noqa: S101 - only set for models whose rows are columns
-        return columns.numbers(rows, self.model.meta.categories)
-
-    def _profiled(self, rows: Values, scores: NDArray[np.float64]) -> Any:
+    def _profiled(self, rows: Any, scores: NDArray[np.float64]) -> Any:
         """Return the rows' profile (n, p), or None if the rows themselves are logged."""
         if self._profile is None:
             return None
@@ -293,22 +227,17 @@ class Predictor:
 
     def _json(self, rows: Rows, of: Scored) -> Answer:
         """Return the response of /predict: version, score or embedding, class and id of each row."""
-        told: One | Many
-        if rows.many:
-            classes = of.classes if self.model.meta.classes else msgspec.UNSET
-            ids = of.ids if rows.named else msgspec.UNSET
-            if self._vectors:
-                told = Many(self._version, id=ids, embedding=of.answer)
-            else:
-                told = Many(self._version, of.answer, classes, ids)
+        answer: Any = of.answer
+        classes: Any = of.classes if self.model.meta.classes else msgspec.UNSET
+        ids: Any = of.ids if rows.named else msgspec.UNSET
+        more: dict[str, Any] | None = of.beside
+        if not rows.many:
+            answer, classes, ids = answer[0], classes and classes[0], ids and ids[0]  # UNSET is false
+            more = more and {name: values[0] for name, values in more.items()}
+        if self._vectors:
+            body = encode(Prediction(self._version, id=ids, embedding=answer))
         else:
-            named = of.ids[0] if rows.named else msgspec.UNSET
-            if self._vectors:
-                told = One(self._version, id=named, embedding=of.answer[0])
-            else:
-                told = One(self._version, of.answer[0], of.classes[0], named)
-        body = encode(told)
-        if of.beside:
-            more = of.beside if rows.many else {name: values[0] for name, values in of.beside.items()}
+            body = encode(Prediction(self._version, answer, classes, ids))
+        if more:
             body = body[:-1] + b"," + encode(more)[1:]
         return Answer(200, body)

@@ -7,17 +7,16 @@ refused, because it can say why.
 
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from loop.runtime import columns
-from loop.runtime.columns import Input
 from loop.runtime.model import Meta, Values
 
 Id = int | str | None
@@ -34,27 +33,18 @@ DIMENSIONS, MOST = 8, 200  # limits for error messages: dimensions of a shape, c
 LONGEST_ID = 128  # maximum characters of a row's id
 OVER = float(2**128 - 2**103)  # the smallest number that does not round to a finite float32
 TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", type(None): "null"}
+ANY = msgspec.json.Decoder()
+T = TypeVar("T")
 
 
 class BadRequest(Exception):
-    """A mistake of the caller, answered with a 4xx status.
-
-    `field` is the wrong field, and `reason` a label of the metric. `unread`: the body was not read to its
-    end.
-    """
+    """A mistake of the caller, answered with a 4xx; `reason` is its label in the metrics."""
 
     def __init__(
-        self,
-        error: str,
-        field: str = "",
-        *,
-        status: int = 422,
-        reason: str = "features",
-        unread: bool = False,
+        self, error: str, field: str = "", status: int = 422, reason: str = "features", unread: bool = False
     ) -> None:
         super().__init__(error)
-        self.error, self.field, self.status, self.reason = error, field, status, reason
-        self.unread = unread
+        self.error, self.field, self.status, self.reason, self.unread = error, field, status, reason, unread
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -67,10 +57,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 def decoded(body: bytes, coding: bytes, most: int) -> bytes:
-    """Return the body without its Content-Encoding, which may be one gzip member or identity.
-
-    Raises BadRequest if the encoding is another or broken, or the result has more than `most` bytes.
-    """
+    """Return a body, which may be one gzip member, as at most `most` plain bytes, or raise BadRequest."""
     if (name := coding.strip().lower()) in (b"", b"identity"):
         return body
     if name not in (b"gzip", b"x-gzip"):
@@ -99,9 +86,7 @@ class Decoder:
         self._gaps = np.array([name in meta.missing for name in meta.features])
         number: Any = float | None if meta.missing else float
         row: Any = list[number] if meta.matrix else self._row()
-        rows, ids = list[row], list[Id] | None
-        self._one = self._asked(row, Id)
-        self._many = self._asked(rows, ids)
+        self._one, self._many = self._asked(row, Id), self._asked(list[row], list[Id] | None)
 
     def parse(self, body: bytes) -> Rows:
         """Decode the JSON `{"features": one row or a list of rows, "id": one or a list}`.
@@ -116,17 +101,13 @@ class Decoder:
 
     def _row(self) -> Any:
         """Return the type of one row for a model whose features are not all numbers."""
+        missing = {each.name: (each.kind | None, None) for each in self.inputs if each.name in self.missing}
+        kinds: dict[str, Any] = {each.name: (each.kind,) for each in self.inputs} | missing
         if self.key != "features":
-            return self._kind(self.inputs[0])
-        fields: list[Any] = []
-        for place, each in enumerate(self.inputs):
-            default = [None] if each.name in self.missing else []
-            fields.append((f"f{place}", self._kind(each), *default))
-        rename = {f"f{place}": each.name for place, each in enumerate(self.inputs)}
+            return kinds[self.key][0]
+        fields = [(f"f{place}", *kind) for place, kind in enumerate(kinds.values())]
+        rename = {f"f{place}": name for place, name in enumerate(kinds)}
         return msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True)
-
-    def _kind(self, of: Input) -> Any:
-        return of.kind | None if of.name in self.missing else of.kind
 
     def _asked(self, row: Any, ids: Any) -> Any:
         """Return a decoder for the whole body, with these types of rows and ids."""
@@ -138,59 +119,45 @@ class Decoder:
         """Return the rows of a valid body, or None if the body is wrong."""
         try:
             asked = decoder.decode(body)
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
-            return None
-        given = asked.id
-        if not many:
-            rows, ids, fit = [asked.rows], [given], fits(given)
-        else:
-            rows, ids = asked.rows, [None] * len(asked.rows) if given is None else given
-            fit = 0 < len(rows) <= self.max_rows and len(ids) == len(rows) and all(map(fits, ids))
-        values = (self._numbers(rows) if self.matrix else self._columns(rows)) if fit else None
-        return None if values is None else Rows(values, ids, many, given is not None)
-
-    def _numbers(self, rows: list[list[float]]) -> NDArray[np.float32] | None:
-        width = len(self.names)
-        if len(rows) == 1 and not self.missing:
-            row = rows[0]
-            if len(row) != width or max(row) >= OVER or min(row) <= -OVER:
+            rows, ids = (asked.rows, asked.id) if many else ([asked.rows], [asked.id])
+            if ids is None:
+                ids = [None] * len(rows)
+            if not (0 < len(rows) <= self.max_rows and len(ids) == len(rows) and all(map(fits, ids))):
                 return None
+            if self.matrix:
+                values: Values = self._numbers(rows)
+            elif self.key == "features":
+                values = self._columns(zip(*map(msgspec.structs.astuple, rows), strict=True))
+            else:
+                values = self._columns([rows])
+        except (msgspec.DecodeError, RecursionError, ValueError, BadRequest):
+            return None
+        return Rows(values, ids, many, asked.id is not None)
+
+    def _numbers(self, rows: list[list[float]]) -> NDArray[np.float32]:
+        """Return rows as float32 (n, features). Raises ValueError or BadRequest if they are wrong."""
+        row, width = rows[0], len(self.names)
+        if len(rows) == 1 and not self.missing and len(row) == width and -OVER < min(row) <= max(row) < OVER:
             return np.array(rows, np.float32)
         if any(len(row) != width for row in rows):
-            return None
-        with np.errstate(over="ignore"):
-            values = np.array(rows, np.float64).astype(np.float32)
-        if (good := np.isfinite(values)).all():
-            return values
-        return values if (good | (np.isnan(values) & self._gaps)).all() else None
+            raise ValueError
+        return self._float32(rows, [self.key] * len(rows))
 
-    def _columns(self, rows: list[Any]) -> columns.Columns | None:
-        by_name = [rows] if self.key != "features" else zip(*map(msgspec.structs.astuple, rows), strict=True)
-        try:
-            return {
-                each.name: each.column(list(column))
-                for each, column in zip(self.inputs, by_name, strict=True)
-            }
-        except ValueError:
-            return None
+    def _columns(self, by_name: Iterable[Iterable[Any]]) -> columns.Columns:
+        """Return the values of each feature as an array (n,). Raises ValueError if they do not form one."""
+        values = zip(self.inputs, by_name, strict=True)
+        return {each.name: each.column(list(column)) for each, column in values}
 
     def parse_npy(self, body: bytes) -> Rows:
-        """Decode a NumPy .npy array of float32 or float64 in C order: one row (f,) or many (n, f).
-
-        Raises BadRequest if the array is wrong.
-        """
+        """Decode a .npy array in C order, (f,) or (n, f) of float32 or float64, or raise BadRequest."""
         names = self.names
         if not self.matrix:
-            said = (
-                f"{NPY.decode()} cannot represent this model's features, which are not all numbers; send JSON"
-            )
-            raise BadRequest(said, status=415, reason="encoding")
+            said = "cannot represent this model's features, which are not all numbers; send JSON"
+            raise BadRequest(f"{NPY.decode()} {said}", status=415, reason="encoding")
         shape, dtype, start = _header(body)
         if len(shape) not in (1, 2) or shape[-1] != len(names):
-            raise BadRequest(
-                f"the array is {_told(shape)}, should be (rows, {len(names)}): {', '.join(names)}",
-                "features",
-            )
+            wanted = f"(rows, {len(names)}): {', '.join(names)}"
+            raise BadRequest(f"the array is {_told(shape)}, should be {wanted}", "features")
         many, rows = len(shape) == 2, prod(shape[:-1])  # noqa: PLR2004
         if rows * len(names) * dtype.itemsize != len(body) - start:
             said = f"the body has {len(body) - start} bytes for an array {_told(shape)} of {dtype}"
@@ -202,25 +169,22 @@ class Decoder:
         return Rows(self.finite(values, where), [None] * rows, many=many, named=False)
 
     def finite(self, values: NDArray[np.float32], where: Sequence[str]) -> NDArray[np.float32]:
-        """Return the values.
-
-        Raises BadRequest for an infinite value, and for NaN in a feature that may not be missing.
-        """
+        """Return the values, or raise BadRequest for infinity or NaN in a feature that may not be missing."""
         if not (good := np.isfinite(values)).all():
             good |= np.isnan(values) & self._gaps
-            if not good.all():
-                row, column = (int(i) for i in np.argwhere(~good)[0])
-                wrong = (
-                    "NaN, but must have a value"
-                    if np.isnan(values[row, column])
-                    else "too large for a 32-bit float"
-                )
+            if (bad := np.argwhere(~good)).size:
+                row, column = bad[0].tolist()
+                missing = np.isnan(values[row, column])
+                wrong = "NaN, but must have a value" if missing else "too large for a 32-bit float"
                 raise BadRequest(f"{self.names[column]} is {wrong}", f"{where[row]}[{column}]")
         return values
 
     def _explained(self, body: bytes) -> Rows:
         """Decode the body value by value. Raises BadRequest with the first thing that is wrong."""
-        document, key = _decode(body), self.key
+        document, key = decode(body, ANY), self.key
+        if not isinstance(document, dict):
+            said = f"the body is {_kind(document)}, should be an object, also for several rows"
+            raise BadRequest(said, status=400, reason="json")
         if unknown := sorted(document.keys() - {key, "id"}):
             raise BadRequest(f"is not known; a request has `{key}` and optionally `id`", unknown[0])
         if key not in document:
@@ -229,16 +193,18 @@ class Decoder:
         many = isinstance(given, list) and bool(given) and self._is_row(given[0])
         rows = given if many else [given]
         if len(rows) > self.max_rows:
-            raise BadRequest(
-                f"has {len(rows)} rows, should have at most {self.max_rows}", key, status=413, reason="size"
-            )
+            said = f"has {len(rows)} rows, should have at most {self.max_rows}"
+            raise BadRequest(said, key, status=413, reason="size")
         where = [f"{key}[{i}]" for i in range(len(rows))] if many else [key]
         ordered = [self._ordered(row, at) for row, at in zip(rows, where, strict=True)]
         named = document.get("id") is not None
         ids = _ids(document["id"] if named else [None] * len(rows), len(rows), many=many or not named)
         if self.matrix:
             return Rows(self._float32(ordered, where), ids, many, named)
-        return Rows(self._typed(ordered, where), ids, many, named)
+        try:
+            return Rows(self._columns(zip(*ordered, strict=True)), ids, many, named)
+        except ValueError as error:  # each value is valid alone, but all together do not form a column
+            raise BadRequest(str(error), where[0]) from None
 
     def _is_row(self, value: Any) -> bool:
         """Whether the first value of a list is a row, so that the list contains several rows."""
@@ -255,48 +221,37 @@ class Decoder:
             if absent := [name for name in names if name not in row and name not in self.missing]:
                 raise BadRequest("is missing", f"{where}.{absent[0]}")
             if unknown := sorted(row.keys() - set(names)):
-                raise BadRequest(
-                    f"is not a feature; the features are {', '.join(names)}", f"{where}.{unknown[0]}"
-                )
+                said = f"is not a feature; the features are {', '.join(names)}"
+                raise BadRequest(said, f"{where}.{unknown[0]}")
             places, values = [f"{where}.{name}" for name in names], [row.get(name) for name in names]
         elif isinstance(row, list) and self.by_place:
             if len(row) != len(names):
-                raise BadRequest(
-                    f"has {len(row)} values, should have {len(names)}: {', '.join(names)}", where
-                )
+                said = f"has {len(row)} values, should have {len(names)}: {', '.join(names)}"
+                raise BadRequest(said, where)
             places, values = [f"{where}[{i}]" for i in range(len(names))], row
         else:
-            wanted = (
-                "a list of numbers or an object of them" if self.matrix else "an object of values by name"
-            )
-            raise BadRequest(f"is {_kind(row)}, should be {wanted}", where)
+            form = "a list of numbers or an object of them" if self.matrix else "an object of values by name"
+            raise BadRequest(f"is {_kind(row)}, should be {form}", where)
         for value, place, name in zip(values, places, names, strict=True):
             if wrong := self._wrong(value, name, by_name=isinstance(row, dict)):
                 raise BadRequest(wrong, place)
         return values
 
     def _wrong(self, value: Any, name: str, *, by_name: bool) -> str:
-        """Return an error message if a feature cannot have this value, otherwise an empty string."""
-        if value is None:
-            gap = (
-                f"; {name} must have a value"
-                if self.matrix
-                else f"; {name} should be {self._input(name).wanted}"
-            )
-            return "" if name in self.missing else f"is null{gap}"
+        """Return what is wrong with a feature's value, an empty string if nothing is."""
+        if value is None and name in self.missing:
+            return ""
         if self.matrix:
             number = type(value) in (float, int) or (by_name and type(value) is bool)
-            return "" if number else f"is {_kind(value)}; {name} should be a number"
-        each = self._input(name)
+            wanted = "must have a value" if value is None else "should be a number"
+            return "" if number else f"is {_kind(value)}; {name} {wanted}"
+        each = self.inputs[self.names.index(name)]
         try:
             msgspec.convert(value, each.kind)
             each.column([value])
         except (msgspec.ValidationError, ValueError):
             return f"is {_kind(value)}; {name} should be {each.wanted}"
         return ""
-
-    def _input(self, name: str) -> Input:
-        return self.inputs[self.names.index(name)]
 
     def _float32(self, rows: list[list[Any]], where: list[str]) -> NDArray[np.float32]:
         """Return the rows as float32. Raises BadRequest if a number is too large for float32."""
@@ -307,15 +262,6 @@ class Decoder:
             raise BadRequest("contains a number that is too large for a float", where[0]) from None
         return self.finite(values, where)
 
-    def _typed(self, rows: list[list[Any]], where: list[str]) -> columns.Columns:
-        values = zip(*rows, strict=True)
-        try:
-            return {
-                each.name: each.column(list(column)) for each, column in zip(self.inputs, values, strict=True)
-            }
-        except ValueError as error:  # each value is valid alone, but all together do not form a column
-            raise BadRequest(str(error), where[0]) from None
-
 
 def check_count(rows: int, most: int, field: str) -> None:
     """Raise BadRequest if there are no rows, or more than `most`."""
@@ -325,10 +271,7 @@ def check_count(rows: int, most: int, field: str) -> None:
 
 
 def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Return shape, type and start of the data from a .npy header, without creating the array.
-
-    Raises BadRequest if the header is wrong.
-    """
+    """Return shape, type and start of a .npy file's data without creating the array, or raise BadRequest."""
     file = BytesIO(body)
     try:
         with warnings.catch_warnings(action="ignore"):  # NumPy warns about headers that Python 2 wrote
@@ -352,27 +295,31 @@ def _told(shape: tuple[int, ...]) -> str:
     return str(shape) if len(shape) <= DIMENSIONS else f"of {len(shape)} dimensions"
 
 
-def _decode(body: bytes) -> dict[str, Any]:
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Return a JSON body as the decoder's type. Raises BadRequest that names the field if it is wrong."""
     try:
-        document = msgspec.json.decode(body)
+        return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        # without a type, only a number over any float is a ValidationError
+        if isinstance(error, msgspec.ValidationError) and decoder is not ANY:
+            said, _, where = str(error).partition(" - at `$")
+            raise BadRequest(said, where.rstrip("`").lstrip(".")) from None
         raise BadRequest(f"the body is not JSON: {error}", status=400, reason="json") from None
-    if not isinstance(document, dict):
-        said = f"the body is {_kind(document)}, should be an object, also for several rows"
-        raise BadRequest(said, status=400, reason="json")
-    return document
 
 
 def _ids(given: Any, rows: int, *, many: bool) -> list[Id]:
     if many and not (isinstance(given, list) and len(given) == rows):
         raise BadRequest(f"should be a list of {rows}, one for each row", "id", reason="id")
-    ids = given if many else [given]
-    for position, value in enumerate(ids):
+    return check_ids(given, "id[{}]") if many else check_ids([given], "id")
+
+
+def check_ids(ids: list[Any], place: str) -> list[Id]:
+    """Return the ids, or raise BadRequest for the first that is not an id; `place` is its field."""
+    for number, value in enumerate(ids):
         if not fits(value):
-            place = f"id[{position}]" if many else "id"
             error = f"should be a string of at most {LONGEST_ID} characters or a 64-bit integer"
-            raise BadRequest(error, place, reason="id")
-    return list(ids)
+            raise BadRequest(error, place.format(number), reason="id")
+    return ids
 
 
 def fits(value: Any) -> bool:

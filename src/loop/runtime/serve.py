@@ -17,7 +17,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -43,18 +43,12 @@ EVERY = "::"  # `::` listens on all IPv4 and IPv6 addresses of this machine
 KEPT = 3700
 
 
-class Why(NamedTuple):
-    """Status and error text for a refused connection."""
-
-    status: int
-    error: str
-
-
-TOO_LONG = Why(431, f"the head is over {HEAD} bytes or {FIELDS} fields")
-TOO_MANY = Why(400, f"over {PIPELINED} requests were sent before the first was answered")
-NO_HTTP = Why(400, "this is not an HTTP/1.1 request")
-NO_PROXY = Why(400, "CONNECT is for proxies, and this server is not one")
-TOO_SLOW = Why(408, f"the head was not received within {HEAD_SECONDS:g} s")
+Why = tuple[int, str]  # status and error text for a refused connection
+TOO_LONG = (431, f"the head is over {HEAD} bytes or {FIELDS} fields")
+TOO_MANY = (400, f"over {PIPELINED} requests were sent before the first was answered")
+NO_HTTP = (400, "this is not an HTTP/1.1 request")
+NO_PROXY = (400, "CONNECT is for proxies, and this server is not one")
+TOO_SLOW = (408, f"the head was not received within {HEAD_SECONDS:g} s")
 
 
 class Refused(Exception):
@@ -71,7 +65,6 @@ class Connection(HttpToolsProtocol):
 
     waits_since: float | None = None
     beside = 0  # bytes since the start of the request, or since the last part of its body
-    came = 0  # bytes in the piece that was parsed last
     asked: Any = None  # the request that is being answered; uvicorn only keeps the one received last
     plain = b""  # the head of a request with an Upgrade header, without that header
     refused: Why | None = None  # the reason if this connection was refused and no further data is parsed
@@ -101,22 +94,18 @@ class Connection(HttpToolsProtocol):
             self._piece(data[begin : begin + SLICE])
 
     def _piece(self, data: bytes) -> None:
-        self.came = len(data)
         if self.refused is None and self.beside > HEAD:
             self._refuse(TOO_LONG)
-        if self.refused:
-            self._throw_away()
-        else:
-            self.beside += self.came
+        self.beside += len(data)
+        if self.refused is None:
             self._parse(data)
             if self.refused is None and len(self.headers or ()) > FIELDS:
                 self._refuse(TOO_LONG)
+        elif self.beside > THROWN_AWAY:
+            self.transport.close()
 
     def _parse(self, data: bytes) -> None:
-        """Parse requests.
-
-        A request with an Upgrade header is parsed again without it, as an ordinary request.
-        """
+        """Parse requests; one with an Upgrade header is parsed again without it, as an ordinary request."""
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -196,18 +185,14 @@ class Connection(HttpToolsProtocol):
         """Send the reason for refusing, and close the connection after the client had time to read it."""
         if self.refused is None or self._answers or self.transport.is_closing():
             return
-        said = msgspec.json.encode({"error": self.refused.error, "field": ""})
-        self.app.predictor.metrics.answered(self.scope.get("path", "other"), self.refused.status)
+        status, error = self.refused
+        said = msgspec.json.encode({"error": error, "field": ""})
+        self.app.predictor.metrics.answered(self.scope.get("path", "other"), status)
         fields = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close" % len(said)
-        self.transport.write(STATUS_LINE[self.refused.status] + fields + b"\r\n\r\n" + said)
+        self.transport.write(STATUS_LINE[status] + fields + b"\r\n\r\n" + said)
         self.transport.write_eof()
         self.flow.resume_reading()
         self.waits_since, self.beside = time.monotonic(), 0
-
-    def _throw_away(self) -> None:
-        self.beside += self.came
-        if self.beside > THROWN_AWAY:
-            self.transport.close()
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -215,10 +200,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def wait_no_longer(self) -> None:
-        """Close a connection that was too slow.
-
-        A client that is in the middle of a head receives a 408 response first.
-        """
+        """Close a connection that was too slow; in the middle of a head it is first answered with a 408."""
         if self.refused is None and self.scope and "path" not in self.scope:
             self._refuse(TOO_SLOW)
         else:
@@ -242,28 +224,22 @@ class Server(uvicorn.Server):
         if self._since:  # a second signal stops the server at once
             self.should_exit = True
         self._since = self._since or time.monotonic()
-        self._app.drain()
+        self._app.draining = True
 
     async def on_tick(self, counter: int) -> bool:
         idle = not self.server_state.connections or time.monotonic() - self._since > LINGER
         self.should_exit |= bool(self._since) and idle
         if not counter % TICKS:
-            self._close_the_slow()
+            # connections without a complete head are closed before they exhaust the server
+            begun_before = time.monotonic() - HEAD_SECONDS
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection) and (connection.waits_since or math.inf) < begun_before:
+                    connection.wait_no_longer()
         return await super().on_tick(counter)
-
-    def _close_the_slow(self) -> None:
-        """Close connections without a complete head after HEAD_SECONDS, before they exhaust the server."""
-        begun_before = time.monotonic() - HEAD_SECONDS
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, Connection) and (connection.waits_since or math.inf) < begun_before:
-                connection.wait_no_longer()
 
 
 def application() -> App:
-    """Import `application` from asgi.py in the working directory.
-
-    Raises SystemExit with a one-line reason if that fails.
-    """
+    """Import `application` from asgi.py in the working directory, or raise SystemExit with the reason."""
     folder = Path.cwd()
     sys.path.insert(0, str(folder))
     try:
@@ -271,18 +247,13 @@ def application() -> App:
     except Exception as error:  # noqa: BLE001 - asgi.py may raise any error
         frames = traceback.extract_tb(error.__traceback__)
         mine = [f" at {at.filename}:{at.lineno}" for at in frames if Path(at.filename).is_relative_to(folder)]
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SystemExit(
-            f"{folder / 'asgi.py'} does not provide `application`: {reason}{''.join(mine[-1:])}"
-        ) from None
+        reason = " ".join(f"{type(error).__name__}: {error}".split()) + "".join(mine[-1:])
+        raise SystemExit(f"{folder / 'asgi.py'} does not provide `application`: {reason}") from None
     return app
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on the port; with EVERY, for IPv4 and IPv6.
-
-    Raises SystemExit with a one-line reason if that fails.
-    """
+    """Return a socket that listens on the port, with EVERY for IPv4 and IPv6, or raise SystemExit."""
     both = host == EVERY and socket.has_dualstack_ipv6()
     if host == EVERY and not both:
         host = "0.0.0.0"  # noqa: S104 - the network of a container is isolated
@@ -317,10 +288,7 @@ def serve(app: App, listening: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serve asgi.py of the working directory, with as many open connections as the system allows.
-
-    Each connection needs a file descriptor, so the limit of open files is raised to its maximum.
-    """
+    """Serve asgi.py of the working directory, with as many open connections as the system allows."""
     parser = argparse.ArgumentParser(prog="python -m loop.runtime.serve", description=__doc__)
     parser.add_argument("--host", default=EVERY)
     parser.add_argument("--port", type=int, default=3000)
@@ -329,7 +297,7 @@ def main() -> None:
         settings.check()
     except settings.WrongSetting as wrong:
         raise SystemExit(str(wrong)) from None
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # each connection needs a file descriptor
     with suppress(ValueError):  # macOS says that there is no limit, and does not let one set that
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     serve(application(), listen(asked.host, asked.port))

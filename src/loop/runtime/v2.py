@@ -4,10 +4,9 @@ See https://github.com/kserve/open-inference-protocol and its extension for bina
 decoded into the same arrays as requests to /predict.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from math import isnan, prod
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,24 +16,12 @@ from loop.runtime.columns import Input
 from loop.runtime.log import Scored
 from loop.runtime.model import Model
 from loop.runtime.predictor import Answer, Encode
-from loop.runtime.rows import BadRequest, Decoder, Id, Rows, check_count, fits
+from loop.runtime.rows import BadRequest, Decoder, Rows, check_count, check_ids, decode, fits
 
 HEADER = b"inference-header-content-length"
 EXTENSIONS = ["binary_tensor_data"]
-TYPES: dict[str, Any] = {
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "BOOL": np.dtype("?"),
-}
-TAKEN = {  # {datatype of an input: datatypes of tensors that are accepted for it}
-    "FP32": ("FP32", "FP64"),
-    "FP64": ("FP64", "FP32"),
-    "INT64": ("INT64", "INT32"),
-    "BOOL": ("BOOL",),
-    "BYTES": ("BYTES",),
-}
+TYPES = {"FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT64": "<i8", "BOOL": "?"}  # as in NumPy
+ALSO = {"FP32": ["FP64"], "FP64": ["FP32"], "INT64": ["INT32"]}  # other datatypes that an input accepts
 ID = "id"  # name of the optional tensor with an id for each row
 
 
@@ -92,79 +79,56 @@ def outputs(model: Model) -> list[dict[str, Any]]:
     if model.meta.task == "embedding":
         return [{"name": "embedding", "datatype": "FP32", "shape": [-1, width]}]
     score = {"name": "score", "datatype": "FP64", "shape": [-1, width] if width else [-1]}
-    return [score, {"name": "class", "datatype": _class_type(classes), "shape": [-1]}] if classes else [score]
-
-
-def _class_type(classes: Sequence[Any]) -> Literal["BYTES", "BOOL", "INT64"]:
-    if isinstance(classes[0], str):
-        return "BYTES"
-    return "BOOL" if isinstance(classes[0], bool) else "INT64"
+    if not classes:
+        return [score]
+    datatype = {str: "BYTES", bool: "BOOL", int: "INT64"}[type(classes[0])]
+    return [score, {"name": "class", "datatype": datatype, "shape": [-1]}]
 
 
 def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decoder) -> tuple[Rows, Encode]:
-    """Return the rows of an inference request, and a function that encodes the response.
-
-    Raises BadRequest if the request is wrong.
-    """
-    asked, binary = _parts(body, headers.get(HEADER))
+    """Return a request's rows, and a function that encodes the response, or raise BadRequest."""
+    asked, start = _head(body, headers.get(HEADER, b"%d" % len(body)))
     known = {each.name: each for each in decoder.inputs}
+    inputs = f"the inputs are {', '.join(known)}"
     tensors: dict[str, Any] = {}
-    start = 0
     for place, given in enumerate(asked.inputs):
         field = f"inputs[{place}]"
         if given.name in tensors or (given.name not in known and given.name != ID):
-            twice = given.name in tensors
-            said = "is given twice" if twice else f"is not an input; the inputs are {', '.join(known)}"
+            said = "is given twice" if given.name in tensors else f"is not an input; {inputs}"
             raise BadRequest(f"{given.name!r} {said}", f"{field}.name")
         if any(length < 0 for length in given.shape):
             raise BadRequest(f"is {given.shape}, should have no negative length", f"{field}.shape")
         raw = None
         if (size := given.parameters.binary_data_size) is not None:
-            if size < 0 or start + size > len(binary):
-                raise BadRequest(
-                    f"is {size}, but {len(binary) - start} bytes are left", f"{field}.parameters"
-                )
-            raw, start = binary[start : start + size], start + size
+            if not 0 <= size <= (left := len(body) - start):
+                raise BadRequest(f"is {size}, but {left} bytes are left", f"{field}.parameters")
+            raw, start = body[start : start + size], start + size
         tensors[given.name] = _tensor(given, known.get(given.name), raw, field, decoder)
-    if start != len(binary):
-        raise BadRequest(f"{len(binary) - start} bytes of the body belong to no tensor", "inputs")
+    if start != len(body):
+        raise BadRequest(f"{len(body) - start} bytes of the body belong to no tensor", "inputs")
     if absent := [name for name in known if name not in tensors and name not in decoder.missing]:
-        raise BadRequest(f"has no tensor {absent[0]!r}; the inputs are {', '.join(known)}", "inputs")
+        raise BadRequest(f"has no tensor {absent[0]!r}; {inputs}", "inputs")
     ids = tensors.pop(ID, None) if ID not in known else None
     values, rows = _rows(tensors, decoder)
     if ids is None:
         ids = [asked.id] if rows == 1 and fits(asked.id) else [None] * rows
     elif len(ids) != rows:
         raise BadRequest(f"has {len(ids)} values, should have {rows}, one per row", ID, reason="id")
-    form = Form(model, asked.id, _wanted(asked, model))
-    return Rows(values, ids, many=True, named=False), form.encode
+    encode = partial(_encoded, model, asked.id, _wanted(asked, model))
+    return Rows(values, ids, many=True, named=False), encode
 
 
-def _parts(body: bytes, length: bytes | None) -> tuple[Request, bytes]:
-    """Return the JSON part of a body, and the binary data after it.
-
-    Raises BadRequest if the body is wrong.
-    """
-    if length is not None and not (length.isdigit() and int(length) <= len(body)):
-        given = length.decode("latin-1")[:40]
-        said = f"Inference-Header-Content-Length is {given!r}, but the body has {len(body)} bytes"
-        raise BadRequest(said, status=400, reason="json")
-    cut = int(length) if length is not None else len(body)
-    try:
-        return REQUEST.decode(body[:cut]), body[cut:]
-    except msgspec.ValidationError as error:
-        said, _, where = str(error).partition(" - at `$")
-        raise BadRequest(said, where.rstrip("`").lstrip(".")) from None
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise BadRequest(f"the body is not JSON: {error}", status=400, reason="json") from None
+def _head(body: bytes, length: bytes) -> tuple[Request, int]:
+    """Return the JSON at the start of a body, and the position where the binary data begins."""
+    if not (length.isdigit() and int(length) <= len(body)):
+        said = f"is {length.decode('latin-1')[:40]!r}, but the body has {len(body)} bytes"
+        raise BadRequest(f"Inference-Header-Content-Length {said}", status=400, reason="json")
+    return decode(body[: int(length)], REQUEST), int(length)
 
 
 def _tensor(given: Given, of: Input | None, raw: bytes | None, field: str, decoder: Decoder) -> Any:
-    """Return a tensor as the array that the decoder makes for its input; for the tensor `id`, a list of ids.
-
-    Raises BadRequest if the tensor does not fit its input.
-    """
-    taken = TAKEN[of.datatype] if of else ("BYTES", "INT64")
+    """Return a tensor as the decoder's array for its input, or the list of ids, or raise BadRequest."""
+    taken = ["BYTES", "INT64"] if of is None else [of.datatype, *ALSO.get(of.datatype, [])]
     if given.datatype not in taken:
         raise BadRequest(f"is {given.datatype}, should be {' or '.join(taken)}", f"{field}.datatype")
     shape = _shape(given, of, field, decoder)
@@ -172,21 +136,19 @@ def _tensor(given: Given, of: Input | None, raw: bytes | None, field: str, decod
     if len(values) != prod(given.shape):
         raise BadRequest(f"has {len(values)} values, but its shape is {given.shape}", f"{field}.data")
     if of is None:
-        return _ids(values.tolist() if isinstance(values, np.ndarray) else values, field)
+        ids = values.tolist() if isinstance(values, np.ndarray) else values
+        return check_ids(ids, f"{field}.data[{{}}]")
     if raw is None:
         _check_values(values, of, gaps=bool(decoder.missing), field=field)
     if of.datatype == "FP32":
         return _matrix(values, shape, field, decoder)
-    return _array(values, of, shape, field, decoder, encoded=raw is None)
+    return _array(values, of, shape, field, decoder, binary=raw is not None)
 
 
 def _shape(given: Given, of: Input | None, field: str, decoder: Decoder) -> list[int]:
-    """Return the tensor's shape with the rank of its input.
-
-    A column (n, 1), as some clients send it, counts as (n,).
-    """
+    """Return the tensor's shape with the rank of its input."""
     shape, wanted = given.shape, list(of.shape) if of else [-1]
-    if len(wanted) == 1 and len(shape) == 2 and shape[1] == 1:  # noqa: PLR2004
+    if len(wanted) == 1 and shape[1:] == [1]:  # a column (n, 1), as some clients send it, counts as (n,)
         shape = shape[:1]
     if len(shape) != len(wanted):
         raise BadRequest(f"is {given.shape}, should be {wanted}", f"{field}.shape")
@@ -198,9 +160,9 @@ def _raw(given: Given, of: Input | None, raw: bytes, field: str) -> Any:
     """Return the values of a binary tensor. Raises BadRequest if its length does not match its shape."""
     if given.datatype == "BYTES":
         return _texts(raw, field, text=not (of and of.encoded))
-    kind, count = TYPES[given.datatype], prod(given.shape)
-    if len(raw) != count * kind.itemsize:
-        said = f"has {len(raw)} bytes, should have {count * kind.itemsize} for {given.shape} {given.datatype}"
+    kind = np.dtype(TYPES[given.datatype])
+    if len(raw) != (size := prod(given.shape) * kind.itemsize):
+        said = f"has {len(raw)} bytes, should have {size} for {given.shape} {given.datatype}"
         raise BadRequest(said, f"{field}.parameters")
     return np.frombuffer(raw, kind)
 
@@ -215,10 +177,7 @@ def _check_values(values: list[Any], of: Input, *, gaps: bool, field: str) -> No
 
 
 def _matrix(values: Any, shape: list[int], field: str, decoder: Decoder) -> NDArray[np.float32]:
-    """Return the values as an array (n, features) of float32.
-
-    Raises BadRequest if the shape or a value is wrong.
-    """
+    """Return the values as float32 (n, features). Raises BadRequest if the shape or a value is wrong."""
     if shape[1] != len(decoder.names):
         raise BadRequest(f"is {shape}, should be [rows, {len(decoder.names)}]", f"{field}.shape")
     with np.errstate(over="ignore"):
@@ -230,22 +189,18 @@ def _matrix(values: Any, shape: list[int], field: str, decoder: Decoder) -> NDAr
 
 
 def _array(
-    values: Any, of: Input, shape: list[int], field: str, decoder: Decoder, *, encoded: bool
+    values: Any, of: Input, shape: list[int], field: str, decoder: Decoder, *, binary: bool
 ) -> NDArray[Any]:
-    """Return the values as `Input.column` does, (n,).
-
-    `encoded` means that bytes are base64. Raises BadRequest if a value is wrong.
-    """
+    """Return the values as `Input.column` does, (n,). Raises BadRequest if a value is wrong."""
     rows = values.tolist() if isinstance(values, np.ndarray) else values
-    if of.name not in decoder.missing and any(
-        value is None or (isinstance(value, float) and isnan(value)) for value in rows
-    ):
+    absent = (value is None or (isinstance(value, float) and isnan(value)) for value in rows)
+    if of.name not in decoder.missing and any(absent):
         raise BadRequest(f"{of.name} must have a value", f"{field}.data")
     if of.datatype == "FP64" and not of.listed and np.isinf(np.asarray(rows, np.float64)).any():
         raise BadRequest(f"{of.name} is not finite", f"{field}.data")
     if of.listed:
         rows = [rows[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
-    if of.encoded and not encoded:
+    if of.encoded and binary:
         return np.fromiter(rows, dtype=object, count=len(rows))
     try:
         return of.column(rows)
@@ -265,10 +220,7 @@ def _flat(data: Any, field: str) -> list[Any]:
 
 
 def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
-    """Return the elements of a binary BYTES tensor.
-
-    Each element is a 4-byte little-endian length, followed by its bytes.
-    """
+    """Return the elements of a binary BYTES tensor, each a 4-byte little-endian length and its bytes."""
     found: list[Any] = []
     start = 0
     while start < len(raw):
@@ -284,22 +236,8 @@ def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
     return found
 
 
-def _ids(values: list[Any], field: str) -> list[Id]:
-    for place, value in enumerate(values):
-        if not fits(value):
-            raise BadRequest(
-                "should be an id: a string of at most 128 characters, or a 64-bit integer",
-                f"{field}.data[{place}]",
-                reason="id",
-            )
-    return values
-
-
 def _rows(tensors: dict[str, Any], decoder: Decoder) -> tuple[Any, int]:
-    """Return the tensors as rows, and the number of rows.
-
-    A missing column that may be missing is filled with gaps.
-    """
+    """Return the tensors as rows, and the number of rows. A column that may be missing is all gaps then."""
     if decoder.matrix:
         matrix: NDArray[np.float32] = tensors[decoder.inputs[0].name]
         return matrix, len(matrix)
@@ -316,45 +254,31 @@ def _rows(tensors: dict[str, Any], decoder: Decoder) -> tuple[Any, int]:
 
 def _wanted(asked: Request, model: Model) -> dict[str, bool]:
     """Return {name: whether it should be binary} of the requested outputs."""
-    names = [each["name"] for each in outputs(model)]
-    if not asked.outputs:
-        return dict.fromkeys(names, asked.parameters.binary_data_output)
-    if strange := [each.name for each in asked.outputs if each.name not in names]:
+    names, default = [each["name"] for each in outputs(model)], asked.parameters.binary_data_output
+    given = {each.name: each.parameters.binary_data for each in asked.outputs or map(Wanted, names)}
+    if strange := [name for name in given if name not in names]:
         raise BadRequest(f"{strange[0]!r} is not an output; the outputs are {', '.join(names)}", "outputs")
-    default = asked.parameters.binary_data_output
-    return {
-        each.name: default if each.parameters.binary_data is None else each.parameters.binary_data
-        for each in asked.outputs
-    }
+    return {name: default if binary is None else binary for name, binary in given.items()}
 
 
-@dataclass(frozen=True)
-class Form:
-    """Encodes the response to one request."""
-
-    model: Model
-    id: str | None
-    wanted: dict[str, bool]
-
-    def encode(self, _: Rows, of: Scored) -> Answer:
-        """Return the response's JSON, followed by the tensors that were requested in binary."""
-        tensors, parts = [], []
-        for each in outputs(self.model):
-            if each["name"] not in self.wanted:
-                continue
-            values: list[Any] = of.classes if each["name"] == "class" else of.answer
-            flat = [value for row in values for value in row] if each["shape"][1:] else values
-            tensor = {**each, "shape": [len(values), *each["shape"][1:]]}
-            if self.wanted[each["name"]]:
-                parts.append(_binary(flat, each["datatype"]))
-                tensor["parameters"] = {"binary_data_size": len(parts[-1])}
-            else:
-                tensor["data"] = flat
-            tensors.append(tensor)
-        release = self.model.release
-        said = {"model_name": release.model, "model_version": release.key, "outputs": tensors}
-        head = msgspec.json.encode({**said, "id": self.id} if self.id is not None else said)
-        return Answer(200, head + b"".join(parts), json=len(head) if parts else None)
+def _encoded(model: Model, request_id: str | None, wanted: dict[str, bool], _: Rows, of: Scored) -> Answer:
+    """Return the response: JSON, followed by the tensors that are wanted in binary."""
+    tensors, parts = [], []
+    for each in outputs(model):
+        if (binary := wanted.get(each["name"])) is None:
+            continue
+        values: list[Any] = of.classes if each["name"] == "class" else of.answer
+        flat = [value for row in values for value in row] if each["shape"][1:] else values
+        tensor = {**each, "shape": [len(values), *each["shape"][1:]]}
+        if binary:
+            parts.append(_binary(flat, each["datatype"]))
+            tensor["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            tensor["data"] = flat
+        tensors.append(tensor)
+    said = {"model_name": model.release.model, "model_version": model.release.key, "outputs": tensors}
+    head = msgspec.json.encode(said if request_id is None else {**said, "id": request_id})
+    return Answer(200, head + b"".join(parts), json=len(head) if parts else None)
 
 
 def _binary(values: list[Any], datatype: str) -> bytes:

@@ -9,8 +9,7 @@ Floats = NDArray[np.float64]
 def unit(vectors: Floats) -> Floats:
     """Return (n, d) vectors scaled to length 1; a zero vector stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    scaled: Floats = vectors / np.where(lengths > 0, lengths, 1)
-    return scaled
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
 
 
 def centre(vectors: Floats) -> Floats:
@@ -26,6 +25,5 @@ def marks(scores: Floats, centre: Floats | None) -> Floats:
     """
     if centre is not None:
         # A matrix product is not used, because BLAS rounds it differently with the number of threads.
-        cosines: Floats = (unit(scores) * centre).sum(axis=1)
-        return cosines
+        return np.asarray((unit(scores) * centre).sum(axis=1))
     return scores if scores.ndim == 1 else np.asarray(scores.max(axis=1))
