@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from loop.core import models, params
+from loop.core import models
 from loop.core.models import Roles
 from loop.core.params import TimeSplit
 from loop.core.project import Project
@@ -48,8 +48,8 @@ def _suite(project: Project, end: datetime) -> "list[Check]":
     split = spec.split
     if isinstance(split, TimeSplit):  # a window has no training days, but its last hours must be present
         split = split.model_copy(update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0})
-    where = f"params.yaml: models.{project.package}.validate.suite"
-    checks: list[Check] = folder.suite(params.parse(folder.Params, spec.validation.suite, where), split)
+    section = project.folder.section("expectations", spec.validation.suite)
+    checks: list[Check] = folder.suite(section, split)
     return checks
 
 
