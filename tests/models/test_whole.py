@@ -66,6 +66,10 @@ FAULTS = {
     ),
     "an unknown target": (edited("sla", {"metrics": {"acuracy": 0.9}}), "sla.metrics: acuracy"),
     "a misspelt key": (edited("train.max_deph", 4), "train.max_deph: is 4"),
+    "a key of a module without Params": (
+        edited("evaluate.protocol", {"top_k": 9}),
+        "evaluate.protocol.top_k: is 9",
+    ),
     "no source": (without(f"{MODEL}/source.py"), "source.py is missing"),
     "no application": (without("bentos/card_fraud/asgi.py"), "bentos/card_fraud/asgi.py missing"),
     "no lock": (without("bentos/card_fraud/requirements.lock"), "requirements.lock missing"),

@@ -137,6 +137,14 @@ def test_a_value_stays_text_on_the_page(clone: Path) -> None:
     assert not [name for _, names in tags(page) for name in names if name.startswith(("on", "src", "href"))]
 
 
+def test_bytes_of_a_wrong_row_are_counted() -> None:
+    """An image in an example is shown as its number of bytes, because nobody can read it on the page."""
+    rows = pa.table({"id": [1, 2], "image": [b"x" * 2_000] * 2})
+    twice = validate.Check(gx.ExpectColumnValuesToBeUnique(column="image"))
+    [failed] = validate.examine(rows, [twice], "m", models.Roles(id="id", label="y")).failed
+    assert failed.examples == [{"image": "2,000 bytes", "id": row} for row in (1, 2)]
+
+
 @pytest.mark.parametrize("value", ["[/]", "[/a]b", "[link=//evil.example]a[/link]", "\x1b]0;a\x07\n::b"])
 def test_a_value_stays_text_on_the_console(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A supplier's value is no tag of Rich's, which would end the stage, nor a terminal's command."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from loop.core import actions, release_state
@@ -36,10 +36,7 @@ def state(project: Project, environment: str) -> State:
 
 
 def find(project: Project) -> Track | None:
-    """Return the champion, or None if production has no stable release.
-
-    A canary is not a champion yet.
-    """
+    """Return the champion, or None if production has no stable release; a canary is none yet."""
     return state(project, "production").stable
 
 
@@ -56,24 +53,26 @@ def checkout(project: Project, champion: Track) -> Iterator[Project]:
     with git.worktree(champion.commit) as tree:
         theirs = Project(tree, project.model)
         _need_record(theirs, champion)
-        _share_settings(project.root, tree)
+        settings = Path(".dvc", "config.local")  # names the DVC cache and remotes that both work trees use
+        if (project.root / settings).is_file():
+            shutil.copy2(project.root / settings, tree / settings)
         _obtain(theirs, champion)
         yield theirs
 
 
 def _need_commit(git: Git, champion: Track) -> None:
     """Fetch the training commit if a shallow clone lacks it. Raises Rejected if origin does not have it."""
-    try:
+    with suppress(GitError):
         git.run("cat-file", "-e", f"{champion.commit}^{{commit}}")
-    except GitError:
-        try:
-            git.run("fetch", "--quiet", "--depth=1", "origin", champion.commit)
-        except GitError as error:
-            raise Rejected(
-                f"the champion {champion.key} cannot be restored: its training commit {champion.commit} is "
-                f"neither in this clone nor at origin ({error})",
-                fix="push that commit, or roll production back to a release whose commit exists",
-            ) from error
+        return
+    try:
+        git.run("fetch", "--quiet", "--depth=1", "origin", champion.commit)
+    except GitError as error:
+        raise Rejected(
+            f"the champion {champion.key} cannot be restored: its training commit {champion.commit} is "
+            f"neither in this clone nor at origin ({error})",
+            fix="push that commit, or roll production back to a release whose commit exists",
+        ) from error
 
 
 def _need_record(theirs: Project, champion: Track) -> None:
@@ -87,13 +86,6 @@ def _need_record(theirs: Project, champion: Track) -> None:
             f"of commit {champion.commit}, but its dvc.lock says {recorded}",
             fix="roll production back to a release whose commit records its model",
         )
-
-
-def _share_settings(root: Path, tree: Path) -> None:
-    """Copy this clone's .dvc/config.local, so that the work tree uses the same DVC cache and remotes."""
-    local = root / ".dvc" / "config.local"
-    if local.is_file():
-        shutil.copy2(local, tree / ".dvc" / "config.local")
 
 
 def _obtain(theirs: Project, champion: Track) -> None:
@@ -122,24 +114,13 @@ def _obtain(theirs: Project, champion: Track) -> None:
 
 
 def own_loop(tree: Path, *args: str, **env: str) -> None:
-    """Run `./loop` of another commit in its own environment, with the variables `env`.
-
-    Raises Rejected if it fails.
-    """
+    """Run `./loop` of another commit in its own environment. Raises Rejected if it fails."""
     outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
-    done = subprocess.run(
-        [str(tree / "loop"), *args],
-        cwd=tree,
-        env={**outer, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command, variables = [str(tree / "loop"), *args], {**outer, **env}
+    done = subprocess.run(command, cwd=tree, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        raise Rejected(
-            f"`./loop {' '.join(args)}` at the champion's commit failed ({done.returncode}):\n{said}"
-        )
+        ended = f"`./loop {' '.join(args)}` at the champion's commit failed ({done.returncode})"
+        raise Rejected(f"{ended}:\n{(done.stderr or done.stdout).strip()}")
 
 
 def _last_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from loop.core import edited
 from loop.core.dvc import Lock
@@ -18,8 +18,7 @@ CONTRACT, PARAMS, DOCS = "contract", "params", "docs"  # pytest markers that sel
 EVERY, ITS_OWN, RECORDED = "every", "its own", "recorded"
 
 
-@dataclass(frozen=True)
-class Breaks:
+class Breaks(NamedTuple):
     """The tests, models and manifests (rendered release states) that a file can break."""
 
     tests: str | None
@@ -63,7 +62,6 @@ PLACES = {"**": "(?s:.*)", "*": "[^/]+", "{model}": "(?P<model>[^/]+)"}
 
 
 def _pattern(files: str) -> re.Pattern[str]:
-    """Return a row's file pattern as a regular expression."""
     parts = re.split(r"(\*\*|\*|\{model\})", files)
     return re.compile("".join(PLACES.get(part) or re.escape(part) for part in parts))
 
@@ -79,10 +77,7 @@ class Changed:
     manifests: bool
 
     def jobs(self, parts: int) -> list[dict[str, Any]]:
-        """Return the CI jobs that lint and test.
-
-        There is one job for the markers, or `parts` jobs that share the whole suite.
-        """
+        """Return the CI jobs that lint and test: one for the markers, or `parts` that share all tests."""
         if self.tests != [EVERYTHING]:
             marks = " or ".join(self.tests)
             return [{"name": marks, "marks": marks, "args": "", "lint": self.lint}] if marks else []
@@ -121,19 +116,14 @@ def broken(paths: Iterable[str], models: set[str], differing: set[str]) -> Chang
     judged: set[str] = set()
     lint = manifests = False
     for path in paths:
-        model, row = _row(path)
+        fits, row = next((fits, row) for pattern, row in ROWS if (fits := pattern.fullmatch(path)))
+        model = fits.groupdict().get("model", "")
         tests.add(row.tests)
         judged |= {EVERY: models, ITS_OWN: {model}, RECORDED: differing, None: set()}[row.models]
         lint |= row.tests in {EVERYTHING, DOCS} or path.endswith(".py")
         manifests |= row.manifests
     chosen = {EVERYTHING} if EVERYTHING in tests else tests - {None}
     return Changed(sorted(map(str, chosen)), lint, sorted(judged & models), manifests)
-
-
-def _row(path: str) -> tuple[str, Breaks]:
-    """Return the first row that matches a path, and the model in the path."""
-    found = ((pattern.fullmatch(path), row) for pattern, row in ROWS)
-    return next((fits.groupdict().get("model", ""), row) for fits, row in found if fits)
 
 
 def _facts(git: Git, commit: str) -> dict[str, Any]:

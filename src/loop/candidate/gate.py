@@ -66,12 +66,15 @@ def gate(project: Project) -> dict[str, Any]:
     for left in (record, project.build / CHAMPION):
         left.unlink(missing_ok=True)
     check(project)
-    measured = _metrics(project)
+    for needed in (project.metrics, project.scores, quality := project.validation / "quality.json"):
+        if not needed.is_file():
+            raise LoopError(f"{needed} does not exist", fix=f"./loop repro {project.package}")
+    measured, score = read_json(project.metrics), read_json(quality)["data_quality_score"]
     folder, settings = project.folder, project.params
     found = find(project)
     evaluate.check(folder, settings)
     known = evaluate.own(folder, settings.evaluate).known(folder.task)
-    judged = floors(settings, known, measured, _quality(project)) or _against(project, found)
+    judged = floors(settings, known, measured, score) or _against(project, found)
     answer = {
         "verdict": judged.verdict,
         "reasons": judged.reasons,
@@ -145,20 +148,20 @@ def _against(project: Project, found: Track | None) -> Judged:
             threshold = read_json(champion.trained / "meta.json")["threshold"]
     except Rejected as error:
         return Judged("block", [str(error)])
-    judged = compare(project, theirs, threshold)
+    ours = pq.read_table(project.scores)
+    theirs = _in_columns_of(ours, theirs)
     with whole(project.build / CHAMPION) as aside:
-        pq.write_table(_in_columns_of(pq.read_table(project.scores), theirs), aside)
-    return Judged(judged.verdict, [*judged.reasons, *overlap], judged.difference, judged.metrics)
+        pq.write_table(theirs, aside)
+    judged = _compare(project, ours, theirs, threshold)
+    return replace(judged, reasons=[*judged.reasons, *overlap])
 
 
-def compare(project: Project, theirs: pa.Table, threshold: float | None) -> Judged:
-    """Judge by the scores of champion (`theirs`) and challenger on the same test rows.
+def _compare(project: Project, ours: pa.Table, theirs: pa.Table, threshold: float | None) -> Judged:
+    """Judge by the scores of challenger (`ours`) and champion (`theirs`) on the same test rows.
 
     Each model decides with the threshold that it is served with; `threshold` is the champion's.
     """
     folder, settings = project.folder, project.params
-    ours = pq.read_table(project.scores)
-    theirs = _in_columns_of(ours, theirs)
     classes = read_json(project.trained / "meta.json")["classes"]
     plain = settings.evaluate.model_copy(update={"slices": [], "threshold": threshold})
     metric = evaluate.own(folder, settings.evaluate).known(folder.task)[settings.gate.metric]
@@ -168,20 +171,16 @@ def compare(project: Project, theirs: pa.Table, threshold: float | None) -> Judg
     difference = bootstrap.difference(champion, challenger, metric, **how)
     verdict, why = judge(difference, settings.gate, lower=metric.lower)
     measured = evaluate.evaluate(folder, theirs, theirs, classes, plain)
-    return Judged(
-        verdict, [why], difference, {name: value for name, value in measured.items() if name != "slices"}
-    )
+    del measured["slices"]
+    return Judged(verdict, [why], difference, measured)
 
 
 def _in_columns_of(ours: pa.Table, theirs: pa.Table) -> pa.Table:
-    """Return the champion's scores in the challenger's columns.
-
-    A class that the champion does not know scores 0. An embedding is compared by the cosines of its pairs, so
-    its vectors are left out.
-    """
+    """Return the champion's scores in the challenger's columns, 0 for a class that it does not know."""
     for name in split.score_columns(ours):
         scores = theirs[name] if name in theirs.column_names else pa.array(np.zeros(len(theirs)))
         ours = ours.set_column(ours.column_names.index(name), name, scores)
+    # an embedding is compared by the cosines of its pairs
     return ours.drop_columns([name for name in ours.column_names if name == "embedding"])
 
 
@@ -192,19 +191,5 @@ def _overlap(challenger: Project, champion: Project) -> list[str]:
         return []
     begin = pc.min(pq.read_table(challenger.scores, columns=[time])[time]).as_py()
     until = read_json(champion.trained / "meta.json")["trained"]["to"]
-    if until and until > begin.isoformat():
-        return [
-            f"the champion was trained on rows up to {until}, but the test rows begin at {begin.isoformat()}"
-        ]
-    return []
-
-
-def _metrics(project: Project) -> dict[str, Any]:
-    for needed in (project.metrics, project.scores, project.validation / "quality.json"):
-        if not needed.is_file():
-            raise LoopError(f"{needed} does not exist", fix=f"./loop repro {project.package}")
-    return dict(read_json(project.metrics))
-
-
-def _quality(project: Project) -> float:
-    return float(read_json(project.validation / "quality.json")["data_quality_score"])
+    said = f"the champion was trained on rows up to {until}, but the test rows begin at {begin.isoformat()}"
+    return [said] if until and until > begin.isoformat() else []

@@ -119,10 +119,7 @@ class _Registry:
         return cls(server, project.folder, name, title, experiment.experiment_id)
 
     def known(self, md5: str) -> Registered | None:
-        """Return the version with this model md5, or None.
-
-        If several processes are creating a version, it is the oldest.
-        """
+        """Return the version with this model md5, the oldest if several processes create one, or None."""
         which = f"name = '{self.name}' and tags.model_md5 = '{md5}'"
         versions = self.server.ask("search_model_versions", which)
         if not versions:
@@ -184,7 +181,7 @@ class _Registry:
         ).info
         try:
             at = run.artifact_uri
-            for batch in _batches(project.lock.params(self.name), _metrics(project)):
+            for batch in _batches(project):
                 self.server.ask("log_batch", run.run_id, **batch)
             self.server.ask("log_inputs", run.run_id, [_dataset(project, tags["data_md5"])])
             self.server.ask("log_artifact", run.run_id, str(project.trained / "meta.json"), at=at)
@@ -238,25 +235,26 @@ def _saved(folder: ModelFolder, project: Project, to: Path, run_id: str) -> Path
 
 
 def _packages(lock: Path) -> list[str]:
-    """Return `name==version` and marker of every package in the server's lock file.
-
-    Without this list, MLflow would guess the packages.
-    """
+    """Return every package of a lock with version and marker. Without them, MLflow would guess packages."""
     text = edited.read(lock, str(lock), "copy it from another bento's folder, or run `make lock`")
     return re.findall(
         r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", edited.merged(text, str(lock), "make lock"), re.MULTILINE
     )
 
 
-def _batches(recorded: dict[str, dict[str, Any]], metrics: dict[str, float]) -> Iterator[dict[str, Any]]:
+def _batches(project: Project) -> Iterator[dict[str, Any]]:
     """Yield arguments for log_batch, each with at most 100 params, which is MLflow's limit.
 
-    Training params keep their names; others become `features.…` and `split.…`.
+    Training params keep their names; others become `features.…` and `split.…`. Characters that MLflow does
+    not allow in names of metrics are replaced.
     """
     from mlflow.entities import Metric, Param
 
-    now = int(time.time() * 1000)
-    yield {"metrics": [Metric(name, value, now, 0) for name, value in metrics.items()]}
+    now, measured = int(time.time() * 1000), read_json(project.metrics)
+    numbers = {name: value for name, value in measured.items() if isinstance(value, int | float)}
+    names = {name: re.sub(r"[^\w./ -]", "_", name) for name in numbers}
+    yield {"metrics": [Metric(names[name], float(value), now, 0) for name, value in numbers.items()]}
+    recorded = project.lock.params(project.model)
     named = dict(recorded.get("train") or {})
     for part in ("features", "split"):
         named |= {f"{part}.{key}": value for key, value in (recorded.get(part) or {}).items()}
@@ -265,19 +263,7 @@ def _batches(recorded: dict[str, dict[str, Any]], metrics: dict[str, float]) -> 
         yield {"params": every[begin : begin + 100]}
 
 
-def _metrics(project: Project) -> dict[str, float]:
-    """Return the numbers in metrics.json by name.
-
-    Characters that MLflow does not allow in names are replaced.
-    """
-    numbers = {
-        name: value for name, value in read_json(project.metrics).items() if isinstance(value, int | float)
-    }
-    return {re.sub(r"[^\w./ -]", "_", name): float(value) for name, value in numbers.items()}
-
-
 def _dataset(project: Project, md5: str) -> Any:
-    """Return the raw rows as an MLflow dataset, with name and DVC's md5."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -300,10 +286,7 @@ def _commit(project: Project) -> str:
 
 def _verdict(project: Project, entered: Registered) -> dict[str, str]:
     """Return tags for the version: the commit, and the gate's verdict if the gate has judged this model."""
-    record = project.build / "gate.json"
-    commit = {"commit": _commit(project)}
-    if not record.is_file():
-        return commit
-    gate = read_json(record)
-    judged = gate["challenger"]["model_md5"] == entered.model_md5
-    return {**commit, "verdict": gate["verdict"]} if judged else commit
+    record, tags = project.build / "gate.json", {"commit": _commit(project)}
+    if record.is_file() and (gate := read_json(record))["challenger"]["model_md5"] == entered.model_md5:
+        tags["verdict"] = gate["verdict"]
+    return tags

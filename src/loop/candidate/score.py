@@ -54,10 +54,7 @@ def same_code(one: Project, other: Project) -> bool:
 
 
 def _score(folder: ModelFolder, trained: Path, rows: pa.Table, ids: Path) -> pa.Table:
-    """Score the rows that `ids` lists, in its order, with the model saved in `trained`.
-
-    Raises LoopError if a row has no features.
-    """
+    """Score the rows that `ids` lists, in its order. Raises LoopError if a row has no features."""
     key = folder.roles.id
     wanted = pq.read_table(ids, columns=[key])[key].combine_chunks()
     place = pc.index_in(wanted, value_set=rows[key].combine_chunks())
@@ -68,10 +65,7 @@ def _score(folder: ModelFolder, trained: Path, rows: pa.Table, ids: Path) -> pa.
 
 
 def _code(project: Project) -> dict[str, Any]:
-    """Return the code's md5 of the stages features and train and the params of features, from dvc.lock.
-
-    Also the SHA-256 of the lock files with the packages of these stages.
-    """
+    """Return what is recorded of the code, params and packages of the stages features and train."""
     recorded = project.lock.stages
     stages = {stage: recorded.get(f"{stage}@{project.package}", {}) for stage in ("features", "train")}
     code = {

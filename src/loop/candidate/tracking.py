@@ -9,7 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from loop.core.text import one_line
 ATTEMPTS = 5  # number of attempts at a request to MLflow, with 1, 2, 4 and 8 seconds between them
 # Timeout in seconds of the first request to MLflow. Later requests may wait while the server stores a large
 # model.
-FIRST_ANSWER = 5
+FIRST_ANSWER = "5"
 TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
 ARTIFACTS = "mlartifacts"  # folder next to mlflow.db in which a clone's own MLflow stores artifacts
 # Columns of MLflow's database with URIs of artifacts: table, column.
@@ -50,11 +50,7 @@ FIXES = {
 
 
 class TrackingError(LoopError):
-    """MLflow or its artifact store failed; `code` is MLflow's error code, empty if MLflow sent none."""
-
-    def __init__(self, message: str, *, fix: str, code: str = "") -> None:
-        super().__init__(message, fix=fix)
-        self.code = code
+    """MLflow or its artifact store failed."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,10 @@ class Tracking:
             return cls(client, uri, (root / ARTIFACTS).as_uri())
         with _explained(given):
             made = cls(mlflow().MlflowClient(given), given, attempts=attempts)
-        with _setting("MLFLOW_HTTP_REQUEST_TIMEOUT", str(FIRST_ANSWER)):
+        with ExitStack() as stack:
+            if "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ:
+                os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = FIRST_ANSWER
+                stack.callback(os.environ.pop, "MLFLOW_HTTP_REQUEST_TIMEOUT")
             made.ask("search_experiments", max_results=1)
         return made
 
@@ -120,16 +119,13 @@ class Tracking:
         try:
             return make()
         except TrackingError as error:
-            if error.code != "RESOURCE_ALREADY_EXISTS":
+            if getattr(error.__cause__, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
                 raise
             return find()
 
 
 def mlflow() -> Any:
-    """Import and return MLflow, with telemetry off and less logging.
-
-    The import takes seconds, so it is done only when needed.
-    """
+    """Import and return MLflow, with telemetry off and less logging. The import takes seconds."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     # MLflow's own retries are off, because `Tracking.ask` retries and reports each attempt
@@ -151,10 +147,7 @@ def _outdated(error: BaseException) -> bool:
 
 
 def _cause(error: BaseException | None, where: str) -> str:
-    """Return an error's message on one line, without credentials.
-
-    For a request without a response, only the innermost of the four nested errors is returned.
-    """
+    """Return an error's message on one line, without credentials; of nested errors, the innermost."""
     said = one_line(error or "").replace(where, masked(where))
     innermost = re.search(r"Caused by .*?: ([^:]+?)(?: \(.*)?[\"')]*$", said)
     return innermost[1] if innermost else said or type(error).__name__
@@ -162,35 +155,17 @@ def _cause(error: BaseException | None, where: str) -> str:
 
 @contextmanager
 def _explained(where: str) -> Iterator[None]:
-    """Turn any error of MLflow's client into a TrackingError.
-
-    MLflow raises its own exceptions, and exceptions of each library that stores artifacts, such as boto3 and
-    requests.
-    """
+    """Turn any error of MLflow's client, or of a library that stores artifacts, into a TrackingError."""
     try:
         yield
     except Exception as error:
-        code, place = str(getattr(error, "error_code", "")), masked(where)
+        code, place = getattr(error, "error_code", ""), masked(where)
         fix = FIXES.get(code, f"check that the server runs, and its log; {ADDRESS}")
         if _outdated(error):
             fix = f"mlflow db upgrade {place}"
         elif code not in FIXES and not where.startswith("http"):
             fix = f"check that {place} can be read and written, and that this machine has its credentials"
-        message = f"MLflow at {place} failed: {_cause(error, where)}"
-        raise TrackingError(message, fix=fix, code=code) from error
-
-
-@contextmanager
-def _setting(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable inside the block, unless the user has set it."""
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
+        raise TrackingError(f"MLflow at {place} failed: {_cause(error, where)}", fix=fix) from error
 
 
 def _own_database(root: Path) -> str:
@@ -217,10 +192,9 @@ def _own_database(root: Path) -> str:
 
 
 def _empty() -> Path:
-    """Return the path of an empty MLflow database in the cache, which is copied into new clones.
+    """Return the path of an empty MLflow database in the cache, because creating one takes seconds.
 
-    Creating a database takes seconds. It contains only MLflow's default experiment; `_follow` sets that
-    experiment's artifact folder to the clone's.
+    `_follow` sets the artifact folder of its only experiment, MLflow's default, to the clone's.
     """
     path = cache() / "mlflow" / f"{mlflow().__version__}.db"
     if not path.exists():
@@ -248,10 +222,7 @@ def _migrate(path: Path) -> None:
 
 
 def _follow(path: Path) -> None:
-    """Update artifact URIs in the database of a clone that was moved, renamed or copied.
-
-    MLflow always stores absolute URIs.
-    """
+    """Update the artifact URIs, which are absolute, in the database of a clone that was moved or copied."""
     here = (path.parent / ARTIFACTS).as_uri()
     with closing(sqlite3.connect(path)) as database, database:
         known = database.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()

@@ -31,11 +31,11 @@ THEIRS = ("src/models", "bentos")  # folders with code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
     "source": (),
-    "expectations": ("Params", "suite"),
-    "features": ("Params", "FEATURES", "compute"),
-    "estimator": ("Params", "fit", "save"),
+    "expectations": ("suite",),
+    "features": ("FEATURES", "compute"),
+    "estimator": ("fit", "save"),
     "scorer": ("load",),
-    "evaluation": ("Params", "evaluation"),
+    "evaluation": ("evaluation",),
 }
 OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "bad", "production")}
 TYPED = {  # modules whose class Params defines the keys of a section of params.yaml
@@ -80,21 +80,23 @@ def _module(name: str) -> cached_property[ModuleType]:
 class ModelFolder:
     """The modules of a model's folder. Each is imported and checked on first use.
 
+    Params(Section) types a module's section of params.yaml. A module without parameters needs none.
+
     schema:       COLUMNS {name: Arrow type, such as "timestamp[us]" or "list<int64>"}, in the order in which
                   columns are written; ROLES: Roles (only the label may be null, only a `never` column may be
                   absent); TASK: Task (a ranking compares rows of one entity, and its label is a row's
                   relevance; an embedding is evaluated on entities of two rows, and the label of both rows is
                   their similarity). If labels are not 0 and 1: CLASSES, the labels in order; a binary
                   model's score is the probability of the second one
-    source:       nothing, or: Params(Section) and simulate(params) -> pyarrow.Table, for `source: simulator`;
+    source:       nothing, or: Params and simulate(params) -> pyarrow.Table, for `source: simulator`;
                   columns(rows: pyarrow.Table) -> pyarrow.Table, which converts some rows of a file to the
                   schema's columns; or, for files that are neither Parquet nor CSV,
                   read(files: {name in params.yaml: Path}) -> tables with the schema's columns
-    expectations: Params(Section), suite(params, split) -> list of loop.pipeline.validate.Check
-    features:     Params(Section), FEATURES: tuple of names,
+    expectations: Params, suite(params, split) -> list of loop.pipeline.validate.Check
+    features:     Params, FEATURES: tuple of names,
                   compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction;
                   MISSING: the names of features that may be null (default: none)
-    estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder); if MLflow has a flavour
+    estimator:    Params, fit(x, y, params) -> object, save(object, folder); if MLflow has a flavour
                   for the model, save_to_mlflow(folder, **kwargs), with the arguments of its save_model
     scorer:       load(folder) -> scorer(x) -> (n,) probabilities of class 1; (n, classes) probabilities if
                   there are more than two classes; (n,) values of a regression or ranking; or (n, d) vectors
@@ -104,7 +106,7 @@ class ModelFolder:
                   contains it as `scorer`, so it may import only packages of the bento's lock and
                   `loop.runtime`. x is an array (n, features) if all features are numbers, otherwise
                   {name: (n,) array} as `loop.runtime.columns` defines it
-    evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
+    evaluation:   Params, evaluation(params) -> loop.stats.evaluation.Evaluation
     demo:         used only by `loop demo` and the tests. FIRST, BETTER and WORSE {key of params: value};
                   bad(rows of raw.parquet, folder) -> files of a source that validation rejects;
                   production(rows of raw.parquet, source.Params or None if the source is files, begin,
@@ -145,8 +147,13 @@ class ModelFolder:
         return getattr(self.schema, "CLASSES", None)
 
     def section(self, module: str, values: dict[str, Any]) -> Any:
-        """Return a section of params as the module's Params. Raises LoopError if one of both is wrong."""
-        kind = getattr(load_one(self.root, self.name, module, runs=False), "Params", None)
+        """Return a section of params as an instance of the class Params of one of the folder's modules.
+
+        A module without Params has a section without keys. Raises LoopError if Params or a value is wrong.
+        """
+        found = load_one(self.root, self.name, module, runs=False)
+        where = {"__module__": found.__name__}  # an error names the file of the section's class
+        kind = getattr(found, "Params", None) or type("Params", (params.Section,), where)
         if not (isinstance(kind, type) and issubclass(kind, params.Section)):
             fix = "define `class Params(Section)`, with Section from loop.core.params"
             raise LoopError(f"src/models/{self.name}/{module}.py: Params is {kind!r}, not a Section", fix=fix)

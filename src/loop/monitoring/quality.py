@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from loop.core import models, params
+from loop.core import models
 from loop.core.models import Roles
 from loop.core.params import TimeSplit
 from loop.core.project import Project
@@ -50,8 +50,7 @@ def _suite(project: Project, end: datetime) -> "list[Check]":
     split = spec.split
     if isinstance(split, TimeSplit):  # a window has no training days, but its last hours must be present
         split = split.model_copy(update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0})
-    where = f"params.yaml: models.{project.package}.validate.suite"
-    return list(folder.suite(params.parse(folder.Params, spec.validation.suite, where), split))
+    return list(folder.suite(folder.section("expectations", spec.validation.suite), split))
 
 
 def _of_training(check: "Check", roles: Roles) -> bool:

@@ -45,9 +45,7 @@ def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
     """Return the metrics, unit and protocol that the model's own evaluation module adds."""
     found: Evaluation = folder.evaluation.evaluation(folder.section("evaluation", section.protocol))
     # These tasks' metrics compare rows of one entity with each other, so the bootstrap draws whole entities.
-    if folder.task in COMPARED:
-        found = replace(found, unit=folder.roles.entity)
-    return found
+    return replace(found, unit=folder.roles.entity) if folder.task in COMPARED else found
 
 
 def evaluate(
@@ -62,10 +60,8 @@ def evaluate(
     result: dict[str, Any] = {"rows": len(y)}
     if folder.task != "multiclass" and len(np.unique(y)) == 1:
         alike = classes[int(y[0])] if classes else y[0]
-        raise LoopError(
-            f"all {len(y)} test rows have the label {alike}, expected several labels",
-            fix=f"change models.{folder.name}.split in params.yaml",
-        )
+        fix = f"change models.{folder.name}.split in params.yaml"
+        raise LoopError(f"all {len(y)} test rows have the label {alike}, expected several labels", fix=fix)
     if folder.task == "binary":
         result["positives"] = int(y.sum())
     known = own(folder, section).known(folder.task)
@@ -88,12 +84,11 @@ def check(folder: ModelFolder, section: Model) -> None:
     """Raise LoopError if the task lacks a metric or threshold of params.yaml, or a column for the unit."""
     mine = own(folder, section.evaluate)
     if (folder.task == "binary") != (section.evaluate.threshold is not None):
-        key, found = f"params.yaml: models.{folder.name}.evaluate.threshold", section.evaluate.threshold
-        binary = "a score from 0 to 1, from which a binary model predicts class 1"
-        expected = (
-            binary if folder.task == "binary" else f"null, because a {folder.task} model has no threshold"
-        )
-        raise LoopError(f"{key}: is {found}, expected {expected}", fix="set the expected value")
+        said = f"params.yaml: models.{folder.name}.evaluate.threshold: is {section.evaluate.threshold}"
+        expected = f"null, because a {folder.task} model has no threshold"
+        if folder.task == "binary":
+            expected = "a score from 0 to 1, from which a binary model predicts class 1"
+        raise LoopError(f"{said}, expected {expected}", fix="set the expected value")
     if mine.unit and mine.unit not in folder.roles.kept:
         said = f"unit is {mine.unit!r}, which is not a column of scores.parquet"
         fix = f"name one of {', '.join(folder.roles.kept)}"
@@ -153,16 +148,14 @@ def parts(column: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
         named |= {"(none)": gaps, "(others)": ~np.any([gaps, *named.values()], axis=0)}
         return {text: mask for text, mask in named.items() if mask.any()}
     column = column.astype(np.float64)
-    if (gaps := np.isnan(column)).any():
-        known = {part: np.zeros(len(column), np.bool_) for part in parts(column[~gaps])}
-        for part, mask in parts(column[~gaps]).items():
-            known[part][~gaps] = mask
-        return {**known, "(none)": gaps}
-    distinct = np.unique(column)
+    gaps = np.isnan(column)
+    distinct = np.unique(column[~gaps])
     if len(distinct) <= 4:  # noqa: PLR2004 — as many parts as quarters
-        return {f"{value:g}": column == value for value in distinct}
-    quarter = np.searchsorted(np.quantile(column, [0.25, 0.5, 0.75]), column, side="left")
-    return {f"q{number + 1}": quarter == number for number in np.unique(quarter)}
+        named = {f"{value:g}": column == value for value in distinct}
+    else:
+        quarter = np.searchsorted(np.quantile(column[~gaps], [0.25, 0.5, 0.75]), column, side="left")
+        named = {f"q{number + 1}": (quarter == number) & ~gaps for number in np.unique(quarter[~gaps])}
+    return {**named, "(none)": gaps} if gaps.any() else named
 
 
 def _part(judged: Rows, task: Task) -> dict[str, Any]:
@@ -185,10 +178,8 @@ def main(project: Project) -> None:
         test &= ~leaves_out(table, section.split)
     rows = table.filter(pa.array(test))
     if not rows.num_rows:
-        raise LoopError(
-            f"{project.features}: the test window has no labelled row, expected some",
-            fix=f"change models.{folder.name}.split in params.yaml",
-        )
+        fix = f"change models.{folder.name}.split in params.yaml"
+        raise LoopError(f"{project.features}: the test window has no labelled row, expected some", fix=fix)
     meta = read_json(project.trained / "meta.json")
     scored = score(folder, project.trained, rows)
     result = evaluate(folder, scored, rows, meta["classes"], section.evaluate)

@@ -16,20 +16,12 @@ from loop.core.text import one_line
 
 
 def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
-    """Compute the model's features of `table`, with DuckDB in memory.
+    """Compute the model's features of raw rows, with DuckDB in memory; `section` is its features.Params.
 
-    Args:
-        folder: the model.
-        table: rows with the columns of the model's schema.
-        section: the model's features.Params.
-
-    Returns:
-        The columns with a role, then the features, ordered by time and id. Numbers are float64; booleans are
-        too, unless a feature is text, bytes or a list.
-
-    Raises:
-        LoopError: a feature reveals the label, has a type that no request can carry, is not finite, or is
-            null without being named in MISSING; or a column with a role is missing.
+    Returns the columns with a role, then the features, ordered by time and id. Numbers are float64; booleans
+    are too, unless a feature is text, bytes or a list. Raises LoopError if a feature reveals the label, has a
+    type that no request can carry, is not finite, or is null without being named in MISSING; or if a column
+    with a role is missing.
     """
     import duckdb
     import ibis  # imported here because comparing two models' scores needs no features
@@ -40,25 +32,21 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     features = [name for name in rows.columns if name not in roles.kept]
     where = f"src/models/{folder.name}/features.py"
     if leaks := [name for name in features if name in roles.never]:
-        raise LoopError(
-            f"{where}: {', '.join(leaks)} reveals the label (ROLES.never)", fix="do not select it"
-        )
+        fix = "do not select it"
+        raise LoopError(f"{where}: {', '.join(leaks)} reveals the label (ROLES.never)", fix=fix)
     if lacking := [name for name in roles.kept if name not in rows.columns]:
         fix = "select it there: rows must keep their id, time, entity and label"
         raise LoopError(f"{where}: `compute` returns no {', '.join(lacking)}", fix=fix)
     missing = getattr(folder.features, "MISSING", ())
     if strange := [name for name in missing if name not in features]:
-        raise LoopError(
-            f"{where}: MISSING names {', '.join(strange)}, which is not a feature",
-            fix=f"name one of {', '.join(features)}",
-        )
+        fix = f"name one of {', '.join(features)}"
+        raise LoopError(f"{where}: MISSING names {', '.join(strange)}, which is not a feature", fix=fix)
     kinds = {name: rows[name].type() for name in features}
     for name, kind in kinds.items():
-        if not (_plain(kind) or (kind.is_array() and _plain(kind.value_type))):
-            raise LoopError(
-                f"{where}: {name} is a column of {kind}, which no request can carry",
-                fix="make it a number, a boolean, text, bytes or a list of them there, or do not select it",
-            )
+        one = kind.value_type if kind.is_array() else kind
+        if not (one.is_numeric() or one.is_boolean() or one.is_string() or one.is_binary()):
+            fix = "make it a number, a boolean, text, bytes or a list of them there, or do not select it"
+            raise LoopError(f"{where}: {name} is a column of {kind}, which no request can carry", fix=fix)
     others = any(not (kind.is_numeric() or kind.is_boolean()) for kind in kinds.values())
     as_floats = [
         name
@@ -68,30 +56,21 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     typed = rows.mutate(**{name: rows[name].cast("float64") for name in as_floats})
     ordered = typed.select(*roles.kept, *features).order_by([name for name in (roles.time, roles.id) if name])
     try:
-        made = engine.to_pyarrow(
-            ordered
-        ).combine_chunks()  # written as one chunk, so that the file's bytes are reproducible
+        # one chunk, so that the file's bytes are reproducible
+        made = engine.to_pyarrow(ordered).combine_chunks()
     except duckdb.Error as error:  # the expressions in the model's features.py raise these errors
         raise LoopError(f"{where}: {one_line(error)}", fix="correct the expression there") from error
     _check_values(folder, made, features, missing)
     return made
 
 
-def _plain(kind: Any) -> bool:
-    return bool(kind.is_numeric() or kind.is_boolean() or kind.is_string() or kind.is_binary())
-
-
 def _check_values(folder: ModelFolder, made: pa.Table, features: list[str], missing: Sequence[str]) -> None:
     """Raise LoopError, naming the first row, if a feature is infinite, or null without being in MISSING."""
     for name in features:
         column = made[name]
+        lacks = pc.and_(pc.is_null(column, nan_is_null=True), pa.scalar(name not in missing))
         if pa.types.is_floating(column.type):
-            good = pc.is_finite(column)
-            lacks = pc.invert(
-                pc.fill_null(pc.or_(good, pc.is_nan(column)) if name in missing else good, name in missing)
-            )
-        else:
-            lacks = pc.is_null(column) if name not in missing else pa.array([False] * len(column))
+            lacks = pc.or_(lacks, pc.is_inf(column).fill_null(False))
         if count := pc.sum(lacks).as_py():
             first = made.filter(lacks)[folder.roles.id][0].as_py()
             raise LoopError(

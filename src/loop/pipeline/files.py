@@ -9,6 +9,7 @@ import bz2
 import gzip
 import lzma
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,18 +19,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyarrow import csv
+from pyarrow import csv, types
 
 from loop.core.errors import LoopError
 from loop.core.text import one_line
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 PICKLE = re.compile(r"\.(pkl|pickle)(\.\w+)?$")
-PACKED: dict[bytes, Callable[..., Any]] = {
-    b"\xfd7zXZ": lzma.open,
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-}  # decompressors by the first bytes of a file
+# Decompressors by the first bytes of a file.
+PACKED: dict[bytes, Callable[..., Any]] = {b"\xfd7zXZ": lzma.open, b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
 # Other formats by the first bytes of a file. A name says only what a file should be.
 FOREIGN = {
     b"PK\x03\x04": "an Excel workbook or another ZIP archive",
@@ -47,6 +45,7 @@ FAULTS = (
     (r"multiple columns named (.+)", r"column \1: occurs twice, expected once", "remove one of them"),
     (r"Row #(\d+): .*invalid UTF8", r"line \1: is not UTF-8", UTF_8),
     (r"invalid UTF8", "is not UTF-8", UTF_8),
+    (r"^UnicodeDecodeError", "a column name is not UTF-8", UTF_8),
     (
         r"Row #(\d+): Expected (\d+) columns, got (\d+)",
         r"line \1: has \3 values, expected \2, as many as there are columns",
@@ -60,10 +59,8 @@ EXACT = 2**53  # float64 represents every whole number below this limit exactly
 MISSING = [text for text in csv.ConvertOptions().null_values if text] + ["None", ""]
 WITH_OFFSET = r"\d:?\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$"
 FORMATS = {
-    "parquet": lambda: ds.ParquetFileFormat(
-        coerce_int96_timestamp_unit="us"
-    ),  # reads int96 timestamps of Spark and Hive
-    "csv": lambda: ds.CsvFileFormat(csv.ParseOptions(newlines_in_values=True)),
+    "parquet": ds.ParquetFileFormat(coerce_int96_timestamp_unit="us"),  # int96 is of Spark and Hive
+    "csv": ds.CsvFileFormat(csv.ParseOptions(newlines_in_values=True)),
 }
 
 
@@ -91,10 +88,7 @@ class File:
     pinned: bool = False  # whether the file's bytes match a pinned SHA-256, so that it may be a pickle
 
     def batches(
-        self,
-        wanted: Wanted,
-        before: tuple[str, pa.Scalar] | None = None,
-        columns: Columns | None = None,
+        self, wanted: Wanted, before: tuple[str, pa.Scalar] | None = None, columns: Columns | None = None
     ) -> Iterator[pa.Table]:
         """Yield the rows in the wanted columns; row groups that start after `before` may be skipped.
 
@@ -115,10 +109,8 @@ class File:
             return "pickle"
         if self.path.endswith(SUFFIXES):
             return "csv" if self.path.removesuffix(".gz").endswith(".csv") else "parquet"
-        raise LoopError(
-            f"{self.name}: is neither Parquet nor CSV",
-            fix=f"end its name in {', '.join(SUFFIXES)}; begin it with `_` or `.` if it is not data",
-        )
+        fix = f"end its name in {', '.join(SUFFIXES)}; begin it with `_` or `.` if it is not data"
+        raise LoopError(f"{self.name}: is neither Parquet nor CSV", fix=fix)
 
     def _tables(
         self, wanted: Wanted, before: tuple[str, pa.Scalar] | None, columns: Columns | None
@@ -130,10 +122,10 @@ class File:
         if self.system is None:
             self._refuse_foreign()
         with _reading(self.name):
-            found = ds.dataset(self.path, format=FORMATS[self._kind](), filesystem=self.system)
+            found = ds.dataset(self.path, format=FORMATS[self._kind], filesystem=self.system)
             [fragment] = found.get_fragments()
             schema = fragment.physical_schema
-        names = check_names(schema, self.name)
+            names = check_names(schema, self.name)
         if self._kind == "csv":
             schema = pa.schema([(name, pa.string()) for name in names])
         given = {name: value for name, value in self._partition(wanted).items() if name not in names}
@@ -168,7 +160,6 @@ class File:
             raise LoopError(f"{self.name}: found {found}, expected {expected}", fix=fix)
 
     def _pickled(self) -> Iterator[pa.Table]:
-        """Yield the rows of a pickled DataFrame, without its index."""
         import pandas as pd
 
         with _reading(self.name), Path(self.path).open("rb") as file:
@@ -183,7 +174,6 @@ class File:
             )
         with _reading(self.name):
             table = pa.Table.from_pandas(frame, preserve_index=False)
-            check_names(table.schema, self.name)
         for begun in range(0, table.num_rows, ROWS):
             yield table.slice(begun, ROWS)
 
@@ -193,10 +183,8 @@ class File:
             found = ds.get_partition_keys(ds.HivePartitioning(wanted.schema).parse(folder))
             return {name: pa.scalar(value, wanted.types[name]) for name, value in found.items()}
         except pa.ArrowException as error:
-            raise LoopError(
-                f"{self.name}: folder name: {error}",
-                fix=f"name it with a value of the type in {wanted.origin}",
-            ) from error
+            fix = f"name it with a value of the type in {wanted.origin}"
+            raise LoopError(f"{self.name}: folder name: {error}", fix=fix) from error
 
 
 def mapped(rows: Any, wanted: Wanted, where: str, by: str, *, begun: int = 0) -> pa.Table:
@@ -221,19 +209,16 @@ def typed(table: pa.Table, wanted: Wanted, file: str, *, parse: bool = False, be
             columns[name] = pa.nulls(table.num_rows, expected)
         else:
             where = f"{file}: column {name}"
-            text = parse and pa.types.is_string(table[name].type)
-            columns[name] = (
-                _parsed(table[name], expected, where, begun) if text else _cast(table[name], expected, where)
-            )
+            if parse and types.is_string(table[name].type):
+                columns[name] = _parsed(table[name], expected, where, begun)
+            else:
+                columns[name] = _cast(table[name], expected, where)
     return pa.table(columns)
 
 
 def check_names(schema: pa.Schema, file: str) -> list[str]:
-    """Return a file's column names. Raises LoopError if a name is not UTF-8 or occurs twice."""
-    try:
-        names: list[str] = schema.names
-    except UnicodeDecodeError as error:
-        raise LoopError(f"{file}: a column name is not UTF-8", fix=UTF_8) from error
+    """Return a file's column names. Raises LoopError if a name occurs twice."""
+    names: list[str] = schema.names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise LoopError(f"{file}: column {twice[0]}: occurs twice, expected once", fix="remove one of them")
     return names
@@ -260,15 +245,11 @@ def _reading(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # each file system raises its own error types
         said = one_line(f"{type(error).__name__}: {error}", 500)
-        if isinstance(error, UnicodeDecodeError):
-            raise LoopError(f"{name}: a column name is not UTF-8", fix=UTF_8) from error
         for pattern, what, fix in FAULTS:
             if found := re.search(pattern, said):
                 raise LoopError(f"{name}: {found.expand(what)}", fix=fix) from error
-        raise LoopError(
-            f"{name}: cannot be read: {said}",
-            fix="check the location and your access to it, or write the file again as Parquet or CSV",
-        ) from error
+        fix = "check the location and your access to it, or write the file again as Parquet or CSV"
+        raise LoopError(f"{name}: cannot be read: {said}", fix=fix) from error
 
 
 def _earlier(schema: pa.Schema, before: tuple[str, pa.Scalar] | None) -> ds.Expression | None:
@@ -277,7 +258,7 @@ def _earlier(schema: pa.Schema, before: tuple[str, pa.Scalar] | None) -> ds.Expr
         return None
     name, until = before
     kind = schema.field(name).type
-    if not pa.types.is_timestamp(kind):
+    if not types.is_timestamp(kind):
         return None
     end = pc.ceil_temporal(until, unit="second").cast(kind)
     return (ds.field(name) < end) | ds.field(name).is_null()
@@ -285,49 +266,45 @@ def _earlier(schema: pa.Schema, before: tuple[str, pa.Scalar] | None) -> ds.Expr
 
 def _cast(column: pa.ChunkedArray, expected: pa.DataType, where: str) -> pa.ChunkedArray:
     """Cast a column within one family of types. Raises LoopError if casting back gives other values."""
-    if pa.types.is_dictionary(column.type):
+    if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if column.type == expected or pa.types.is_null(column.type):
+    if column.type == expected or types.is_null(column.type):
         return column.cast(expected)
-    error = LoopError(
-        f"{where}: found {column.type}, expected {expected}",
-        fix=f"write it as {expected}; casts that change a value are not made",
-    )
-    if _family(column.type) != _family(expected):
-        raise error
-    try:
-        cast = _same_values(column, expected)
-    except pa.ArrowException as why:
-        raise LoopError(f"{where}: found {column.type}, expected {expected}: {why}", fix=error.fix) from why
+    said = f"{where}: found {column.type}, expected {expected}"
+    fix = f"write it as {expected}; casts that change a value are not made"
+    cast = None
+    if _family(column.type) == _family(expected):
+        try:
+            cast = _same_values(column, expected)
+        except pa.ArrowException as error:
+            raise LoopError(f"{said}: {error}", fix=fix) from error
     if cast is None:
-        raise error
+        raise LoopError(said, fix=fix)
     return cast
 
 
 def _same_values(column: pa.ChunkedArray, expected: pa.DataType) -> pa.ChunkedArray | None:
     """Return the column in another type; None if casting it back gives other values."""
-    if pa.types.is_integer(expected) and pa.types.is_floating(column.type):
+    if types.is_integer(expected) and types.is_floating(column.type):
         nothing = pa.scalar(None, column.type)
         column = pc.if_else(pc.is_nan(column), nothing, column)  # pandas writes a missing value as NaN
-    if pa.types.is_decimal(column.type) and pa.types.is_floating(expected):
+    if types.is_decimal(column.type) and types.is_floating(expected):
         cast = column.cast(pa.string()).cast(expected)  # casting by way of text gives the nearest float
     else:
         cast = column.cast(expected)
     same = pc.equal(back := cast.cast(column.type), column)
-    if pa.types.is_floating(column.type):
+    if types.is_floating(column.type):
         same = pc.or_(same, pc.and_(pc.is_nan(back), pc.is_nan(column)))
     return None if pc.all(same).as_py() is False else cast
 
 
 def _family(kind: pa.DataType) -> str:
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind):
         return "number"
-    if pa.types.is_decimal(kind):
-        return "number"
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+    if types.is_timestamp(kind) or types.is_date(kind):
         return "time"
-    text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return "text" if any(is_one(kind) for is_one in text) else str(kind)
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return "text" if text else str(kind)
 
 
 def _parsed(column: pa.ChunkedArray, expected: pa.DataType, where: str, begun: int) -> pa.ChunkedArray:
@@ -339,38 +316,30 @@ def _parsed(column: pa.ChunkedArray, expected: pa.DataType, where: str, begun: i
     try:
         return _values(text, expected)
     except (pa.ArrowException, ValueError):
-        row = _first_odd(text, expected)
+        row = bisect_left(range(len(text)), True, key=lambda end: _is_odd(text.slice(0, end + 1), expected))
     raise LoopError(
         f"{where}: found {text[row].as_py()!r} in row {begun + row + 1:,}, expected {expected}",
         fix=f"write it as {expected}, and leave it empty if unknown; or convert it in the model's source.py",
     )
 
 
-def _first_odd(text: pa.ChunkedArray, expected: pa.DataType) -> int:
-    """Return the position of the first value that cannot be parsed."""
-    first, last = 0, len(text) - 1
-    while first < last:
-        middle = (first + last) // 2
-        try:
-            _values(text.slice(first, middle - first + 1), expected)
-        except (pa.ArrowException, ValueError):
-            last = middle
-        else:
-            first = middle + 1
-    return first
+def _is_odd(text: pa.ChunkedArray, expected: pa.DataType) -> bool:
+    try:
+        _values(text, expected)
+    except (pa.ArrowException, ValueError):
+        return True
+    return False
 
 
 def _values(text: pa.ChunkedArray, expected: pa.DataType) -> pa.ChunkedArray:
     """Parse text as another type. Raises ArrowException or ValueError if a value does not fit exactly."""
-    if pa.types.is_timestamp(expected):
+    if types.is_timestamp(expected):
         return _instants(text).cast(expected)
-    if not pa.types.is_integer(expected):
+    if not types.is_integer(expected):
         return text.cast(expected)
     try:
         return text.cast(expected)
-    except (
-        pa.ArrowException
-    ):  # the text is `True`, or `7.0` as pandas writes a whole number in a column with gaps
+    except pa.ArrowException:  # `True`, or `7.0` as pandas writes a whole number in a column with gaps
         words = pc.is_in(pc.utf8_lower(text), pa.array(["true", "false", None]))
         if pc.all(words).as_py():
             return text.cast(pa.bool_()).cast(expected)

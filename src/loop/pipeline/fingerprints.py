@@ -28,11 +28,12 @@ HEADER = (
 
 def write(root: Path) -> list[str]:
     """Update the fingerprint files of all stages; returns the paths of those that changed."""
-    texts = {f"{FOLDER}/{stage}": text(root, stage) for stage in STAGES}
-    changed = [path for path, new in texts.items() if not _is(root / path, new)]
-    for path in changed:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        write_text(root / path, texts[path])
+    changed = []
+    for stage in STAGES:
+        path, new = root / FOLDER / stage, text(root, stage)
+        if not path.is_file() or path.read_text(encoding="utf-8") != new:
+            write_text(path, new)
+            changed.append(f"{FOLDER}/{stage}")
     return changed
 
 
@@ -60,22 +61,16 @@ def _code(path: Path) -> bytes:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant | ast.JoinedStr):
             kept |= set(range(node.lineno, node.end_lineno or node.lineno))
-    for start, end in _docstrings(tree):
-        lines[start - 1 : end] = [b""] * (end - start + 1)
-        kept -= set(range(start - 1, end))
+    for node in ast.walk(tree):
+        if isinstance(node, Documented) and ast.get_docstring(node) is not None:
+            start, end = node.body[0].lineno - 1, node.body[0].end_lineno or node.body[0].lineno
+            lines[start:end] = [b""] * (end - start)
+            kept -= set(range(start, end))
     return b"".join(
         (line if row + 1 in kept else line.rstrip()) + b"\n"
         for row, line in enumerate(lines)
         if row in kept or line.strip()
     )
-
-
-def _docstrings(tree: ast.AST) -> list[tuple[int, int]]:
-    """Return the first and last line of each docstring in a module."""
-    bodies = [node.body for node in ast.walk(tree) if isinstance(node, Documented)]
-    first = [body[0].value for body in bodies if body and isinstance(body[0], ast.Expr)]
-    texts = [node for node in first if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    return [(node.lineno, node.end_lineno or node.lineno) for node in texts]
 
 
 def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
@@ -92,14 +87,7 @@ def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
 
 
 def _imports(source: str) -> set[str]:
-    """Return the modules of ROOMS that a source text may import, including imports inside functions.
-
-    Some of the returned names are functions, not modules; the caller ignores names without a file.
-    """
+    """Return modules of ROOMS that a source text imports, anywhere; some of the names are functions."""
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
     names = {f"{node.module}.{each.name}" for node in nodes if node.module in ROOMS for each in node.names}
     return names | {str(node.module) for node in nodes if str(node.module).rpartition(".")[0] in ROOMS}
-
-
-def _is(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text

@@ -15,15 +15,16 @@ DuckDB holds and sorts the rows, so that a store may be larger than memory.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loop.core import models
+from loop.core.database import opened
 from loop.core.errors import LoopError
 from loop.core.files import whole
 from loop.core.models import ModelFolder
@@ -69,15 +70,14 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[p
             )
         world = folder.section("source", ingest.simulator)
         table = conform(folder.source.simulate(world), folder, "simulator")
-        if not ingest.logged:
-            yield iter([_sorted(table, folder)])
+        if not ingest.logged:  # the database would take twice as long
+            by = [(name, "ascending") for name in (folder.roles.time, folder.roles.id) if name]
+            yield iter([table.sort_by(by).combine_chunks()])
             return
         begin = iter([table])
     else:
         own = {name: getattr(folder.source, name, None) for name in ("columns", "read")}
         begin = source.batches(ingest, folder.name, schema_of(folder), root, **own)
-    from loop.core.database import opened  # imported here because a simulator alone needs no database
-
     with opened() as con:
         taking = _Taking(con, folder)
         taking.source(begin, ", ".join(ingest.places) or "simulator")
@@ -100,32 +100,28 @@ def schema_of(folder: ModelFolder, absent: tuple[str, ...] = ()) -> Wanted:
     return Wanted(types, frozenset({*absent, *folder.roles.never}), f"{folder.schema.__name__}.COLUMNS")
 
 
-def _sorted(table: pa.Table, folder: ModelFolder) -> pa.Table:
-    by = [name for name in (folder.roles.time, folder.roles.id) if name]
-    return table.sort_by([(name, "ascending") for name in by]).combine_chunks()
-
-
-@dataclass(frozen=True)
 class _Taking:
-    """The rows of source and store in a database table: columns `c0`, `c1`, …, and `n`, their order."""
+    """The rows of source and store in a database table, with `n`, their order, and `file`, 0 for the source.
 
-    con: "duckdb.DuckDBPyConnection"
-    folder: ModelFolder
+    The columns of id, label and time have these names, and others are `c0`, `c1`, …, because DuckDB ignores
+    the case of a name.
+    """
+
+    def __init__(self, con: "duckdb.DuckDBPyConnection", folder: ModelFolder) -> None:
+        self.con, self.folder, self.roles = con, folder, folder.roles
+        self.wanted, self.count = schema_of(folder), 0
+        named = {self.roles.id: "id", self.roles.label: "label", self.roles.time: "time"}
+        self.names = [named.get(name, f"c{place}") for place, name in enumerate(self.wanted.types)]
+        self._numbered(self.wanted.schema.empty_table(), 0).create("taken")
+        con.execute("create table known as select id, label, false as changed from taken")
 
     def source(self, batches: Iterator[pa.Table], name: str) -> None:
         """Add the source's rows. Raises LoopError if there are none."""
-        empty = schema_of(self.folder).schema.empty_table()
-        self._create("taken", empty)
-        self.con.execute("alter table taken add column n bigint")
-        self.con.execute("alter table taken add column file bigint")
-        count = 0
         for batch in batches:
-            count = self._insert(batch, 0, count)
-        if not count:
-            raise LoopError(
-                f"{name}: has no rows, expected the rows to train on",
-                fix="check the job that wrote it, or name another ingest.source in params.yaml",
-            )
+            self._numbered(batch, 0).insert_into("taken")
+        if not self.count:
+            fix = "check the job that wrote it, or name another ingest.source in params.yaml"
+            raise LoopError(f"{name}: has no rows, expected the rows to train on", fix=fix)
 
     def store(self, logged: Logged, root: Path) -> None:
         """Add the store's rows before `until`, and the labels that were reported by then.
@@ -133,34 +129,34 @@ class _Taking:
         If the model's rows have no time, all rows of the listed files are added, because the list was made at
         `until`.
         """
-        roles = self.folder.roles
+        time, undated = self.roles.time, 0
         listing = store.pinned(Project(root, self.folder.name), logged)
         until = pa.scalar(logged.until, MICROSECONDS)
         transactions = list(store.files(listing, "transactions", root))
-        undated = self._transactions(transactions, roles.time, until)
-        again = self._drop("file > 0 and {id} in (select {id} from taken where file = 0)")
+        wanted = schema_of(self.folder, self.roles.unlogged)
+        for number, file in enumerate(transactions, 1):
+            for batch in file.batches(wanted, (time, until) if time else None):
+                undated += batch[time].null_count if time else 0
+                timely = batch.filter(pc.less(batch[time], until)) if time else batch
+                self._numbered(timely, number).insert_into("taken")
+        again = self._drop("file > 0 and id in (select id from taken where file = 0)")
         twice = self._drop_repeated(transactions)
         reports = self._reports(store.files(listing, "labels", root), until)
-        taken = self._one("select count(*) from taken where file > 0")
+        [taken] = self._first("select count(*) from taken where file > 0")
         print(
             f"{logged.store}: {taken:,} rows, files: {len(transactions):,}; left out: {again:,} that the "
             f"source has too, {twice:,} that another file has too"
-            + (f", {undated:,} without a time" if roles.time else "")
+            + (f", {undated:,} without a time" if time else "")
         )
         print(f"{logged.store}: {reports}")
 
     def groups(self) -> Iterator[pa.Table]:
         """Yield all rows ordered by time, then id, then their order of arrival."""
-        schema, roles = schema_of(self.folder).schema, self.folder.roles
-        by = ", ".join([*(self._name(name) for name in (roles.time, roles.id) if name), "n"])
-        label = self._name(roles.label)
-        columns = ", ".join(f"c{place}" for place in range(len(schema)))
-        query = f"select {columns} from taken order by {by}"  # noqa: S608 — our own names
-        if self._one("select count(*) from duckdb_tables() where table_name = 'known'"):
-            columns = columns.replace(label, f"coalesce(known.label, taken.{label}) as {label}")
-            joined = f"taken left join known on {self._name(roles.id)} = id"
-            query = f"select {columns} from {joined} order by {by}"  # noqa: S608 — our own names
-        left = pa.table([[] for _ in schema], schema=schema)
+        schema, names = self.wanted.schema, ", ".join(f"taken.{name}" for name in self.names)
+        columns = names.replace("taken.label", "coalesce(known.label, taken.label)")
+        by = "taken.time, taken.id, n" if self.roles.time else "taken.id, n"
+        query = f"select {columns} from taken left join known on taken.id = known.id order by {by}"  # noqa: S608 — our own names
+        left = schema.empty_table()
         for batch in self.con.sql(query).to_arrow_reader(GROUP):
             more = pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema)
             left = pa.concat_tables([left, more])
@@ -170,93 +166,66 @@ class _Taking:
         if left.num_rows:
             yield left.combine_chunks()
 
-    def _transactions(self, found: list[File], time: str | None, until: pa.Scalar) -> int:
-        """Add the rows before `until`, or all rows if they have no time; returns how many lack a time."""
-        wanted = schema_of(self.folder, self.folder.roles.unlogged)
-        count, undated = int(self._one("select count(*) from taken")), 0
-        for number, file in enumerate(found, 1):
-            for batch in file.batches(wanted, (time, until) if time else None):
-                if time:
-                    undated += batch[time].null_count
-                timely = batch.filter(pc.less(batch[time], until)) if time else batch
-                count = self._insert(timely, number, count)
-        return undated
-
-    def _insert(self, batch: pa.Table, file: int, count: int) -> int:
-        """Add a batch of rows to the database table that has `count` rows; returns its new total."""
-        more = batch.rename_columns([f"c{place}" for place in range(batch.num_columns)])
-        more = more.append_column("n", pa.array(range(count, count + batch.num_rows), pa.int64()))
-        self.con.register("more", more)
-        self.con.execute("insert into taken select *, $1 from more", [file])
-        self.con.unregister("more")
-        return count + int(batch.num_rows)
+    def _numbered(self, batch: pa.Table, file: int) -> "duckdb.DuckDBPyRelation":
+        begin, rows = self.count, batch.num_rows
+        self.count += rows
+        more = batch.rename_columns(self.names).append_column("n", pa.array(np.arange(begin, self.count)))
+        return self.con.from_arrow(more.append_column("file", pa.repeat(pa.scalar(file, pa.int64()), rows)))
 
     def _drop_repeated(self, found: list[File]) -> int:
         """Remove repeated rows of the store, within and between its files, and return how many there were.
 
         A copy with a label is preferred. Raises LoopError if two rows with the same id differ otherwise.
         """
-        roles = self.folder.roles
-        label, columns = self._name(roles.label), [f"c{p}" for p in range(len(self.folder.schema.COLUMNS))]
-        said = ", ".join(column for column in columns if column != label)
-        row = self._name(roles.id)
+        said = ", ".join(name for name in self.names if name != "label")
         self.con.execute(
-            f"""create table twice as select {row} as id from taken
-            where file > 0 and {row} is not null group by 1 having count(*) > 1"""  # noqa: S608 — ours
+            """create table twice as select id from taken
+            where file > 0 and id is not null group by 1 having count(*) > 1"""
         )
         differ = self.con.execute(
-            f"""select {row} from taken where file > 0 and {row} in (select id from twice) group by 1
-            having count(distinct row({said})) > 1 or count(distinct {label}) > 1 order by 1 limit 1"""  # noqa: S608 — ours
+            f"""select id from taken where file > 0 and id in (select id from twice) group by 1
+            having count(distinct row({said})) > 1 or count(distinct label) > 1 order by 1 limit 1"""  # noqa: S608 — ours
         ).fetchall()
         if differ:
             self._refuse(differ[0][0], found)
         return self._drop(
-            f"""n in (select n from taken where file > 0 and {{id}} in (select id from twice)
-            qualify row_number() over (partition by {{id}} order by {label} is null, n) > 1)"""  # noqa: S608 — ours
+            """n in (select n from taken where file > 0 and id in (select id from twice)
+            qualify row_number() over (partition by id order by label is null, n) > 1)"""
         )
 
     def _refuse(self, row: Any, found: list[File]) -> None:
         """Raise LoopError that names two files with different values of one row, and which file is newer."""
-        roles, names = self.folder.roles, list(self.folder.schema.COLUMNS)
-        same = self.con.execute(
-            f"select * from taken where file > 0 and {self._name(roles.id)} = $1 order by n",  # noqa: S608 — ours
-            [row],
-        ).fetchall()
-        first = same[0]
+        names = list(self.wanted.types)
+        query = "select * from taken where file > 0 and id = $1 order by n"
+        first, *same = self.con.execute(query, [row]).fetchall()
         other, place = next(
             (each, place)
-            for each in same[1:]
-            for place in range(len(names))
-            if each[place] != first[place]
-            and not (names[place] == roles.label and None in (each[place], first[place]))
+            for each in same
+            for place, name in enumerate(self.names)
+            if each[place] != first[place] and not (name == "label" and None in (each[place], first[place]))
         )
         one, two = sorted(((each, found[each[-1] - 1]) for each in (first, other)), key=_came)
         raise LoopError(
-            f"{one[1].name} and {two[1].name} contradict each other: where {roles.id} is {row!r}, "
+            f"{one[1].name} and {two[1].name} contradict each other: where {self.roles.id} is {row!r}, "
             f"{names[place]} is {one[0][place]} in the first and {two[0][place]} in the second",
             fix=f"remove that row from {two[1].name}, which is newer, or from the first file if that is "
             f"wrong; then ./loop pin {self.folder.name}",
         )
 
     def _reports(self, found: Iterator[File], until: pa.Scalar) -> str:
-        """Create the table `known`: each id's last label reported by `until`; returns a summary as text."""
-        roles = self.folder.roles
-        kinds = schema_of(self.folder).types
-        types = {roles.id: kinds[roles.id], roles.label: kinds[roles.label], REPORTED: MICROSECONDS}
-        wanted = Wanted(types, frozenset(), "the format of label reports")
-        self.con.register("more", wanted.schema.empty_table().rename_columns(["id", "label", "reported"]))
-        self.con.execute("create table reports as select * from more")
-        nothing = 0
+        """Fill the table `known` with each id's last label reported by `until`; returns a summary as text."""
+        kinds, label, nothing = self.wanted.types, self.roles.label, 0
+        types = {self.roles.id: kinds[self.roles.id], label: kinds[label], REPORTED: MICROSECONDS}
+        wanted, names = Wanted(types, frozenset(), "the format of label reports"), ["id", "label", "reported"]
+        self.con.from_arrow(wanted.schema.empty_table().rename_columns(names)).create("reports")
         for file in found:
             for batch in file.batches(wanted, (REPORTED, pc.add(until, pa.scalar(1, pa.duration("us"))))):
                 timely = batch.filter(pc.less_equal(batch[REPORTED], until))
-                told = timely.filter(timely[roles.label].is_valid())
+                told = timely.filter(timely[label].is_valid())
                 nothing += timely.num_rows - told.num_rows
-                self.con.register("more", told.rename_columns(["id", "label", "reported"]))
-                self.con.execute("insert into reports select * from more")
-        label, row = self._name(roles.label), self._name(roles.id)
+                self.con.from_arrow(told.rename_columns(names)).insert_into("reports")
         self.con.execute(
-            """create table known as select id, min(label) as label, min(label) != max(label) as changed
+            """insert into known select id, min(label), min(label) != max(label)
             from reports where id is not null group by 1"""
         )
         self.con.execute(
@@ -265,32 +234,23 @@ class _Taking:
                 from reports where id in (select id from known where changed) group by 1
             ) last where known.id = last.id"""
         )
-        known, changed = self._one("select row(count(*), count(*) filter (changed)) from known")
-        over, used = self.con.execute(
-            f"""select count(*) filter (file = 0 and {label} != known.label), count(*)
-            from taken join known on {row} = id"""  # noqa: S608 — ours
-        ).fetchall()[0]
+        known, changed = self._first("select count(*), count(*) filter (changed) from known")
+        over, used = self._first(
+            """select count(*) filter (file = 0 and taken.label != known.label), count(*)
+            from taken join known on taken.id = known.id"""
+        )
         return (
             f"labels of {known:,} rows; a later report changed an earlier label of {changed:,}, and the "
             f"source's label of {over:,}; {nothing:,} reports without a label were ignored; "
             f"{max(known - used, 0):,} match no row here"
         )
 
-    def _create(self, name: str, empty: pa.Table) -> None:
-        self.con.register("more", empty.rename_columns([f"c{place}" for place in range(empty.num_columns)]))
-        self.con.execute(f"create table {name} as select * from more")  # noqa: S608 — our own name
-        self.con.unregister("more")
-
     def _drop(self, where: str) -> int:
-        """Delete rows from the database table by a condition; returns how many."""
-        where = where.format(id=self._name(self.folder.roles.id))
-        return int(self._one(f"delete from taken where {where}"))  # noqa: S608 — our own condition
+        [count] = self._first(f"delete from taken where {where}")  # noqa: S608 — our own condition
+        return int(count)
 
-    def _name(self, column: str) -> str:
-        return f"c{list(self.folder.schema.COLUMNS).index(column)}"
-
-    def _one(self, query: str) -> Any:
-        return self.con.execute(query).fetchall()[0][0]
+    def _first(self, query: str) -> Any:
+        return self.con.execute(query).fetchall()[0]
 
 
 def _came(found: tuple[Any, File]) -> tuple[Any, str]:

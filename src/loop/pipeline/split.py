@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyarrow import types
 
 from loop.core.errors import LoopError
 from loop.core.models import VALUED, ModelFolder, Roles
@@ -60,9 +61,8 @@ def _published(table: pa.Table, roles: Roles) -> tuple[Mask, Mask]:
     train: Mask = pc.equal(table[roles.part], "train").fill_null(True).to_numpy()
     if not (test | train).all():
         strange = table[roles.part][int(np.flatnonzero(~(test | train))[0])].as_py()
-        raise LoopError(
-            f"column {roles.part} has {strange!r}, expected train or test", fix="convert it in source.py"
-        )
+        fix = "convert it in source.py"
+        raise LoopError(f"column {roles.part} has {strange!r}, expected train or test", fix=fix)
     return train, test
 
 
@@ -71,10 +71,10 @@ def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mas
     if roles.time is None:
         raise LoopError("params.yaml: split.kind is `time`, but ROLES.time is None", fix=KIND)
     time = table[roles.time].to_numpy()
-    end = np.datetime64(split.until)
-    begin = end - _days(split.test_days)
-    trained = begin - _days(split.delay_days)
-    train = (trained - _days(split.train_days) <= time) & (time < trained)
+    end, day = np.datetime64(split.until), np.timedelta64(1, "D")
+    begin = end - split.test_days * day
+    trained = begin - split.delay_days * day
+    train = (trained - split.train_days * day <= time) & (time < trained)
     return train, (begin <= time) & (time < end)
 
 
@@ -85,43 +85,43 @@ def features(table: pa.Table, roles: Roles) -> list[str]:
 
 def declared(table: pa.Table, names: list[str]) -> list[Input]:
     """Return the inputs for meta.json: one FP32 matrix if all features are numbers, else one per feature."""
-    types = {name: table[name].type for name in names}
-    if all(map(_is_number, types.values())):
+    if _all_numbers(table, names):
         return [Input("features", "FP32", (-1, len(names)))]
-    return [_input(name, kind) for name, kind in types.items()]
+    return [_input(name, table[name].type) for name in names]
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+def _all_numbers(table: pa.Table, names: list[str]) -> bool:
+    kinds = [table[name].type for name in names]
+    return all(types.is_floating(kind) or types.is_integer(kind) for kind in kinds)
 
 
 def _input(name: str, kind: pa.DataType) -> Input:
     shape: tuple[int, ...] = (-1,)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if types.is_list(kind) or types.is_large_list(kind):
         shape, kind = (-1, -1), kind.value_type
     for fits, datatype in (
-        (pa.types.is_floating, "FP64"),
-        (pa.types.is_integer, "INT64"),
-        (pa.types.is_boolean, "BOOL"),
+        (types.is_floating, "FP64"),
+        (types.is_integer, "INT64"),
+        (types.is_boolean, "BOOL"),
     ):
         if fits(kind):
             return Input(name, datatype, shape)
-    encoded = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    encoded = types.is_binary(kind) or types.is_large_binary(kind)
     return Input(name, "BYTES", shape, {"content_type": "base64" if encoded else "str"})
 
 
 def values(table: pa.Table, names: list[str]) -> NDArray[np.float64] | Columns:
     """Return the input of estimator and scorer: float64 of shape (rows, names), or a dict of columns."""
-    if all(_is_number(table[name].type) for name in names):
+    if _all_numbers(table, names):
         return matrix(table, names)
     return {name: column(table[name]) for name in names}
 
 
 def column(of: pa.ChunkedArray) -> NDArray[Any]:
     """Return one feature's values, shape (n,): float64 (missing: NaN), bool, or objects (missing: None)."""
-    if pa.types.is_floating(of.type):
+    if types.is_floating(of.type):
         return np.asarray(of.to_numpy(), dtype=np.float64)
-    if pa.types.is_boolean(of.type):
+    if types.is_boolean(of.type):
         return np.asarray(of.to_numpy(), dtype=np.bool_)
     return np.fromiter(of.to_pylist(), dtype=object, count=len(of))
 
@@ -202,7 +202,3 @@ def similarities(
     scaled, cosine = unit(vectors), np.empty(len(vectors))
     cosine[order] = (scaled[order[:, 0]] * scaled[order[:, 1]]).sum(axis=1)[:, None]
     return cosine
-
-
-def _days(days: int) -> np.timedelta64:
-    return np.timedelta64(days, "D")

@@ -5,7 +5,6 @@ A store is append-only, but a row or a label report may arrive long after its ti
 list's SHA-256 to params.yaml, which DVC tracks.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from typing import Any
 
 from loop.core import remote
 from loop.core.errors import LoopError
-from loop.core.files import sha256, write_json
+from loop.core.files import read_json, sha256, write_json
 from loop.core.params import Logged
 from loop.core.project import Project
 from loop.pipeline.files import File
@@ -39,8 +38,8 @@ def pin(project: Project, store: str, until: datetime, *, anew: bool) -> str:
     Raises LoopError if the store has no transactions.
     """
     path = project.logged
-    if anew or not _is_of(path, store, until):
-        found = {part: _listed(store, part, project.root) for part in PARTS}
+    if anew or not _kept(path, store, until):
+        found = {part: _listed(store, part, project.root)[2] for part in PARTS}
         if not found["transactions"]:
             raise LoopError(
                 f"{place(store, 'transactions', project.root)}: has no *.parquet file, expected some",
@@ -61,32 +60,25 @@ def pinned(project: Project, logged: Logged) -> Listing:
     if not logged.sha256:
         raise LoopError(f"{where} has no sha256, so it is unknown which files of the store to read", fix=fix)
     if not path.is_file():
-        raise LoopError(
-            f"{path}: does not exist; {where}.sha256 is {logged.sha256}",
-            fix=f"restore it from the commit that wrote it, or list the store again: {fix}",
-        )
+        fix = f"restore it from the commit that wrote it, or list the store again: {fix}"
+        raise LoopError(f"{path}: does not exist; {where}.sha256 is {logged.sha256}", fix=fix)
     if (found := sha256(path)) != logged.sha256:
-        raise LoopError(
-            f"{path}: SHA-256 is {found}, expected {logged.sha256} as in {where}.sha256",
-            fix=f"git checkout {path.relative_to(project.root)}, or list the store again: {fix}",
-        )
-    if not _is_of(path, logged.store, logged.until):
+        fix = f"git checkout {path.relative_to(project.root)}, or list the store again: {fix}"
+        raise LoopError(f"{path}: SHA-256 is {found}, expected {logged.sha256} as in {where}.sha256", fix=fix)
+    if not (listing := _kept(path, logged.store, logged.until)):
         raise LoopError(f"{path}: lists another store or time than {where}", fix=fix)
-    return Listing(**json.loads(path.read_text(encoding="utf-8")))
+    return listing
 
 
 def files(listing: Listing, part: str, root: Path) -> Iterator[File]:
     """Yield the listed files of one part, by name. Raises LoopError if a file is missing or has changed."""
-    base, system, folder = _opened(listing.store, part, root)
-    found = _sizes(system, folder, base)
+    system, folder, found = _listed(listing.store, part, root)
     for below, size in sorted(getattr(listing, part).items()):
-        name = f"{base}/{below}"
+        name = f"{place(listing.store, part, root)}/{below}"
         if (there := found.get(below)) != size:
             said = "is missing" if there is None else f"has {there:,} bytes"
-            raise LoopError(
-                f"{name}: {said}, expected {size:,} bytes as listed for the training",
-                fix="restore it, because a store is append-only, or list the store again: ./loop pin MODEL",
-            )
+            fix = "restore it, because a store is append-only, or list the store again: ./loop pin MODEL"
+            raise LoopError(f"{name}: {said}, expected {size:,} bytes as listed for the training", fix=fix)
         yield File(name, f"{folder}/{below}", below, system)
 
 
@@ -96,31 +88,22 @@ def place(store: str, part: str, root: Path) -> str:
     return f"{base.rstrip('/')}/{part}"
 
 
-def _is_of(path: Path, store: str, until: datetime) -> bool:
-    """Return whether a file is the list of this store at this time; False if it is not a list."""
+def _kept(path: Path, store: str, until: datetime) -> Listing | None:
+    """Return the list in a file; None if it is not a list of this store at this time."""
     try:
-        kept = Listing(**json.loads(path.read_text(encoding="utf-8")))
+        kept = Listing(**read_json(path))
     except (OSError, ValueError, TypeError):
-        return False
-    return (kept.store, kept.until) == (store, until.isoformat())
+        return None
+    return kept if (kept.store, kept.until) == (store, until.isoformat()) else None
 
 
-def _listed(store: str, part: str, root: Path) -> Sizes:
-    base, system, folder = _opened(store, part, root)
-    return _sizes(system, folder, base)
-
-
-def _opened(store: str, part: str, root: Path) -> tuple[str, Any, str]:
-    base = place(store, part, root)
-    with remote.reaching(base):
+def _listed(store: str, part: str, root: Path) -> tuple[Any, str, Sizes]:
+    """Return a part's file system and folder, and the size of each Parquet file that is complete there."""
+    with remote.reaching(base := place(store, part, root)):
         system, folder = remote.filesystem(base)
-    return base, system, folder.rstrip("/")
-
-
-def _sizes(system: Any, folder: str, base: str) -> Sizes:
-    """Return the size of each Parquet file below a folder, without files that are still being written."""
-    with remote.reaching(base):
+        folder = folder.rstrip("/")
         system.invalidate_cache()
         found = system.find(folder, detail=True) if system.exists(folder) else {}
     below = {name[len(folder) :].lstrip("/"): int(info["size"]) for name, info in found.items()}
-    return {name: size for name, size in below.items() if name.endswith(".parquet") and remote.is_data(name)}
+    data = {name: size for name, size in below.items() if name.endswith(".parquet") and remote.is_data(name)}
+    return system, folder, data

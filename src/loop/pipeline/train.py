@@ -13,37 +13,22 @@ from numpy.typing import NDArray
 
 from loop.core.errors import LoopError
 from loop.core.files import whole, write_json
-from loop.core.models import VALUED, ModelFolder, Roles
+from loop.core.models import VALUED, ModelFolder
 from loop.core.params import Split
 from loop.core.project import Project
 from loop.pipeline import split
 from loop.runtime import columns, vectors
 
 REFERENCE_ROWS = 20_000
-SPLIT = "change params.yaml: models.{}.split, so that its training rows have different labels"
 
 
 def train(
-    folder: ModelFolder,
-    table: pa.Table,
-    kind: Split,
-    section: Any,
-    *,
-    threshold: float | None,
-    out: Path,
+    folder: ModelFolder, table: pa.Table, kind: Split, section: Any, *, threshold: float | None, out: Path
 ) -> pa.Table:
-    """Fit the model on `table`'s training rows and write it to the folder `out`.
+    """Fit the model on the training rows of features.parquet and write it to `out`, a new folder.
 
-    Args:
-        folder: the model.
-        table: features.parquet.
-        kind: how rows are split.
-        section: the model's estimator.Params.
-        threshold: the score from which the server predicts class 1; only for binary models.
-        out: a folder that does not exist yet.
-
-    Returns:
-        The reference: at most 20,000 training rows with their scores.
+    `section` is the model's estimator.Params. With the score `threshold`, which only binary models have, the
+    server predicts class 1. Returns the reference: at most 20,000 training rows with their scores.
     """
     rows = table.filter(pa.array(split.masks(table, folder.roles, kind)[0]))
     meta = describe(folder, rows, threshold)
@@ -65,6 +50,8 @@ def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> di
     """Return meta.json, which describes the model. Raises LoopError if the labels do not fit the task."""
     names = split.features(rows, folder.roles)
     inputs, first = split.declared(rows, names), split.values(rows.slice(0, 1), names)
+    ends = pc.min_max(rows[folder.roles.time]).as_py().values() if folder.roles.time else ()
+    begin, end = [at.isoformat() for at in ends] or (None, None)
     return {
         "name": folder.name,
         "task": folder.task,
@@ -78,7 +65,7 @@ def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> di
         },
         "classes": _classes(folder, rows[folder.roles.label]),
         "threshold": threshold if folder.task == "binary" else None,
-        "trained": {**_span(rows, folder.roles), "rows": rows.num_rows},
+        "trained": {"from": begin, "to": end, "rows": rows.num_rows},
         "example": {each.name: each.json(first[each.name][0]) for each in inputs}
         if isinstance(first, dict)
         else [None if np.isnan(value) else value for value in first[0].tolist()],
@@ -88,42 +75,34 @@ def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> di
 def _classes(folder: ModelFolder, labels: pa.ChunkedArray) -> list[Any]:
     """Return the classes; none if labels are numbers to predict. Raises LoopError for a wrong task."""
     found = sorted(pc.unique(labels).to_pylist())
-    where = f"data/{folder.name}/features.parquet: the {len(labels)} training rows have"
+    schema, odd = f"src/models/{folder.name}/schema.py", ""
+    fix = f"change params.yaml: models.{folder.name}.split, so that its training rows have different labels"
     if folder.task in VALUED:
+        classes = []
         if not (pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type)):
-            fix = f"type {folder.roles.label} as float64 in src/models/{folder.name}/schema.py"
-            raise LoopError(
-                f"{where} labels of type {labels.type}, but a {folder.task} needs numbers", fix=fix
-            )
-        if not np.isfinite(labels.to_numpy()).all() or len(found) < 2:  # noqa: PLR2004 - one value
-            shown = ", ".join(map(str, found[:3]))
-            raise LoopError(
-                f"{where} labels {shown}, expected different finite numbers", fix=SPLIT.format(folder.name)
-            )
-        return []
-    schema = f"src/models/{folder.name}/schema.py"
-    if said := folder.classes:
-        if strange := [label for label in found if label not in said]:
-            raise LoopError(
-                f"{where} labels {strange}, which are not in CLASSES of {schema}", fix="add them there"
-            )
-        if len(found) < len(said):
-            raise LoopError(
-                f"{where} labels {found}, expected all of {list(said)}", fix=SPLIT.format(folder.name)
-            )
-        return list(said)
-    if len(found) < 2 or (folder.task == "binary" and found != [0, 1]):  # noqa: PLR2004 — one class
-        fix, expected = SPLIT.format(folder.name), "0 and 1" if folder.task == "binary" else "several"
-        if len(found) == 2:  # noqa: PLR2004 - two classes, but not 0 and 1
-            fix = f"set CLASSES = {tuple(found)} in {schema}; the score is the probability of the second"
-        elif len(found) > 1:
-            fix = f"set TASK to multiclass in {schema}"
-        raise LoopError(f"{where} labels {found}, expected {expected}", fix=fix)
-    return found
+            odd = f"labels of type {labels.type}, but a {folder.task} needs numbers"
+            fix = f"type {folder.roles.label} as float64 in {schema}"
+        elif not np.isfinite(labels.to_numpy()).all() or len(found) < 2:  # noqa: PLR2004 - one value
+            odd = f"labels {', '.join(map(str, found[:3]))}, expected different finite numbers"
+    elif folder.classes:
+        classes = list(folder.classes)
+        if strange := [label for label in found if label not in classes]:
+            odd, fix = f"labels {strange}, which are not in CLASSES of {schema}", "add them there"
+        elif len(found) < len(classes):
+            odd = f"labels {found}, expected all of {classes}"
+    else:
+        classes = found
+        if len(found) < 2 or (folder.task == "binary" and found != [0, 1]):  # noqa: PLR2004 — one class
+            odd = f"labels {found}, expected {'0 and 1' if folder.task == 'binary' else 'several'}"
+            two = f"set CLASSES = {tuple(found)} in {schema}; the score is the probability of the second"
+            fix = {0: fix, 1: fix, 2: two}.get(len(found), f"set TASK to multiclass in {schema}")
+    if odd:
+        where = f"data/{folder.name}/features.parquet: the {len(labels)} training rows have"
+        raise LoopError(f"{where} {odd}", fix=fix)
+    return classes
 
 
 def _spread(y: NDArray[Any], classes: list[Any]) -> str:
-    """Describe the labels of the training rows in a few words."""
     if not classes:
         low, middle, high = np.quantile(y, [0, 0.5, 1])
         return f"labels from {low:g} to {high:g}, median {middle:g}"
@@ -141,14 +120,6 @@ def edges(predicted: NDArray[np.float64]) -> list[float]:
     wanted = max((high - low) / 20, max(abs(low), abs(high)) * 1e-9, 1e-12)
     step = 2.0 ** np.ceil(np.log2(wanted))
     return [float(step * number) for number in np.arange(np.floor(low / step), np.ceil(high / step) + 1)]
-
-
-def _span(rows: pa.Table, roles: Roles) -> dict[str, str | None]:
-    """Return the first and last time trained on, in ISO format; None for rows without time."""
-    if roles.time is None:
-        return {"from": None, "to": None}
-    ends = pc.min_max(rows[roles.time]).as_py()
-    return {"from": ends["min"].isoformat(), "to": ends["max"].isoformat()}
 
 
 def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Path) -> pa.Table:

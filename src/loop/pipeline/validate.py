@@ -6,12 +6,11 @@ rejects the data, too.
 """
 
 import json
-import math
 import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,11 +29,8 @@ from loop.core.project import Project
 from loop.core.text import one_line
 
 EXAMPLES = 5  # rows shown for each failed check
-NAMED = (
-    "column",
-    "column_list",
-    "batch_id",
-)  # arguments of an expectation that the report shows elsewhere or not at all
+# arguments of an expectation that the report shows elsewhere or not at all
+NAMED = ("column", "column_list", "batch_id")
 
 
 @dataclass(frozen=True)
@@ -131,8 +127,9 @@ def main(project: Project) -> None:
     report = examine(rows, checks, folder.name, folder.roles)
     least, rejected = wanted.validation.quality, project.build / "validation"
     Console(stderr=True).print(*_shown(report), sep="\n", highlight=False)
-    if report.critical or report.score < least:
-        _write(report, rejected, least, rows.num_rows, project.model)
+    bad = report.critical or report.score < least
+    _write(report, rejected if bad else project.validation, least, rows.num_rows, project.model)
+    if bad:
         raise Rejected(
             f"{project.raw}: {len(report.critical)} critical checks failed; data_quality_score is "
             f"{report.score:.4f}, params.yaml models.{folder.name}.validate.quality wants {least}\n"
@@ -140,7 +137,6 @@ def main(project: Project) -> None:
             fix="correct the source or, if the data is right, the bounds in models."
             f"{folder.name}.validate.suite",
         )
-    _write(report, project.validation, least, rows.num_rows, project.model)
     shutil.rmtree(rejected, ignore_errors=True)  # deletes the report of an earlier rejection
 
 
@@ -149,8 +145,7 @@ def examine(rows: pa.Table, suite: Sequence[Check], model: str, roles: Roles) ->
     import great_expectations.expectations as gxe  # imported here because it takes seconds
 
     checks = [Check(gxe.ExpectColumnValuesToBeUnique(column=roles.id)), *suite]
-    results = _run(rows, checks, model, roles)
-    findings = [_finding(check, result) for check, result in zip(checks, results, strict=True)]
+    findings = [*map(_finding, checks, _run(rows, checks, model, roles))]
     scored = [finding.share for finding in findings if not finding.critical]
     score = sum(scored) / len(scored) if scored else 1.0
     return Report(score, findings)
@@ -165,7 +160,6 @@ def days(rows: pa.Table, time: str) -> Any:
 
 
 def _run(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -> list[Any]:
-    """Run the checks and return Great Expectations' results in the same order."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -173,39 +167,26 @@ def _run(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -> l
     context.enable_analytics(enable=False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas("raw")
-    batches, keys = {}, {"rows": roles.id, "days": "day"}
-    for of in sorted({check.of for check in checks}):
-        frame = rows.to_pandas() if of == "rows" else days(rows, _time(model, roles))
+    tables = {"rows": (rows.to_pandas(), roles.id)}
+    if any(check.of == "days" for check in checks):
+        if roles.time is None:
+            said = "a check is of days, but ROLES.time in schema.py is None"
+            fix = 'name the time column, or remove of="days"'
+            raise LoopError(f"src/models/{model}/expectations.py: {said}", fix=fix)
+        tables["days"] = (days(rows, roles.time), "day")
+    ways = {}
+    for of, (frame, key) in tables.items():
         asset = source.add_dataframe_asset(of).add_batch_definition_whole_dataframe("all")
-        batches[of] = asset.get_batch({"dataframe": frame})
-    results = [
-        batches[check.of].validate(check.expectation, result_format=_format(keys[check.of]))
-        for check in checks
-    ]
-    for result in results:
-        result.result = json.loads(json.dumps(result.to_json_dict()["result"]))  # JSON allows no NumPy values
-    return results
-
-
-def _time(model: str, roles: Roles) -> str:
-    if roles.time is None:
-        raise LoopError(
-            f"src/models/{model}/expectations.py: a check is of days, but ROLES.time in schema.py is None",
-            fix='name the time column, or remove of="days"',
-        )
-    return roles.time
-
-
-def _format(key: str) -> dict[str, Any]:
-    return {
-        "result_format": "SUMMARY",
-        "unexpected_index_column_names": [key],
-        "partial_unexpected_count": EXAMPLES,
-    }
+        shown = {"unexpected_index_column_names": [key], "partial_unexpected_count": EXAMPLES}
+        validated = asset.get_batch({"dataframe": frame}).validate
+        ways[of] = partial(validated, result_format={"result_format": "SUMMARY", **shown})
+    return [ways[check.of](check.expectation) for check in checks]
 
 
 def _finding(check: Check, result: Any) -> Finding:
-    outcome = result.result
+    for row in result.result.get("partial_unexpected_index_list") or []:
+        row.update({name: f"{len(value):,} bytes" for name, value in row.items() if isinstance(value, bytes)})
+    outcome = json.loads(json.dumps(result.to_json_dict()["result"]))  # JSON allows no NumPy values
     count, unexpected = outcome.get("element_count"), outcome.get("unexpected_count")
     by_row = unexpected is not None and count
     share = 1 - unexpected / count if by_row else float(bool(result.success))
@@ -218,7 +199,7 @@ def _finding(check: Check, result: Any) -> Finding:
         share=share,
         unexpected=unexpected or 0,
         found="" if result.success else _found(result, outcome),
-        examples=[_row(row) for row in outcome.get("partial_unexpected_index_list") or []],
+        examples=outcome.get("partial_unexpected_index_list") or [],
         expected={name: value for name, value in kwargs.items() if name not in NAMED},
     )
 
@@ -230,17 +211,6 @@ def _found(result: Any, outcome: dict[str, Any]) -> str:
         return str(errors[0]["exception_message"]).strip().splitlines()[-1]
     mismatched = outcome.get("details", {}).get("mismatched")
     return str(mismatched or outcome.get("observed_value") or "")
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """Return an example row as JSON values; bytes, such as an image, are shown as their length."""
-
-    def shown(value: Any) -> Any:
-        if isinstance(value, bytes):
-            return f"{len(value):,} bytes"
-        return None if isinstance(value, float) and math.isnan(value) else value
-
-    return {name: shown(value) for name, value in row.items()}
 
 
 def _write(report: Report, place: Path, least: float, rows: int, model: str) -> None:

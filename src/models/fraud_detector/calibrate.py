@@ -17,7 +17,7 @@ from time import process_time
 import ibis
 import numpy as np
 import pandas as pd
-import pyarrow as pa
+from scipy.optimize import bisect
 
 from loop.core import params
 from loop.monitoring import log
@@ -50,8 +50,12 @@ QUIET = {  # worlds without drift: the season, and whether the model is retraine
 
 
 def main() -> None:
-    """Print the table of detection delays and false alarms."""
-    args = _arguments()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--customers", type=int, default=600)
+    parser.add_argument("--terminals", type=int, default=1200)
+    parser.add_argument("--seeds", type=int, default=3, help="number of worlds to simulate")
+    parser.add_argument("--jobs", type=int, default=1, help="worlds to simulate at a time")
+    args = parser.parse_args()
     print(f"{args.customers} customers, {args.terminals} terminals, {args.seeds} worlds\n")
     print("| drift | PSI | amounts | days until the alarm, in each world |\n|---|---|---|---|")
     with ProcessPoolExecutor(args.jobs) as pool:
@@ -69,10 +73,7 @@ def main() -> None:
 
 
 def _detected(args: argparse.Namespace, factor: float, seed: int) -> int | None:
-    """Return the day of drift on which the check first raises an alarm; None if not within 14 days.
-
-    The simulated world has seasons.
-    """
+    """Return the day of drift on which the check first raises an alarm; None if not within 14 days."""
     # drift starts a week after the first check, on another weekday in each world
     begin = TRAIN + LATE + 7 + seed
     change = source.Drift.model_validate({"from_day": WARM + begin, "amounts": factor})
@@ -111,7 +112,6 @@ def looks(world: pd.DataFrame, rules: params.Monitor, *, weekly: bool) -> Iterat
 
 
 def _reference(world: pd.DataFrame, names: list[str], until: datetime) -> pd.DataFrame:
-    """Return the reference rows of a model that is trained at `until`."""
     trained = _between(world, until - (TRAIN + LATE) * DAY, until - LATE * DAY)
     return trained.sample(min(REFERENCE, len(trained)), random_state=0)[names]
 
@@ -157,9 +157,9 @@ def _world(
     """Return `days` days of features sorted by time, after the days that fill their windows."""
     sizes = {"customers": args.customers, "terminals": args.terminals, "days": WARM + days}
     wanted = source.Params.model_validate({"seed": seed, **sizes, "season": season, "drift": change})
-    table: pa.Table = features.compute(ibis.memtable(source.simulate(wanted)), features.Params()).to_pyarrow()
-    frame = table.select(["TX_DATETIME", *features.FEATURES]).to_pandas().sort_values("TX_DATETIME")
-    frame = frame.rename(columns={"TX_DATETIME": "event"})
+    table = features.compute(ibis.memtable(source.simulate(wanted)), features.Params())
+    frame: pd.DataFrame = table.select("TX_DATETIME", *features.FEATURES).to_pandas()
+    frame = frame.rename(columns={"TX_DATETIME": "event"}).sort_values("event")
     begin = frame["event"].iloc[0].floor("D") + WARM * DAY
     return frame[frame["event"] >= begin].astype(dict.fromkeys(features.FEATURES, "float32"))
 
@@ -167,28 +167,14 @@ def _world(
 def _factor(args: argparse.Namespace, wanted: float) -> float:
     """Return the factor by which amounts must rise for TX_AMOUNT to have the PSI `wanted`."""
     sizes = {"customers": args.customers, "terminals": args.terminals, "days": 30}
-    few = source.Params.model_validate(sizes)
-    amounts = source.simulate(few)["TX_AMOUNT"].to_numpy()
-    low, high = 1.0, 5.0
-    while high - low > 0.001:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _psi(amounts, amounts * middle) < wanted else (low, middle)
-    return high
+    amounts = source.simulate(source.Params.model_validate(sizes))["TX_AMOUNT"].to_numpy()
+    return float(bisect(lambda factor: _psi(amounts, amounts * factor) - wanted, 1, 5, xtol=0.001))
 
 
 def _psi(then: np.ndarray, now: np.ndarray) -> float:
     edges = np.quantile(then, np.linspace(0, 1, BINS + 1)[1:-1])
     shares = [np.bincount(np.searchsorted(edges, side), minlength=BINS) / len(side) for side in (then, now)]
     return float(sum((b - a) * math.log(b / a) for a, b in zip(*shares, strict=True)))
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--customers", type=int, default=600)
-    parser.add_argument("--terminals", type=int, default=1200)
-    parser.add_argument("--seeds", type=int, default=3, help="number of worlds to simulate")
-    parser.add_argument("--jobs", type=int, default=1, help="worlds to simulate at a time")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ PUBLISHED = {
 def bad(rows: pa.Table, folder: Path) -> list[Path]:
     """Write a file with negative amounts, which validation rejects."""
     path = folder / "negative.parquet"
-    pq.write_table(_amounts(rows, pc.negate(rows["TX_AMOUNT"])), path)
+    pq.write_table(_replaced(rows, "TX_AMOUNT", pc.negate(rows["TX_AMOUNT"])), path)
     return [path]
 
 
@@ -49,7 +49,8 @@ def production(
     time = rows["TX_DATETIME"]
     calm = rows.filter(pc.and_(pc.greater_equal(time, begin), pc.less(time, drift_from)))
     later = rows.filter(pc.greater_equal(time, drift_from))
-    return calm, later if params else _amounts(later, pc.multiply(later["TX_AMOUNT"], DEARER))
+    dearer = _replaced(later, "TX_AMOUNT", pc.multiply(later["TX_AMOUNT"], DEARER))
+    return calm, later if params else dearer
 
 
 def _simulated(params: source.Params, drift_from: datetime, end: datetime) -> pa.Table:
@@ -69,10 +70,6 @@ def _repeated(past: pa.Table, begin: datetime, end: datetime) -> pa.Table:
     rows = _replaced(rows, "TX_DATETIME", moved)
     first = pc.max(past["TRANSACTION_ID"]).as_py() + 1
     return _replaced(rows, "TRANSACTION_ID", pa.array(np.arange(rows.num_rows) + first))
-
-
-def _amounts(rows: pa.Table, amounts: pa.ChunkedArray) -> pa.Table:
-    return _replaced(rows, "TX_AMOUNT", amounts)
 
 
 def _replaced(rows: pa.Table, name: str, values: pa.ChunkedArray | pa.Array) -> pa.Table:

@@ -32,10 +32,7 @@ class Params(Section):
 
 
 def fit(x: NDArray[np.float64], y: NDArray[np.int64], params: Params) -> xgb.Booster:
-    """Train on features (n, f) and labels (n,) of 0 and 1.
-
-    Raises LoopError if XGBoost did not use the device.
-    """
+    """Train on features (n, f) and labels (n,). Raises LoopError if XGBoost did not use the device."""
     settings = params.model_dump(exclude={"threads", "n_estimators"})
     settings |= {"nthread": params.threads, "objective": "binary:logistic", "tree_method": "hist"}
     rows = xgb.QuantileDMatrix(x, label=y, nthread=params.threads)
@@ -45,20 +42,14 @@ def fit(x: NDArray[np.float64], y: NDArray[np.int64], params: Params) -> xgb.Boo
 
 
 def check_device(booster: xgb.Booster, asked: str) -> None:
-    """Raise LoopError if XGBoost did not train on the device `asked`.
-
-    Without a GPU, XGBoost silently uses the CPU.
-    """
+    """Raise LoopError if XGBoost, which silently falls back to the CPU, did not train on `asked`."""
     found = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
     if not found.startswith(asked):
-        raise LoopError(
-            f"params.yaml: train.device: is {asked!r}, but XGBoost trained on {found!r}",
-            fix="install requirements-gpu.lock on a machine with an NVIDIA GPU, or set `device: cpu`",
-        )
+        fix = "install requirements-gpu.lock on a machine with an NVIDIA GPU, or set `device: cpu`"
+        raise LoopError(f"params.yaml: train.device: is {asked!r}, but XGBoost trained on {found!r}", fix=fix)
 
 
 def save(booster: xgb.Booster, folder: Path) -> None:
-    """Write the trees to `folder`/model.ubj."""
     booster.save_model(folder / FILE)
 
 
@@ -66,10 +57,4 @@ def save_to_mlflow(folder: Path, **kwargs: Any) -> None:
     """Save the trees in MLflow's XGBoost flavour."""
     import mlflow.xgboost
 
-    mlflow.xgboost.save_model(_booster(folder), **kwargs)
-
-
-def _booster(folder: Path) -> xgb.Booster:
-    booster = xgb.Booster()
-    booster.load_model(folder / FILE)
-    return booster
+    mlflow.xgboost.save_model(xgb.Booster(model_file=folder / FILE), **kwargs)

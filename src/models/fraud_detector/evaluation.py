@@ -74,15 +74,11 @@ def compromised(table: pa.Table, split: TimeSplit | RandomSplit, known_days: int
         return out
     time, cards = table["TX_DATETIME"].to_numpy(), table["CUSTOMER_ID"].to_numpy()
     fraud = pc.equal(table["TX_FRAUD"], 1).fill_null(False).to_numpy()
-    begin = np.datetime64(split.until) - _days(split.test_days)
-    oldest = begin - _days(split.delay_days + known_days)
-    for day in range(split.test_days):
-        first = begin + _days(day)
-        reported = fraud & (oldest <= time) & (time < first - _days(split.delay_days))
-        today = np.flatnonzero((first <= time) & (time < first + _days(1)))
+    day = np.timedelta64(1, "D")
+    begin = np.datetime64(split.until) - split.test_days * day
+    oldest = begin - (split.delay_days + known_days) * day
+    for first in begin + np.arange(split.test_days) * day:
+        reported = fraud & (oldest <= time) & (time < first - split.delay_days * day)
+        today = np.flatnonzero((first <= time) & (time < first + day))
         out[today] = np.isin(cards[today], cards[reported])
     return out
-
-
-def _days(days: int) -> np.timedelta64:
-    return np.timedelta64(days, "D")

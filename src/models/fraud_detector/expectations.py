@@ -1,7 +1,6 @@
 """Checks of transactions as a Great Expectations suite; critical checks stop the pipeline."""
 
-from datetime import datetime, timedelta
-from itertools import chain
+from datetime import timedelta
 
 from pydantic import Field
 
@@ -10,8 +9,8 @@ from loop.pipeline.validate import Check
 
 from .schema import COLUMNS, ROLES
 
-# columns that must not contain nulls
-KNOWN = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")
+PAYMENT = ["TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT"]
+KNOWN = ("TRANSACTION_ID", *PAYMENT)  # columns that must not contain nulls
 
 
 class Params(Section):
@@ -33,67 +32,43 @@ def suite(params: Params, split: TimeSplit) -> list[Check]:
 
     Freshness is measured from the end of the test window, not from now, so that results are reproducible.
     """
-    return list(chain(_schema(), _values(params), _labels(params, split), _time(params, split)))
-
-
-def _schema() -> list[Check]:
     # Great Expectations is imported only here, because it takes seconds and few commands need it.
-    import great_expectations.expectations as gxe
-
-    numbers = [name for name in KNOWN if name != ROLES.time]
-    return [
-        Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
-        *(Check(gxe.ExpectColumnValuesToBeOfType(column=name, type_=COLUMNS[name])) for name in numbers),
-        *(Check(gxe.ExpectColumnValuesToNotBeNull(column=name)) for name in KNOWN),
-    ]
-
-
-def _values(params: Params) -> list[Check]:
-    import great_expectations.expectations as gxe
-
-    low, high = params.mean_amount
-    payment = ["TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT"]
-    return [
-        Check(gxe.ExpectColumnValuesToBeBetween(column="TX_AMOUNT", min_value=0)),
-        Check(gxe.ExpectColumnMeanToBeBetween(column="TX_AMOUNT", min_value=low, max_value=high)),
-        Check(
-            gxe.ExpectColumnValuesToBeBetween(column="TX_AMOUNT", max_value=params.max_amount), critical=False
-        ),
-        Check(gxe.ExpectColumnValuesToBeBetween(column="CUSTOMER_ID", min_value=0), critical=False),
-        Check(gxe.ExpectColumnValuesToBeBetween(column="TERMINAL_ID", min_value=0), critical=False),
-        Check(gxe.ExpectCompoundColumnsToBeUnique(column_list=payment), critical=False),
-    ]
-
-
-def _labels(params: Params, split: TimeSplit) -> list[Check]:
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
-    low, high = params.fraud_rate
+    numbers = [name for name in KNOWN if name != ROLES.time]
+    low_amount, high_amount = params.mean_amount
+    low_rate, high_rate = params.fraud_rate
+    least, most = params.day_share
     simulated = Column("TX_FRAUD_SCENARIO") > 0
     # Labels before the end of the test window must be known, otherwise the test window is incomplete.
     due = Column("TX_DATETIME") < split.until
-    return [
-        Check(gxe.ExpectColumnValuesToBeInSet(column="TX_FRAUD", value_set=[0, 1])),
-        Check(gxe.ExpectColumnMeanToBeBetween(column="TX_FRAUD", min_value=low, max_value=high)),
-        Check(gxe.ExpectColumnValuesToBeInSet(column="TX_FRAUD", value_set=[1], row_condition=simulated)),
-        Check(gxe.ExpectColumnValuesToNotBeNull(column="TX_FRAUD", row_condition=due), critical=False),
-    ]
-
-
-def _time(params: Params, split: TimeSplit) -> list[Check]:
-    import great_expectations.expectations as gxe
-
-    least, most = params.day_share
-    fresh: datetime = split.until - timedelta(hours=params.fresh_hours)
+    fresh = split.until - timedelta(hours=params.fresh_hours)
     begins = split.until - timedelta(days=split.test_days + split.delay_days + split.train_days)
     begun = begins + timedelta(days=1)  # the first row may come at any time of the first day
+    critical = [
+        gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS)),
+        *(gxe.ExpectColumnValuesToBeOfType(column=name, type_=COLUMNS[name]) for name in numbers),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in KNOWN),
+        gxe.ExpectColumnValuesToBeBetween(column="TX_AMOUNT", min_value=0),
+        gxe.ExpectColumnMeanToBeBetween(column="TX_AMOUNT", min_value=low_amount, max_value=high_amount),
+        gxe.ExpectColumnValuesToBeInSet(column="TX_FRAUD", value_set=[0, 1]),
+        gxe.ExpectColumnMeanToBeBetween(column="TX_FRAUD", min_value=low_rate, max_value=high_rate),
+        gxe.ExpectColumnValuesToBeInSet(column="TX_FRAUD", value_set=[1], row_condition=simulated),
+        gxe.ExpectColumnValuesToBeIncreasing(column=ROLES.time),
+        gxe.ExpectColumnMaxToBeBetween(column=ROLES.time, min_value=fresh),
+        gxe.ExpectColumnMinToBeBetween(column=ROLES.time, max_value=begun),
+    ]
+    scored = [
+        gxe.ExpectColumnValuesToBeBetween(column="TX_AMOUNT", max_value=params.max_amount),
+        gxe.ExpectColumnValuesToBeBetween(column="CUSTOMER_ID", min_value=0),
+        gxe.ExpectColumnValuesToBeBetween(column="TERMINAL_ID", min_value=0),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=PAYMENT),
+        gxe.ExpectColumnValuesToNotBeNull(column="TX_FRAUD", row_condition=due),
+    ]
+    by_day = gxe.ExpectColumnValuesToBeBetween(column="rows_over_median", min_value=least, max_value=most)
     return [
-        Check(gxe.ExpectColumnValuesToBeIncreasing(column=ROLES.time)),
-        Check(gxe.ExpectColumnMaxToBeBetween(column=ROLES.time, min_value=fresh)),
-        Check(gxe.ExpectColumnMinToBeBetween(column=ROLES.time, max_value=begun)),
-        Check(
-            gxe.ExpectColumnValuesToBeBetween(column="rows_over_median", min_value=least, max_value=most),
-            of="days",
-        ),
+        *map(Check, critical),
+        *(Check(each, critical=False) for each in scored),
+        Check(by_day, of="days"),
     ]

@@ -49,38 +49,23 @@ def compute(transactions: ir.Table, params: Params) -> ir.Table:
         cents=(transactions.TX_AMOUNT * 100).round().cast("int64"),
         fraud=transactions.TX_FRAUD.fill_null(0).cast("int64"),
     )
+    delay = params.delay_days
     columns = {
         "TX_DURING_WEEKEND": (t.TX_DATETIME.day_of_week.index() >= SATURDAY).cast("float64"),
         "TX_DURING_NIGHT": (t.TX_DATETIME.hour() <= LAST_HOUR_OF_NIGHT).cast("float64"),
     }
     for days in params.windows_days:
-        columns |= _customer(t, days) | _terminal(t, days, params.delay_days)
+        window = _past(t, "CUSTOMER_ID", days * DAY - 1, 0)
+        count = t.count().over(window)
+        columns[f"CUSTOMER_ID_NB_TX_{days}DAY_WINDOW"] = count.cast("float64")
+        amounts = t.cents.sum().over(window).cast("float64")
+        columns[f"CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW"] = amounts / count / 100
+        window = _past(t, "TERMINAL_ID", (delay + days) * DAY - 1, delay * DAY)
+        count = t.count().over(window).cast("float64")
+        columns[f"TERMINAL_ID_NB_TX_{days}DAY_WINDOW"] = count
+        fraud = t.fraud.sum().over(window).cast("float64")
+        columns[f"TERMINAL_ID_RISK_{days}DAY_WINDOW"] = (fraud / count.nullif(0)).fill_null(0.0)
     return t.mutate(**columns).select(*KEPT, *names(params))
-
-
-def _customer(t: ir.Table, days: int) -> dict[str, ir.Value]:
-    """Return the number and mean amount of the card's payments in the last `days` days."""
-    window = _past(t, "CUSTOMER_ID", days * DAY - 1, 0)
-    return {
-        f"CUSTOMER_ID_NB_TX_{days}DAY_WINDOW": t.count().over(window).cast("float64"),
-        f"CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW": t.cents.sum().over(window).cast("float64")
-        / t.count().over(window)
-        / 100,
-    }
-
-
-def _terminal(t: ir.Table, days: int, delay: int) -> dict[str, ir.Value]:
-    """Return the terminal's number of payments and share of fraud.
-
-    They are of the `days` days that ended `delay` days ago.
-    """
-    window = _past(t, "TERMINAL_ID", (delay + days) * DAY - 1, delay * DAY)
-    count = t.count().over(window).cast("float64")
-    fraud = t.fraud.sum().over(window).cast("float64")
-    return {
-        f"TERMINAL_ID_NB_TX_{days}DAY_WINDOW": count,
-        f"TERMINAL_ID_RISK_{days}DAY_WINDOW": (fraud / count.nullif(0)).fill_null(0.0),
-    }
 
 
 def _past(t: ir.Table, entity: str, oldest: int, newest: int) -> ibis.expr.builders.WindowBuilder:

@@ -6,7 +6,7 @@ changes nothing before its first day.
 """
 
 from datetime import date, timedelta
-from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ CUSTOMERS_A_DAY, CUSTOMER_DAYS = 3, 14  # customers per day whose cards leak, an
 # The new kind of fraud: payments per card, range of their amounts, and second of the day before which they
 # happen.
 BURST, SMALL, NIGHT = 10, (1.0, 5.0), 5 * 3600
+WORLD, SPENDING, COMPROMISED, DRIFT = range(4)  # purposes of the random streams; each has a stream per day
 
 Rows = dict[str, np.ndarray]
 
@@ -50,13 +51,13 @@ class Season(Section):
     advent_payments: float = Field(1.0, gt=0)  # factor for the number of payments from 1 to 24 December
     advent_amounts: float = Field(1.0, gt=0)
 
-    def payments(self, day: date) -> float:
-        """Return the factor for the number of payments on a day."""
-        return _season(day, self.weekend_payments, self.year_payments, self.advent_payments)
-
-    def amounts(self, day: date) -> float:
-        """Return the factor for amounts on a day."""
-        return _season(day, self.weekend_amounts, self.year_amounts, self.advent_amounts)
+    def factor(self, what: Literal["payments", "amounts"], day: date) -> float:
+        """Return the factor for the number of payments, or for their amounts, on a day."""
+        weekend, year, advent = (getattr(self, f"{when}_{what}") for when in ("weekend", "year", "advent"))
+        wave = 1 + year * np.cos(2 * np.pi * (day - date(day.year, 7, 1)).days / YEAR)
+        before_christmas = date(day.year, 12, 1) <= day <= date(day.year, 12, 24)
+        weekly = weekend if day.weekday() >= SATURDAY else 1.0
+        return float(wave * weekly * (advent if before_christmas else 1.0))
 
 
 class Params(Section):
@@ -72,24 +73,14 @@ class Params(Section):
     drift: Drift | None = None
 
     def today(self, day: int) -> date:
-        """Return the date of a day number."""
         return self.start + timedelta(days=day)
-
-
-class Stream(IntEnum):
-    """Purposes of the random streams; each has a stream per day."""
-
-    WORLD = 0
-    SPENDING = 1
-    COMPROMISED = 2
-    DRIFT = 3
 
 
 class World:
     """Customers, and the terminals within reach of each."""
 
     def __init__(self, params: Params) -> None:
-        random = _random(params, Stream.WORLD)
+        random = _random(params, WORLD)
         homes = random.uniform(0, SIDE, (params.customers, 2))
         self.mean = random.uniform(5, 100, params.customers)  # mean amount of each customer's payments
         self.rate = random.uniform(0, 4, params.customers)  # mean payments per day of each customer
@@ -116,11 +107,8 @@ class Compromised:
         self.customer_until = np.zeros(params.customers, dtype=np.int64)
 
     def commit(self, day: int, rows: Rows) -> None:
-        """Choose the day's new victims and mark fraud in its rows.
-
-        A later scenario overrides an earlier scenario of the same row.
-        """
-        random = _random(self.params, Stream.COMPROMISED, day)
+        """Choose the day's new victims and mark fraud in its rows; the later scenario of a row counts."""
+        random = _random(self.params, COMPROMISED, day)
         terminals = random.choice(self.params.terminals, TERMINALS_A_DAY, replace=False)
         customers = random.choice(self.params.customers, CUSTOMERS_A_DAY, replace=False)
         self.terminal_until[terminals] = day + TERMINAL_DAYS
@@ -146,7 +134,7 @@ def simulate(params: Params) -> pa.Table:
         rows = _spend(params, world, day)
         compromised.commit(day, rows)
         if params.season:
-            rows["amount"] *= params.season.amounts(params.today(day))
+            rows["amount"] *= params.season.factor("amounts", params.today(day))
         if params.drift and day >= params.drift.from_day:
             rows = _drifted(params, params.drift, world, day, rows)
         rows["day"] = np.full(len(rows["second"]), day)
@@ -155,21 +143,14 @@ def simulate(params: Params) -> pa.Table:
     return _table(params, {name: np.concatenate([rows[name] for rows in days]) for name in days[0]})
 
 
-def _season(day: date, weekend: float, wave: float, advent: float) -> float:
-    of_year = 1 + wave * np.cos(2 * np.pi * (day - date(day.year, 7, 1)).days / YEAR)
-    before_christmas = date(day.year, 12, 1) <= day <= date(day.year, 12, 24)
-    weekend = weekend if day.weekday() >= SATURDAY else 1.0
-    return float(of_year * weekend * (advent if before_christmas else 1.0))
-
-
-def _random(params: Params, stream: Stream, day: int = 0) -> np.random.Generator:
+def _random(params: Params, stream: int, day: int = 0) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(params.seed, spawn_key=(stream, day)))
 
 
 def _spend(params: Params, world: World, day: int) -> Rows:
     """Return one day's honest payments, ordered by customer."""
-    random = _random(params, Stream.SPENDING, day)
-    often = params.season.payments(params.today(day)) if params.season else 1.0
+    random = _random(params, SPENDING, day)
+    often = params.season.factor("payments", params.today(day)) if params.season else 1.0
     customer = np.repeat(np.arange(params.customers), random.poisson(world.rate * often))
     second = random.normal(DAY / 2, 20_000, len(customer))
     today = (second > 0) & (second < DAY)  # a payment outside of the day is dropped, as in the handbook
@@ -188,7 +169,7 @@ def _spend(params: Params, world: World, day: int) -> Rows:
 
 def _drifted(params: Params, drift: Drift, world: World, day: int, rows: Rows) -> Rows:
     """Return a day's rows after drift: amounts are multiplied, and bursts of small payments are added."""
-    random = _random(params, Stream.DRIFT, day)
+    random = _random(params, DRIFT, day)
     able = np.flatnonzero(world.count)
     cards = random.choice(able, min(drift.new_pattern, len(able)), replace=False)
     customer = np.repeat(cards, BURST)

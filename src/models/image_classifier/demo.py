@@ -58,10 +58,7 @@ def production(*_: object) -> tuple[pa.Table, pa.Table]:
 
 
 def _digits(places: tuple[int, ...]) -> pa.Table:
-    """Return the package's digits at these positions in each group of five, in a seeded random order.
-
-    They are shuffled because the package sorts them by label.
-    """
+    """Return the digits at these positions in each group of five, shuffled, as they are sorted by label."""
     wanted = Wanted({name: arrow(kind) for name, kind in COLUMNS.items()}, frozenset(), "the sample")
     [found] = batches(PACKAGE, "image_classifier", wanted, Path(), read=read)
     rows = np.flatnonzero(np.isin(np.arange(found.num_rows) % 5, places))

@@ -1,6 +1,5 @@
 """Trains a small convolutional network with JAX, on a CPU or an NVIDIA GPU, and saves it as ONNX."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from pydantic import Field
 
 from loop.core.devices import of_jax
 from loop.core.params import Section
+from loop.runtime.columns import Columns
 
 from .scorer import SIDE, pixels
 
@@ -32,7 +32,7 @@ class Params(Section):
     hidden: int = Field(32, gt=0)  # units of the hidden dense layer
 
 
-def fit(rows: Mapping[str, NDArray[Any]], digits: NDArray[np.int64], params: Params) -> Weights:
+def fit(rows: Columns, digits: NDArray[np.int64], params: Params) -> Weights:
     """Train on n images and their digits (n,). Raises LoopError if `params.device` is not available."""
     device = of_jax(params.device, params.threads)
     import jax
@@ -93,10 +93,7 @@ def initial(params: Params) -> Weights:
 
 
 def network(weights: Weights, images: Any) -> Any:
-    """Return logits (n, 10) of images (n, 1, 28, 28) with brightness up to 255.
-
-    `graph` defines the same network in ONNX.
-    """
+    """Return logits (n, 10) of images (n, 1, 28, 28) with brightness up to 255, as `save` defines it too."""
     import jax.numpy as jnp
     from jax import lax, nn
 
@@ -121,12 +118,7 @@ def _moved(images: Any, key: Any, shift: int) -> Any:
 
 
 def save(weights: Weights, folder: Path) -> None:
-    """Write `folder`/model.onnx, which converts the images' bytes to probabilities."""
-    (folder / "model.onnx").write_bytes(graph(weights).SerializeToString(deterministic=True))
-
-
-def graph(weights: Weights) -> Any:
-    """Return the network as an ONNX model."""
+    """Write the network to `folder`/model.onnx, which converts the images' bytes to probabilities."""
     from onnx import TensorProto, helper, numpy_helper
 
     halved = {"pads": [PAD] * 4, "strides": [STRIDE] * 2}
@@ -156,4 +148,5 @@ def graph(weights: Weights) -> Any:
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", CLASSES])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))

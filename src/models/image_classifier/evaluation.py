@@ -2,16 +2,11 @@
 
 import numpy as np
 
-from loop.core.params import Section
 from loop.stats.evaluation import Evaluation, Metric, Rows
 from loop.stats.metrics import Measure
 
 
-class Params(Section):
-    """This evaluation has no parameters."""
-
-
-def evaluation(_: Params) -> Evaluation:
+def evaluation(_: object) -> Evaluation:
     """Add `worst_digit` to the task's metrics."""
     return Evaluation(metrics=(Metric("worst_digit", worst_digit),))
 

@@ -1,6 +1,5 @@
 """Reads images and predicts their digits with the network that estimator.py saved, in ONNX Runtime."""
 
-from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loop.runtime import settings
-from loop.runtime.columns import BadRow
+from loop.runtime.columns import BadRow, Columns
 
 SIDE = 28  # width and height of an image in pixels
 LARGEST = 16 * 1024  # maximum bytes of an image; 28 x 28 pixels need a few hundred
 # accepted Pillow modes: black and white, grey, palette, colour; all without transparency
 MODES = {"1", "L", "P", "RGB"}
 CUDA = "CUDAExecutionProvider"
-Rows = Mapping[str, NDArray[Any]]
 
 
-def pixels(rows: Rows) -> NDArray[np.uint8]:
+def pixels(rows: Columns) -> NDArray[np.uint8]:
     """Return the images' brightness (n, 1, 28, 28). Raises BadRow if one is not an image of a digit."""
     return np.stack([_decoded(image) for image in rows["image"]])[:, None]
 
@@ -49,11 +47,11 @@ class Scorer:
     def __init__(self, session: Any) -> None:
         self._session = session
 
-    def __call__(self, rows: Rows) -> NDArray[np.float32]:
+    def __call__(self, rows: Columns) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = self._session.run(None, {"pixels": pixels(rows)})[0]
         return scores
 
-    def profile(self, rows: Rows, _: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    def profile(self, rows: Columns, _: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         """Return brightness, contrast, and the digit's width, height and distance from the centre, each (n,).
 
         The model's certainty is not included, because the log contains the score anyway.

@@ -36,9 +36,8 @@ def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
             images = [png(row.reshape(28, 28)) for row in cells[:, :-1]]
             yield _split(map(str, range(len(cells))), images, cells[:, -1])
         else:
-            raise LoopError(
-                f"{name}: is not a file of MNIST", fix="set `source` to IDX files, .parquet or .csv.gz"
-            )
+            fix = "set `source` to IDX files, .parquet or .csv.gz"
+            raise LoopError(f"{name}: is not a file of MNIST", fix=fix)
 
 
 def _pair(name: str, files: Mapping[str, Path]) -> Iterator[pa.Table]:
@@ -48,18 +47,16 @@ def _pair(name: str, files: Mapping[str, Path]) -> Iterator[pa.Table]:
     if lacking := [other for other in (images, labels) if other not in files]:
         raise LoopError(f"{name}: the source has no {lacking[0]}", fix="list both in ingest.source")
     if part is None:
-        raise LoopError(
-            f"{name}: should begin with one of {', '.join(PARTS)}", fix="use the publisher's file name"
-        )
+        fix = "use the publisher's file name"
+        raise LoopError(f"{name}: should begin with one of {', '.join(PARTS)}", fix=fix)
     if name == images:
-        yield _published(part, idx(files[images]), idx(files[labels]))
+        drawn = [*map(png, idx(files[images]))]
+        ids = [f"{part} {number}" for number in range(len(drawn))]
+        yield _table(ids, drawn, idx(files[labels]), [part] * len(ids))
 
 
 def idx(path: Path) -> NDArray[np.uint8]:
-    """Return the array of a gzipped IDX file of bytes.
-
-    Raises LoopError if its length does not match its header.
-    """
+    """Return the array of a gzipped IDX file of bytes. Raises LoopError if it is truncated."""
     broken = LoopError(f"{path.name}: is not an IDX file of bytes, or is truncated", fix="download it again")
     try:
         with gzip.open(path) as file:
@@ -80,16 +77,8 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _published(part: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> pa.Table:
-    ids = [f"{part} {number}" for number in range(len(images))]
-    return _table(ids, [*map(png, images)], labels, [part] * len(ids))
-
-
 def _split(ids: Any, images: list[bytes], labels: Any) -> pa.Table:
-    """Return rows of a source without parts.
-
-    A hash of the image chooses the part, so equal images are in the same part.
-    """
+    """Return rows of a source without parts, in which a hash of the image chooses the part."""
     digests = (hashlib.sha256(image or b"").digest() for image in images)
     parts = ["train" if int.from_bytes(digest[:8]) % TESTED else "test" for digest in digests]
     return _table(ids, images, labels, parts)

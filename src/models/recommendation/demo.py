@@ -59,10 +59,7 @@ def production(
 
 
 def _ratings(places: tuple[int, ...], *, new: bool) -> pd.DataFrame:
-    """Return the package's ratings by users whose place in their group of six is in `places`.
-
-    With `new` false, ratings of the new films are left out.
-    """
+    """Return ratings by the users at these places in their group of six, of the new films only if `new`."""
     wanted = Wanted(TYPES, frozenset(), "the sample")
     found = pa.concat_tables(batches(PACKAGE, "recommendation", wanted, Path())).to_pandas()
     films, users = (_by_count(found[name]) for name in ("movieId", "userId"))
@@ -73,9 +70,9 @@ def _ratings(places: tuple[int, ...], *, new: bool) -> pd.DataFrame:
 
 
 def _by_count(column: pd.Series) -> np.ndarray:
-    """Return the values of a column, sorted by descending frequency."""
-    counts = column.value_counts().rename_axis("value").reset_index(name="count")
-    return counts.sort_values(["count", "value"], ascending=[False, True])["value"].to_numpy()
+    """Return the values of a column, sorted by descending frequency and then by value."""
+    values, counts = np.unique(column, return_counts=True)
+    return values[np.argsort(-counts, kind="stable")]
 
 
 def _written(ratings: pd.DataFrame, folder: Path) -> Path:

@@ -11,9 +11,8 @@ MISSING = ("film",)  # a request without a film gets the best film that the user
 
 
 class Params(Section):
-    longest: int = Field(
-        default=5_000, gt=0, le=5_000
-    )  # maximum length of a history; older films are dropped, and a request may have at most 5,000 films
+    # maximum length of a history; older films are dropped, and a request may have at most 5,000 films
+    longest: int = Field(default=5_000, gt=0, le=5_000)
 
 
 def compute(rows: ir.Table, params: Params) -> ir.Table:

@@ -26,10 +26,7 @@ NAMES = {"userId": "user", "movieId": "film", "rating": "rating", "timestamp": "
 
 
 def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
-    """Yield one row per rating and per drawn film.
-
-    Files may be Parquet, CSV, or xz-compressed pickled pandas frames.
-    """
+    """Yield one row per rating and per drawn film, from Parquet, CSV, or pandas frames pickled with xz."""
     ratings = pd.concat([_frame(path) for path in files.values()])[[*NAMES]].rename(columns=NAMES)
     ratings = ratings.sort_values(["user", "at", "film"], ignore_index=True)
     # Ratings in the same second are placed a microsecond apart, so that their order is defined.

@@ -77,7 +77,6 @@ def _written(folder: Path, language: Language) -> list[Path]:
 
 
 def _logged(rng: np.random.Generator, name: str, rows: int, language: Language) -> pa.Table:
-    """Return rows as a team's store has them, without part and domain."""
     share = SENTENCES["dev"] / (SENTENCES["dev"] + REVIEWS["train"])
     labels = rng.integers(2, size=rows)
     texts = [(_sentence if rng.random() < share else _review)(rng, int(label), language) for label in labels]

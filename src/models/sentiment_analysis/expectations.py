@@ -22,50 +22,30 @@ class Params(Section):
 
 
 def suite(params: Params, _: Split) -> list[Check]:
-    """Return all checks of the raw rows."""
-    return [*_rows(params), *_parts(params)]
-
-
-def _rows(params: Params) -> list[Check]:
+    """Return checks of the raw rows, and that each domain is English with both classes in both parts."""
     # Great Expectations is imported only here, because it takes seconds and few commands need it.
-    import great_expectations.expectations as gxe
-
-    return [
-        Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
-        *(Check(gxe.ExpectColumnValuesToNotBeNull(column=name)) for name in ("id", "text")),
-        Check(gxe.ExpectColumnValuesToMatchRegex(column="text", regex=LETTER.pattern)),
-        Check(gxe.ExpectColumnValueLengthsToBeBetween(column="text", max_value=LONGEST)),
-        Check(gxe.ExpectColumnValuesToNotMatchRegex(column="text", regex=DAMAGED, mostly=params.undamaged)),
-        Check(gxe.ExpectColumnProportionOfUniqueValuesToBeBetween(column="text", min_value=params.unique)),
-        Check(gxe.ExpectColumnValuesToBeInSet(column="sentiment", value_set=list(CLASSES))),
-        Check(gxe.ExpectColumnDistinctValuesToEqualSet(column="domain", value_set=list(DOMAINS))),
-        Check(gxe.ExpectColumnDistinctValuesToEqualSet(column="part", value_set=["test", "train"])),
-    ]
-
-
-def _parts(params: Params) -> list[Check]:
-    """Return checks that each domain is English with both classes in both parts, which share no text."""
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
-    checks = [Check(expect("ExpectEqualTextsInOnePart", in_one_part, "text", "part"))]
-    for domain in DOMAINS:
-        of_domain = Column("domain") == domain
-        checks.append(
-            Check(
-                gxe.ExpectColumnValuesToMatchRegex(
-                    column="text", regex=ENGLISH, mostly=params.english, row_condition=of_domain
-                )
-            )
-        )
-        checks += [
-            Check(
-                gxe.ExpectColumnDistinctValuesToContainSet(
-                    column="sentiment",
-                    value_set=list(CLASSES),
-                    row_condition=of_domain & (Column("part") == part),
-                )
-            )
-            for part in ("train", "test")
-        ]
-    return checks
+    domains, parts, classes = list(DOMAINS), ["test", "train"], list(CLASSES)
+    english, contain = gxe.ExpectColumnValuesToMatchRegex, gxe.ExpectColumnDistinctValuesToContainSet
+    of_domains = [Column("domain") == domain for domain in domains]
+    of_parts = [domain & (Column("part") == part) for domain in of_domains for part in parts]
+    checks = [
+        gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS)),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in ("id", "text")),
+        gxe.ExpectColumnValuesToMatchRegex(column="text", regex=LETTER.pattern),
+        gxe.ExpectColumnValueLengthsToBeBetween(column="text", max_value=LONGEST),
+        gxe.ExpectColumnValuesToNotMatchRegex(column="text", regex=DAMAGED, mostly=params.undamaged),
+        gxe.ExpectColumnProportionOfUniqueValuesToBeBetween(column="text", min_value=params.unique),
+        gxe.ExpectColumnValuesToBeInSet(column="sentiment", value_set=classes),
+        gxe.ExpectColumnDistinctValuesToEqualSet(column="domain", value_set=domains),
+        gxe.ExpectColumnDistinctValuesToEqualSet(column="part", value_set=parts),
+        expect("ExpectEqualTextsInOnePart", in_one_part, "text", "part"),
+        *(
+            english(column="text", regex=ENGLISH, mostly=params.english, row_condition=rows)
+            for rows in of_domains
+        ),
+        *(contain(column="sentiment", value_set=classes, row_condition=rows) for rows in of_parts),
+    ]
+    return [*map(Check, checks)]

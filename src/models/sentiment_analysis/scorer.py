@@ -1,21 +1,18 @@
 """Splits texts into words, and adds the weights of words and word pairs."""
 
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from math import log, sqrt
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.runtime.columns import BadRow
+from loop.runtime.columns import BadRow, Columns
 
 Floats = NDArray[np.float64]
-Texts = Mapping[str, NDArray[Any]]
 
 FILE = "terms.json"
 LONGEST = 20_000  # maximum characters of a text; the longest film review has 13,704
@@ -50,10 +47,7 @@ class Terms(msgspec.Struct, dict=True):
 
 
 def words(text: str) -> list[str]:
-    """Return a text's words in lower case, with `_num_` for each number.
-
-    The only punctuation marks kept are ! and ?.
-    """
+    """Return a text's words in lower case, its ! and ?, and `_num_` for each number."""
     found = WORD.findall(CUT.sub("", text.lower().translate(QUOTES)))
     return [NUMBER if word[0].isdecimal() else word for word in found]
 
@@ -65,25 +59,25 @@ def terms(text: str) -> list[str]:
 
 
 class Scorer:
-    """Predicts probabilities (n,) that texts are positive.
-
-    Raises BadRow for a text that is too long or has no letter.
-    """
+    """Predicts probabilities (n,) that texts are positive. Raises BadRow for a text it cannot read."""
 
     def __init__(self, folder: Path) -> None:
         self.fitted = msgspec.json.decode((folder / FILE).read_bytes(), type=Terms)
 
-    def __call__(self, rows: Texts) -> Floats:
+    def __call__(self, rows: Columns) -> Floats:
         return 1 / (1 + np.exp(-np.array([self._odds(text) for text in rows["text"]])))
 
     def _odds(self, text: str) -> float:
-        _check(text)
+        if len(text) > LONGEST:
+            raise BadRow(f"text has {len(text)} characters, should have {LONGEST} at most")
+        if not LETTER.search(text):
+            raise BadRow("text has no letter from A to Z, but this model reads English")
         known = self.fitted.known
         found = [known[term] for term in terms(text) if term in known]
         length = sqrt(sum([squared for squared, _ in found])) or 1.0
         return self.fitted.bias + sum([weight for _, weight in found]) / length
 
-    def profile(self, rows: Texts, _: Floats) -> dict[str, Floats]:
+    def profile(self, rows: Columns, _: Floats) -> dict[str, Floats]:
         """Return each text's number of words and its shares of unknown words and of non-letters."""
         cut, common = [words(text) for text in rows["text"]], self.fitted.common
         unknown = [sum([word not in common for word in each]) / max(len(each), 1) for each in cut]
@@ -97,17 +91,7 @@ class Scorer:
 load = Scorer
 
 
-def _check(text: str) -> None:
-    if len(text) > LONGEST:
-        raise BadRow(f"text has {len(text)} characters, should have {LONGEST} at most")
-    if not LETTER.search(text):
-        raise BadRow("text has no letter from A to Z, but this model reads English")
-
-
 def _nonletters(text: str) -> float:
-    """Return the share of characters that are neither letters nor spaces.
-
-    The placeholder `_num_` counts as a single character.
-    """
+    """Return the share of characters that are neither letters nor spaces; `_num_` counts as one."""
     written = "".join(text.replace(NUMBER, "0").split())
     return 1 - len("".join(LETTERS.findall(written))) / max(len(written), 1)

@@ -37,10 +37,7 @@ class Row(NamedTuple):
 
 
 def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
-    """Yield all rows.
-
-    Texts without a letter are left out, and so are training texts that are also in the test part.
-    """
+    """Yield texts with a letter, and of the training part only those that are not in the test part."""
     found = [row for name, path in files.items() for row in _rows(name, path)]
     lettered = [row for row in found if LETTER.search(row.text)]
     tested = {row.text for row in lettered if row.part == "test"}

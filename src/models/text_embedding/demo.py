@@ -38,10 +38,7 @@ WORSE = {"train.dimensions": 3}
 
 
 def sample(folder: Path) -> list[Path]:
-    """Write one file per part in the publisher's format.
-
-    A file has no header, and per line two sentences and their label.
-    """
+    """Write a file per part as the publisher does: no header, and per line two sentences and their label."""
     return _written(folder, 1)
 
 

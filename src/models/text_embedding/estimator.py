@@ -62,7 +62,7 @@ def fit(rows: Mapping[str, NDArray[Any]], _: NDArray[Any], params: Params) -> Fi
     with jax.default_device(device), jax.default_matmul_precision("highest"):
         teacher = Teacher()
         alone = teacher.vectors([[number] for number in range(params.vocabulary)])
-        wanted = teacher.vectors([_known(whole, text) for text in texts])
+        wanted = teacher.vectors([whole.of(text) or [UNKNOWN] for text in texts])
     kept = vocabulary[: params.vocabulary]
     with threadpool_limits(params.threads):
         return Fitted(kept, _distilled(_shares(Pieces(kept), texts), alone, wanted, params))
@@ -70,10 +70,6 @@ def fit(rows: Mapping[str, NDArray[Any]], _: NDArray[Any], params: Params) -> Fi
 
 def _file(name: str) -> Path:
     return Path(str(resources.files(TEACHER))) / "model" / name
-
-
-def _known(pieces: Pieces, text: str) -> list[int]:
-    return pieces.of(text) or [UNKNOWN]
 
 
 def _shares(pieces: Pieces, texts: Sequence[str]) -> sparse.csr_array:
@@ -104,10 +100,7 @@ def _distilled(shares: sparse.csr_array, alone: Floats, wanted: Floats, params: 
 
 
 class Teacher:
-    """The model all-MiniLM-L6-v2.
-
-    BERT with six layers; the vector of a text is the mean of its pieces' vectors, scaled to length 1.
-    """
+    """BERT with six layers; a text's vector is the mean of its pieces' vectors, scaled to length 1."""
 
     def __init__(self) -> None:
         import jax

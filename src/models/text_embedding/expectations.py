@@ -12,8 +12,6 @@ from .scorer import COMMON
 
 
 class Params(Section):
-    """Limits that a person may have to adjust."""
-
     longest: int = Field(default=1_000, gt=0)  # maximum characters of a sentence
     english: Share = 0.8  # minimum share of sentences with a common English word
     mean_alike: tuple[float, float] = (1.5, 3.5)  # range of the mean label; detects labels on another scale

@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.runtime import settings
-from loop.runtime.columns import BadRow
+from loop.runtime.columns import BadRow, Columns
 
 Floats = NDArray[np.float32]
-Rows = Mapping[str, NDArray[Any]]
 LONGEST = 10_000  # maximum characters of a text
 LONGEST_WORD = 100  # maximum characters of a word, as in BERT
 KEPT = 200_000  # maximum number of words whose pieces are cached; other words are split each time
@@ -36,8 +35,7 @@ class Pieces(dict[str, tuple[int, ...]]):
         self.numbers = {piece: number for number, piece in enumerate(vocabulary)}
 
     def __missing__(self, word: str) -> tuple[int, ...]:
-        if len(word) > LONGEST_WORD:
-            # words over LONGEST_WORD are not cached, because callers could fill the memory with them
+        if len(word) > LONGEST_WORD:  # not cached, because callers could fill the memory with such words
             return ()
         found = self._cut(word)
         if len(self) < KEPT:
@@ -75,7 +73,7 @@ class Scorer:
         self.vectors = np.load(folder / "vectors.npy").astype(np.float32)
         self.pieces = Pieces((folder / "vocabulary.txt").read_text().splitlines())
 
-    def __call__(self, rows: Rows) -> Floats:
+    def __call__(self, rows: Columns) -> Floats:
         return np.array([self._vector(text) for text in rows["text"]])
 
     def _vector(self, text: str) -> Floats:
@@ -90,7 +88,7 @@ class Scorer:
             raise BadRow("is empty, or has no word that the model knows")
         return found
 
-    def profile(self, rows: Rows, vectors: NDArray[Any]) -> dict[str, Floats]:
+    def profile(self, rows: Columns, vectors: NDArray[Any]) -> dict[str, Floats]:
         """Return statistics of how a text is written, and its vector's first three principal components."""
         written = np.array([_written(text) for text in rows["text"]], np.float64)
         main = {f"direction_{place + 1}": vectors[:, place].astype(np.float64) for place in range(3)}
@@ -114,7 +112,7 @@ class OnGpu(Scorer):
             raise ValueError(f"SCORER_DEVICE is {device}, but JAX has no such device: {error}") from error
         self._table, self._sums = jax.device_put(self.vectors, found), jax.jit(_sums, static_argnums=3)
 
-    def __call__(self, rows: Rows) -> Floats:
+    def __call__(self, rows: Columns) -> Floats:
         found = [self.cut(text) for text in rows["text"]]
         of = np.repeat(np.arange(len(found)), [*map(len, found)])
         # JAX compiles once per size, so sizes are rounded up to powers of two. The padding counts as one more
@@ -137,10 +135,7 @@ def _sums(table: Any, pieces: Any, owners: Any, texts: int) -> Any:
 
 
 def load(folder: Path) -> Scorer:
-    """Return the scorer, which computes on SCORER_DEVICE.
-
-    Raises ValueError if that is cuda and JAX finds no GPU.
-    """
+    """Return the scorer for SCORER_DEVICE. Raises ValueError if that is cuda and JAX finds no GPU."""
     return OnGpu(folder) if settings.device() == "cuda" else Scorer(folder)
 
 

@@ -30,10 +30,8 @@ def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
         [_pairs(name, path, "test" if tested in words[name] else "train") for name, path in files.items()]
     )
     if lacking := PARTS - {*pairs["part"]}:
-        raise LoopError(
-            f"{', '.join(files)}: found no pair for {' or '.join(sorted(lacking))}",
-            fix="add a column `part` with train or test, or list a file with the word `test` in its name",
-        )
+        fix = "add a column `part` with train or test, or list a file with the word `test` in its name"
+        raise LoopError(f"{', '.join(files)}: found no pair for {' or '.join(sorted(lacking))}", fix=fix)
     pairs["test"] = pairs["part"] == "test"
     pairs = pairs.sort_values("test", ascending=False, kind="stable")
     pairs["pair"] = [*map(_pair, pairs["sentence1"], pairs["sentence2"])]
@@ -83,7 +81,6 @@ def _pair(*texts: Any) -> str:
 
 
 def _rows(pairs: pd.DataFrame) -> pa.Table:
-    """Return both sentences of each pair as consecutive rows."""
     texts = pairs[["sentence1", "sentence2"]].to_numpy().ravel()
     names = pairs["pair"].repeat(2)
     return pa.table(

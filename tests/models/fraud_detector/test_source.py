@@ -75,9 +75,9 @@ def test_seasons_move_numbers_and_amounts() -> None:
     assert world(season={}).equals(world())
     calendar = {"weekend_payments": 1.5, "year_payments": 0.1, "advent_payments": 2.0, "year_amounts": 0.2}
     season = Season(**calendar)
-    assert season.payments(date(2018, 7, 1)) == pytest.approx(1.5 * 1.1)  # a Sunday, at the wave's top
-    assert season.payments(date(2018, 12, 24)) == pytest.approx(2 * 0.9, rel=0.01)  # a Monday
-    assert season.amounts(date(2018, 12, 24)) == pytest.approx(0.8, rel=0.01)
+    assert season.factor("payments", date(2018, 7, 1)) == pytest.approx(1.5 * 1.1)  # a Sunday in the peak
+    assert season.factor("payments", date(2018, 12, 24)) == pytest.approx(2 * 0.9, rel=0.01)  # a Monday
+    assert season.factor("amounts", date(2018, 12, 24)) == pytest.approx(0.8, rel=0.01)
     week = {
         "days": 7,
         "start": date(2018, 6, 28),

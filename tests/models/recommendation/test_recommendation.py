@@ -159,7 +159,7 @@ def test_it_learns_who_watches_what(trained, folder):
     table, score = trained
     test = table.filter(pa.array(table["part"].to_numpy(zero_copy_only=False) == "test"))
     found = score(split.values(test, ["history", "film"]))
-    known, new = evaluation.evaluation(evaluation.Params()).metrics
+    known, new = evaluation.evaluation(None).metrics
     judged = evaluation.Rows(test["watched"].to_numpy(), found, units=test["user"].to_numpy())
     assert known.of(judged) >= new.of(judged) > 0.65
 

@@ -4,16 +4,10 @@ import numpy as np
 import pyarrow as pa
 from sklearn.datasets import load_digits
 
-from loop.core.params import Section
-
 from .schema import COLUMNS
 
 
-class Params(Section):
-    """Nothing to choose."""
-
-
-def simulate(_: Params) -> pa.Table:
+def simulate(_: object) -> pa.Table:
     """The published rows, in their order."""
     pixels, digit = load_digits(return_X_y=True)
     images = [b"P5 8 8 16\n" + row.tobytes() for row in pixels.astype(np.uint8)]

@@ -1,14 +1,10 @@
 """What a phrase looks like."""
 
-from loop.core.params import RandomSplit, Section
+from loop.core.params import RandomSplit
 from loop.pipeline.validate import Check
 
 
-class Params(Section):
-    """Nothing to choose."""
-
-
-def suite(_: Params, __: RandomSplit) -> list[Check]:
+def suite(_: object, __: RandomSplit) -> list[Check]:
     """It has from one to 10,000 characters, and its pair is alike by 0 to 5."""
     import great_expectations.expectations as gxe
 

@@ -7,16 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.core.params import Section
-
 from .scorer import FILMS
 
 
-class Params(Section):
-    """Nothing to choose."""
-
-
-def fit(rows: Mapping[str, NDArray[Any]], stars: NDArray[np.float64], _: Params) -> NDArray[np.float64]:
+def fit(rows: Mapping[str, NDArray[Any]], stars: NDArray[np.float64], _: object) -> NDArray[np.float64]:
     """Return (60, 60) mean stars of a film by a film of the history, drawn towards the mean."""
     total = np.full((FILMS, FILMS), 3 * stars.mean())
     count = np.full((FILMS, FILMS), 3.0)

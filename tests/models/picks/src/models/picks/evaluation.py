@@ -1,12 +1,8 @@
 """Picks are judged by the metrics of their task alone."""
 
-from loop.core.params import Section
 from loop.stats.evaluation import Evaluation
 
 
-class Params(Section): ...
-
-
-def evaluation(_: Params) -> Evaluation:
+def evaluation(_: object) -> Evaluation:
     """Nothing is added."""
     return Evaluation()

@@ -2,15 +2,9 @@
 
 import ibis.expr.types as ir
 
-from loop.core.params import Section
-
 FEATURES = ("history", "film")
 
 
-class Params(Section):
-    """Nothing to choose."""
-
-
-def compute(rows: ir.Table, _: Params) -> ir.Table:
+def compute(rows: ir.Table, _: object) -> ir.Table:
     """One row a film that was shown."""
     return rows.select("id", "at", "user", "stars", *FEATURES)

@@ -1,16 +1,12 @@
 """What a sentence looks like."""
 
-from loop.core.params import RandomSplit, Section
+from loop.core.params import RandomSplit
 from loop.pipeline.validate import Check
 
 from .schema import CLASSES
 
 
-class Params(Section):
-    """Nothing to choose."""
-
-
-def suite(_: Params, __: RandomSplit) -> list[Check]:
+def suite(_: object, __: RandomSplit) -> list[Check]:
     """It has from one to 10,000 characters, and an opinion that is known."""
     import great_expectations.expectations as gxe
 

@@ -6,16 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.core.params import Section
-
 from .scorer import EDGES, cells
 
 
-class Params(Section):
-    """Nothing to choose."""
-
-
-def fit(x: NDArray[np.float64], y: NDArray[np.int64], _: Params) -> NDArray[Any]:
+def fit(x: NDArray[np.float64], y: NDArray[np.int64], _: object) -> NDArray[Any]:
     """Count (n, 2) states by (n,) classes; returns (6, 5, 3) shares. Each class counts once more."""
     counts = np.ones((6, len(EDGES) + 2, 3))
     np.add.at(counts, (*cells(x), y), 1)

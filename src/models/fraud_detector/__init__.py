@@ -1,1 +1,0 @@
-"""fraud-detector: scores card transactions of the Fraud Detection Handbook's simulator."""

@@ -1,1 +1,0 @@
-"""image-classifier: recognizes handwritten digits in images of MNIST."""

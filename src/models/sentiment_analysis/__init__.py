@@ -1,1 +1,0 @@
-"""sentiment-analysis: classifies reviews as positive or negative, from a sentence to several pages."""
