@@ -152,8 +152,8 @@ class ModelFolder:
         A module without Params has a section without keys. Raises LoopError if Params or a value is wrong.
         """
         found = load_one(self.root, self.name, module, runs=False)
-        where = {"__module__": found.__name__}  # an error names the file of the section's class
-        kind = getattr(found, "Params", None) or type("Params", (params.Section,), where)
+        of = {"__module__": found.__name__}  # an error names the file of the section's class
+        kind = getattr(found, "Params", None) or type("Params", (params.Section,), of)
         if not (isinstance(kind, type) and issubclass(kind, params.Section)):
             fix = "define `class Params(Section)`, with Section from loop.core.params"
             raise LoopError(f"src/models/{self.name}/{module}.py: Params is {kind!r}, not a Section", fix=fix)
