@@ -50,7 +50,7 @@ def _suite(project: Project, end: datetime) -> "list[Check]":
     split = spec.split
     if isinstance(split, TimeSplit):  # a window has no training days, but its last hours must be present
         split = split.model_copy(update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0})
-    return list(folder.suite(folder.section("expectations", spec.validation.suite), split))
+    return list(folder.suite(project.folder.section("expectations", spec.validation.suite), split))
 
 
 def _of_training(check: "Check", roles: Roles) -> bool:
