@@ -73,7 +73,7 @@ def layout_of(model: str) -> Path:
 
 
 def fetch(model: str, digest: str) -> Path:
-    """Return the folder of an artifact's bento, unpacked into the cache, or there already and unchanged."""
+    """Return the folder of an artifact's bento in the cache, unpacked if it is missing or was changed."""
     into = store() / "unpacked" / digest.removeprefix("sha256:")
     if into.is_dir():
         if not (changed := artifact.changed(layout_of(model), digest, into)):

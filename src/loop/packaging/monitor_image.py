@@ -57,7 +57,7 @@ def sources(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _build(root: Path, program: str, tag: str) -> None:
-    """Build from copies that all users can read, because COPY keeps modes, which depend on an umask."""
+    """Build from copies that all users can read, because COPY keeps modes, which depend on a umask."""
     with tempfile.TemporaryDirectory(prefix="loop-monitor-") as context:
         for place, path in sources(root):
             target = Path(context) / place

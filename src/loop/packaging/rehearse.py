@@ -81,7 +81,7 @@ class Side:
 
 
 def rehearse(project: Project) -> dict[str, Any]:
-    """Compare candidate and champion on held-out rows. Writes rehearse.json; raises Rejected."""
+    """Replay held-out rows to candidate and champion. Writes rehearse.json; raises Rejected if it fails."""
     spec = project.params
     limits, share = spec.rehearse, (spec.sla.requests_per_second or 0) / spec.canary.peak
     rows = held_out(project, limits.requests)
@@ -99,13 +99,8 @@ def rehearse(project: Project) -> dict[str, Any]:
     if device != candidate.device:
         release = f"the release for CPUs of the same model and code, {played.key}"
         note += f"; this machine has no GPU, so {release}, was rehearsed in place of the candidate"
-    result: dict[str, Any] = {
-        "passed": not reasons,
-        "reasons": reasons,
-        "candidate": None,
-        "champion": None,
-        "note": note,
-    }
+    result: dict[str, Any] = {"passed": not reasons, "reasons": reasons, "note": note}
+    result |= dict.fromkeys(("candidate", "champion"))
     result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
     if sides:
         result["candidate"] |= {"key": candidate.key, "device": device}
@@ -121,7 +116,7 @@ def here(device: plain.Device) -> plain.Device:
 
 
 def held_out(project: Project, count: int) -> list[Row]:
-    """Return `count` spread rows of scores.parquet, or all. Raises LoopError if features are missing."""
+    """Return up to `count` rows spread over scores.parquet. Raises LoopError if one lacks its features."""
     key = project.folder.roles.id
     check(project, project.trained.name, project.features.name, project.scores.name)
     meta = read_json(project.trained / "meta.json")
@@ -276,7 +271,7 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
 
 
 def shift(served: Any, expected: list[Row]) -> float:
-    """Return how far served scores are from the pipeline's, relative over 1; infinite if not scores."""
+    """Return the largest difference from the pipeline's scores, relative over 1; infinite for non-numbers."""
     wanted = np.array([row.score for row in expected], dtype=np.float64)
     try:
         apart = np.reshape(np.asarray(served, dtype=np.float64), wanted.shape) - wanted

@@ -28,7 +28,7 @@ OTHER, MISSING = -1, -2  # codes in a profile for a text outside the known categ
 
 
 class BadRow(ValueError):
-    """A row that a scorer cannot process, such as bytes without an image; the caller gets a 422 with it."""
+    """A scorer raises this for a row that it cannot process; the caller gets a 422 with its message."""
 
 
 class Input(msgspec.Struct, frozen=True):

@@ -127,7 +127,7 @@ class Model:
         return np.array(self.meta.centre) if self.meta.centre else None
 
     def best(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return each row's index in `labels`, (n,): by two classes' threshold, or the highest score."""
+        """Return each row's index in `labels`, (n,): by the threshold, or the highest of several scores."""
         if self.meta.task == "multiclass":
             return np.asarray(scores.argmax(axis=1))
         if self.meta.threshold is None:

@@ -237,7 +237,7 @@ def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
 
 
 def _rows(tensors: dict[str, Any], decoder: Decoder) -> tuple[Any, int]:
-    """Return the tensors as rows, and the number of rows. A column that may be missing is all gaps then."""
+    """Return the tensors as rows, and their number; a column that may be missing is filled with gaps."""
     if decoder.matrix:
         matrix: NDArray[np.float32] = tensors[decoder.inputs[0].name]
         return matrix, len(matrix)
