@@ -1,6 +1,7 @@
 """The command line. Each step of a workflow is one of these commands, so a person can run what CI runs."""
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -95,9 +96,12 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(Exit.INTERRUPTED)
     except Exception as error:
-        if not (theirs := _theirs(error)):
-            raise
-        _end(theirs)
+        from loop.core import models, paths
+
+        with suppress(LoopError):  # outside of a clone no code is a model's
+            if theirs := models.failure(paths.root(), error):
+                _end(theirs)
+        raise
 
 
 def _end(error: LoopError) -> NoReturn:
@@ -119,13 +123,3 @@ def _address(page: str) -> str:
     if not (root / page.partition("#")[0]).is_file():  # a lean fork
         return str(paths.TEMPLATE / page)
     return page if repository.TEMPLATE in own.url else f"{own.server}/{own.slug}/blob/main/{page}"
-
-
-def _theirs(error: Exception) -> LoopError | None:
-    """The error as a LoopError if a model's own code has raised it; None if it is a fault of the engine."""
-    from loop.core import models, paths
-
-    try:
-        return models.failure(paths.root(), error)
-    except LoopError:  # outside of a clone
-        return None

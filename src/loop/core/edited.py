@@ -120,7 +120,7 @@ def _writer(width: int = WIDE) -> YAML:
 def _dates(
     node: Any, keys: tuple[str | int, ...], seen: set[int] | None = None
 ) -> Iterator[tuple[tuple[str | int, ...], date]]:
-    """Yield each date in a document with the keys that lead to it. `seen` are the ids of visited nodes."""
+    """Yield each date in a document with its keys. A node that YAML aliases repeat is visited once."""
     seen = set() if seen is None else seen
     if isinstance(node, date):  # datetime is a subclass of date
         yield keys, node

@@ -238,9 +238,7 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error
     if missing := [n for n in names if not hasattr(found, n)]:
         raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
-    checks = {"schema": _check_schema, "source": _check_source, "scorer": _check_scorer}
-    if check := checks.get(module):
-        check(found, f"{folder}/{module}.py")
+    _check(module, found, f"{folder}/{module}.py")
     return found
 
 
@@ -258,17 +256,15 @@ def _add_packages(root: Path, folder: Path, module: str) -> None:
         sys.path.append(str(packages))  # last, so that a package in both locks comes from the repository's
 
 
-def _check_source(source: ModuleType, where: str) -> None:
-    """Raise LoopError if source.py defines both `read` and `columns`."""
-    if hasattr(source, "read") and hasattr(source, "columns"):
+def _check(module: str, found: ModuleType, where: str) -> None:
+    """Raise LoopError if the schema is wrong, or if a function would never be called."""
+    if module == "schema":
+        _check_schema(found, where)
+    if module == "source" and hasattr(found, "read") and hasattr(found, "columns"):
         fix = "call `columns` in `read` under another name, or remove the one that you do not need"
         said = "defines `read` and `columns`, but `columns` would never be called"
         raise LoopError(f"{where}: {said}", fix=fix)
-
-
-def _check_scorer(scorer: ModuleType, where: str) -> None:
-    """Raise LoopError if scorer.py defines `profile` or `answer` as a function instead of a method."""
-    if loose := [name for name in ("profile", "answer") if hasattr(scorer, name)]:
+    if module == "scorer" and (loose := [name for name in ("profile", "answer") if hasattr(found, name)]):
         fix = "make it a method of the object that `load` returns, as the Scorer in tests/models/reviews does"
         raise LoopError(f"{where}: {' and '.join(loose)} would never be called as a function", fix=fix)
 
