@@ -316,6 +316,7 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
         "src/models/a/scorer.py": "from loop.serving.packed.booster import load\n",
         "tests/models/a/test_a.py": "from loop import diagnosis\nfrom loop.serving import packed, rehearse\n",
         "tests/models/a/test_b.py": "from loop.delivery.state import State\n",
+        "tests/models/a/test_c.py": "from loop.delivery.promote import promote\n",
     }
     once = migrations.migrated(before)
     section = edited.yaml(once["params.yaml"], "params.yaml")["models"]["a"]
@@ -324,6 +325,7 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
     assert once["src/models/a/estimator.py"] == ("def save_to_mlflow(f):\n    mlflow.xgboost.save_model(f)\n")
     assert once["src/models/a/scorer.py"] == "from loop.runtime.booster import load\n"
     assert once["tests/models/a/test_b.py"] == "from loop.core.release_state import State\n"
+    assert once["tests/models/a/test_c.py"] == "from loop.delivery.canary import promote\n"
     assert migrations.migrated(once) == once
 
 

@@ -1,13 +1,12 @@
 """The policies that every rendered manifest must meet. Each policy yields its violations as sentences."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
 from loop.delivery.workloads import Manifest, of, sync_options, workloads
 
-Policy = Callable[[list[Manifest]], Iterator[str]]
 PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
 GPU = "nvidia.com/gpu"
 LOG = "PREDICTION_LOG_DIR"
@@ -18,7 +17,6 @@ PUBLIC = tuple(
     for slash in ("", "/")
 )
 FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # route filters that cannot redirect a call
-RELABELINGS = ("relabelings", "metricRelabelings")
 WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and alerts identify a pod
 KEPT = {"Prune=false", "Delete=false"}
 NO_LABEL = re.compile(r"[^a-zA-Z0-9_]")  # Prometheus makes an underscore of it in the name of a pod's label
@@ -296,14 +294,14 @@ def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
             rules = endpoint.get("metricRelabelings", [])
             named = any("__name__" in r.get("sourceLabels", []) and r.get("action") == "keep" for r in rules)
             honours = bool(endpoint.get("honorLabels"))
-            every = [rule for key in RELABELINGS for rule in endpoint.get(key, [])]
+            every = [*endpoint.get("relabelings", []), *rules]
             if any(_says_who(rule) and not (honours and _renames_back(rule)) for rule in every):
                 yield f"{name}: a relabeling sets {', '.join(sorted(WHO))}, so a pod could report as another"
             if honours and not named:
                 yield f"{name}: honorLabels would let a pod report as another pod; keep named series only"
 
 
-POLICIES: tuple[Policy, ...] = (
+POLICIES = (
     digest_only,
     backends,
     public_paths,
