@@ -52,7 +52,16 @@ def checkout(project: Project, champion: Track) -> Iterator[Project]:
     _need_commit(git, champion)
     with git.worktree(champion.commit) as tree:
         theirs = Project(tree, project.model)
-        _need_record(theirs, champion)
+        try:
+            recorded = theirs.model_md5
+        except LoopError as error:
+            recorded = str(error)
+        if recorded != champion.model_md5:
+            raise Rejected(
+                f"the champion {champion.key} cannot be restored: production names model "
+                f"{champion.model_md5} of commit {champion.commit}, but its dvc.lock says {recorded}",
+                fix="roll production back to a release whose commit records its model",
+            )
         settings = Path(".dvc", "config.local")  # names the DVC cache and remotes that both work trees use
         if (project.root / settings).is_file():
             shutil.copy2(project.root / settings, tree / settings)
@@ -73,19 +82,6 @@ def _need_commit(git: Git, champion: Track) -> None:
             f"neither in this clone nor at origin ({error})",
             fix="push that commit, or roll production back to a release whose commit exists",
         ) from error
-
-
-def _need_record(theirs: Project, champion: Track) -> None:
-    try:
-        recorded = theirs.model_md5
-    except LoopError as error:
-        recorded = str(error)
-    if recorded != champion.model_md5:
-        raise Rejected(
-            f"the champion {champion.key} cannot be restored: production names model {champion.model_md5} "
-            f"of commit {champion.commit}, but its dvc.lock says {recorded}",
-            fix="roll production back to a release whose commit records its model",
-        )
 
 
 def _obtain(theirs: Project, champion: Track) -> None:

@@ -29,13 +29,6 @@ def example(trained: Path) -> "NDArray[np.float64] | pd.DataFrame":
     return pd.DataFrame({each.name: each.column([meta["example"][each.name]]) for each in inputs})
 
 
-def rows(table: Any, trained: Path) -> Any:
-    """Convert rows from MLflow to the form that a scorer takes."""
-    if isinstance(table, np.ndarray):
-        return table
-    return {name: table[name].to_numpy() for name in read_json(trained / "meta.json")["features"]}
-
-
 def save(folder: ModelFolder, trained: Path, **kwargs: Any) -> None:
     """Save the model as a Python function with its files, scorer.py and `loop.runtime`."""
     import mlflow.pyfunc

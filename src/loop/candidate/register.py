@@ -175,24 +175,21 @@ class _Registry:
         plain_files(project.root, *read)
         from mlflow.tracking.context.registry import resolve_tags
 
+        ask = self.server.ask
         given = resolve_tags(tags)  # adds the tags that MLflow itself would set: the user and the source file
-        run = self.server.ask(
-            "create_run", self.experiment_id, tags=given, run_name=tags["model_md5"][:12]
-        ).info
+        run = ask("create_run", self.experiment_id, tags=given, run_name=tags["model_md5"][:12]).info
         try:
             at = run.artifact_uri
             for batch in _batches(project):
-                self.server.ask("log_batch", run.run_id, **batch)
-            self.server.ask("log_inputs", run.run_id, [_dataset(project, tags["data_md5"])])
-            self.server.ask("log_artifact", run.run_id, str(project.trained / "meta.json"), at=at)
+                ask("log_batch", run.run_id, **batch)
+            ask("log_inputs", run.run_id, [_dataset(project, tags["data_md5"])])
+            ask("log_artifact", run.run_id, str(project.trained / "meta.json"), at=at)
             if project.plots.is_dir():
-                self.server.ask("log_artifacts", run.run_id, str(project.plots), "plots", at=at)
+                ask("log_artifacts", run.run_id, str(project.plots), "plots", at=at)
             with tempfile.TemporaryDirectory() as scratch:
                 saved = _saved(self.folder, project, Path(scratch) / "model", run.run_id)
-                self.server.ask("log_artifacts", run.run_id, str(saved), saved.name, at=at)
-            made = self.server.ask(
-                "create_model_version", self.name, f"{at}/{saved.name}", run.run_id, tags=tags
-            )
+                ask("log_artifacts", run.run_id, str(saved), saved.name, at=at)
+            made = ask("create_model_version", self.name, f"{at}/{saved.name}", run.run_id, tags=tags)
         except BaseException:
             with suppress(LoopError):  # an error in ending the run must not hide the first error
                 self._end(run.run_id, "FAILED")
@@ -222,12 +219,15 @@ def _saved(folder: ModelFolder, project: Project, to: Path, run_id: str) -> Path
     from mlflow.models import Model, infer_signature
 
     example, score = flavour.example(project.trained), folder.scorer.load(project.trained)
+    given = (
+        example if isinstance(example, np.ndarray) else {name: example[name].to_numpy() for name in example}
+    )
     save = getattr(folder.estimator, "save_to_mlflow", partial(flavour.save, folder))
     save(
         project.trained,
         path=str(to),
         mlflow_model=Model(artifact_path=to.name, run_id=run_id),
-        signature=infer_signature(example, np.asarray(score(flavour.rows(example, project.trained)))),
+        signature=infer_signature(example, np.asarray(score(given))),
         input_example=example,
         pip_requirements=_packages(project.root / plain.serving_lock(project.model, plain.device(project))),
     )

@@ -93,20 +93,18 @@ def check(folder: ModelFolder, section: Model) -> None:
         said = f"unit is {mine.unit!r}, which is not a column of scores.parquet"
         fix = f"name one of {', '.join(folder.roles.kept)}"
         raise LoopError(f"src/models/{folder.name}/evaluation.py: {said}", fix=fix)
-    own_known = mine.known(folder.task)
+    tested = mine.known(folder.task)
     live = {} if folder.task in COMPARED else metrics.of(folder.task)
     add = f", or add it to src/models/{folder.name}/evaluation.py"
-    for key, names, known, other in (
-        ("gate.metric", [section.gate.metric], own_known, add),
-        ("gate.floors", section.gate.floors, own_known, add),
-        ("sla.metrics", section.sla.metrics, live, ""),  # the prediction log has no entities
+    for key, names, known, where, other in (
+        ("gate.metric", [section.gate.metric], tested, "for this model", add),
+        ("gate.floors", section.gate.floors, tested, "for this model", add),
+        ("sla.metrics", section.sla.metrics, live, "in production", ""),  # the prediction log has no entities
     ):
         if strange := sorted(set(names) - known.keys()):
-            raise LoopError(
-                f"params.yaml: models.{folder.name}.{key}: {', '.join(strange)} is not measured"
-                f" {'for this model' if other else 'in production'}",
-                fix=f"name one of {', '.join(known)}{other}" if known else "remove it",
-            )
+            said = f"params.yaml: models.{folder.name}.{key}: {', '.join(strange)} is not measured {where}"
+            fix = f"name one of {', '.join(known)}{other}" if known else "remove it"
+            raise LoopError(said, fix=fix)
 
 
 def values(scored: pa.Table) -> Floats:

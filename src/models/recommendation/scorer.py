@@ -28,21 +28,14 @@ class Answer(NamedTuple):
     profile: dict[str, float]
 
 
-def load(folder: Path) -> "Scorer":
-    """Return a scorer of the films saved in a folder."""
-    with np.load(folder / FILE) as saved:
-        return Scorer(saved["films"], saved["popularity"], saved["vectors"])
-
-
 class Scorer:
     """Scores rows of a history and a film; without a film, the best film's score is returned."""
 
-    def __init__(
-        self, films: NDArray[np.int64], popularity: NDArray[np.float64], vectors: NDArray[np.float32]
-    ) -> None:
-        self.films, self.popularity, self.vectors = films, popularity, vectors
-        self.targets = vectors / (1 - np.square(vectors).sum(axis=1, keepdims=True))
-        self.places = {film: place for place, film in enumerate(films.tolist())}
+    def __init__(self, folder: Path) -> None:
+        with np.load(folder / FILE) as saved:
+            self.films, self.popularity, self.vectors = map(saved.get, ("films", "popularity", "vectors"))
+        self.targets = self.vectors / (1 - np.square(self.vectors).sum(axis=1, keepdims=True))
+        self.places = {film: place for place, film in enumerate(self.films.tolist())}
         self.weights = (1 / np.sqrt(np.arange(1, MOST + 1))).astype(np.float32)
         self._latest: tuple[Columns, list[Answer]] = {}, []
 
@@ -107,3 +100,6 @@ class Scorer:
         few = min(TOP, len(scores) - len(known))
         top = np.argpartition(-scores, few - 1)[:few] if few else np.empty(0, np.int64)
         return top[np.lexsort((top, -scores[top]))].tolist()
+
+
+load = Scorer
