@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,15 +20,25 @@ Floats = NDArray[np.float64]
 Points = list[dict[str, Any]]
 POINTS, BINS, BIN_ROWS, PLACES = 500, 20, 20, 20
 SHUFFLED_ROWS = 20_000
-# For a file in plots/curves/: title, axes, and whether to draw the diagonal as a guide.
+
+
+class Curve(NamedTuple):
+    """The title and axes of a curve in plots/curves/."""
+
+    title: str
+    x: str
+    y: str
+    diagonal: bool  # whether to draw the diagonal as a guide
+
+
 CURVES = {
-    "roc": ("ROC", "false positive rate", "true positive rate", True),
-    "precision_recall": ("Precision and recall", "recall", "precision", False),
-    "calibration": ("Calibration", "predicted", "observed", True),
-    "predicted": ("Predicted and true values", "mean prediction", "mean label", True),
-    "errors": ("Size of the errors", "share of the rows", "error at most", False),
-    "similarity": ("Similarity and label", "mean cosine", "mean label", False),
-    "gain": ("Gain of the first places", "places", "NDCG", False),
+    "roc": Curve("ROC", "false positive rate", "true positive rate", diagonal=True),
+    "precision_recall": Curve("Precision and recall", "recall", "precision", diagonal=False),
+    "calibration": Curve("Calibration", "predicted", "observed", diagonal=True),
+    "predicted": Curve("Predicted and true values", "mean prediction", "mean label", diagonal=True),
+    "errors": Curve("Size of the errors", "share of the rows", "error at most", diagonal=False),
+    "similarity": Curve("Similarity and label", "mean cosine", "mean label", diagonal=False),
+    "gain": Curve("Gain of the first places", "places", "NDCG", diagonal=False),
 }
 
 
