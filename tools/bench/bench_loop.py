@@ -285,6 +285,7 @@ def serving(connections: int, side: Side, _: int) -> Sample:
 
 
 REGISTERED = (f"build/{PACKAGE}/register.json", "mlflow.db", "mlartifacts")
+SERVING = "serving, {} connections: requests/s, CPU ms a request"
 CASES = (
     Case("`./loop --help`", "≤ 0.25 s", Command("./loop --help", "Usage: loop")),
     Case("a command's name completed", "", Command("./loop", "plain,monitor", env=COMPLETE)),
@@ -327,15 +328,7 @@ CASES = (
     Case("a parameter's pull request → report", "≤ 0.6", partial(pull_request, parameter, True), "parameter"),
     Case("`make demo`, warm", "≤ 0.5", Command("make demo", "mlflow ui"), "demo"),
     Case("`make demo`, from nothing", "≤ 0.6", demo_from_nothing, "nothing"),
-    *(
-        Case(
-            f"serving, {n} connections: requests/s, CPU ms a request",
-            "as before",
-            partial(serving, n),
-            "serving",
-        )
-        for n in (1, 16)
-    ),
+    *(Case(SERVING.format(n), "as before", partial(serving, n), "serving") for n in (1, 16)),
 )
 EXTRAS = tuple(dict.fromkeys(case.extra for case in CASES if case.extra))
 
@@ -344,7 +337,7 @@ EXTRAS = tuple(dict.fromkeys(case.extra for case in CASES if case.extra))
 
 
 def side(name: str, source: str) -> Side:
-    """Clone a folder's HEAD or a commit of this repository, with its own cache; SystemExit if it is missing."""
+    """Clone a folder's HEAD or a commit of this repository, with its own cache; SystemExit if missing."""
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -356,12 +349,11 @@ def side(name: str, source: str) -> Side:
             f"bench-loop: {source} is neither a commit of {ROOT} nor a folder with one: "
             "name the commit to compare with, as in ARGS=v1.2.0"
         )
-    clone = ["git", "clone", "--quiet", "--no-checkout", repository, folder / "clone"]
+    author = ("--config=user.name=t", "--config=user.email=t@example.test")
+    clone = ["git", "clone", "--quiet", "--no-checkout", *author, repository, folder / "clone"]
     subprocess.run(clone, check=True)
     made = Side(name, folder, commit)
     made.run("git", "checkout", "--quiet", "-B", "main", commit)
-    made.run("git", "config", "user.name", "t")
-    made.run("git", "config", "user.email", "t@example.test")
     made.run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder / "origin.git"))
     made.run("git", "remote", "set-url", "origin", str(folder / "origin.git"))
     link_cache(folder / "cache")
