@@ -59,8 +59,9 @@ class Mirror(threading.Thread):
                 if event["type"] == "ERROR":
                     return
                 uid = event["object"]["metadata"]["uid"]
-                self.known.pop(uid, None)
-                if event["type"] != "DELETED":
+                if event["type"] == "DELETED":
+                    self.known.pop(uid, None)
+                else:
                     self.known[uid] = event["object"]
                 self.changed.set()
 
