@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from shared import ROOT, write_table
 
 from loop.core import edited, params, repository
+from loop.core.git import Git
 from loop.core.names import public
 from loop.core.release_state import State, Track, files
 from loop_demo.hub import launched
@@ -78,7 +79,7 @@ class Fleet:
     """The scratch repository: `grow` adds models, `release` gives a model a new image."""
 
     def __init__(self, tree: Path, url: str, token: str) -> None:
-        self.tree, self.pattern = tree, tree.with_name("pattern")
+        self.tree, self.pattern, self.git = tree, tree.with_name("pattern"), Git(tree)
         self.models, self.releases = 0, 0
         run(["git", "clone", "--quiet", ROOT, self.pattern])
         for name in ("argocd", "kustomize"):
@@ -88,8 +89,8 @@ class Fleet:
         repository.write(tree, replace(repository.read(tree), url=url))
         (tree / "kustomize/components/fake").mkdir()
         (tree / "kustomize/components/fake/kustomization.yaml").write_text(ON_FAKE_NODES)
-        self._git("init", "--quiet", "--initial-branch=main")
-        self._git("remote", "add", "origin", url.replace("://", f"://bench:{token}@"))
+        self.git.run("init", "--quiet", "--initial-branch=main")
+        self.git.run("remote", "add", "origin", url.replace("://", f"://bench:{token}@"))
         self.push("No model yet")
 
     def overlays(self) -> list[str]:
@@ -110,15 +111,15 @@ class Fleet:
         return self.commit(f"Release to {environment}: {_name(number)}")
 
     def commit(self, message: str) -> str:
-        self._git("add", "--all")
+        self.git.run("add", "--all")
         who = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
-        self._git(*who, "commit", "--quiet", f"--message={message}")
-        return self._git("rev-parse", "HEAD").strip()
+        self.git.run(*who, "commit", "--quiet", f"--message={message}")
+        return self.git.run("rev-parse", "HEAD")
 
     def push(self, message: str | None = None) -> str:
         """Push to main and return the commit; with a `message`, commit all changes first."""
-        commit = self.commit(message) if message else self._git("rev-parse", "HEAD").strip()
-        self._git("push", "--quiet", "origin", "HEAD:main")
+        commit = self.commit(message) if message else self.git.run("rev-parse", "HEAD")
+        self.git.run("push", "--quiet", "origin", "HEAD:main")
         return commit
 
     def _add(self, name: str) -> None:
@@ -136,9 +137,6 @@ class Fleet:
         self.releases += 1
         for path, text in files(released(self.releases), environment, name).items():
             (self.tree / path).write_text(text)
-
-    def _git(self, *args: str) -> str:
-        return run(["git", "-C", self.tree, *args])
 
 
 def _name(number: int) -> str:
@@ -206,14 +204,13 @@ class Cluster:
         return all(float(row["value"][1]) == 0 for row in answer.json()["data"]["result"])
 
 
-def wait(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.05) -> float:
-    """Wait until `ready()` is true, and return the seconds; exit if it takes longer than `seconds`."""
-    begin = time.monotonic()
+def wait(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.05) -> None:
+    """Wait until `ready()` is true; exit if it takes longer than `seconds`."""
+    end = time.monotonic() + seconds
     while not ready():
-        if time.monotonic() - begin > seconds:
+        if time.monotonic() > end:
             sys.exit(f"{what}: not within {seconds:.0f} s")
         time.sleep(every)
-    return time.monotonic() - begin
 
 
 def settle(cluster: Cluster) -> None:
