@@ -139,40 +139,23 @@ def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, 
     }
 
 
-HEAD = (
-    "model",
-    "load (sla)",
-    "p99",
-    "failed",
-    "p99 of a constant",
-    "ours, requests/s",
-    "FastAPI",
-    "ratio",
-    "share of the scorer",
-    "MB, ours",
-    "FastAPI",
-    "image, MB",
-    "ready after",
-)
-
-
-def line(model: str, of: dict[str, Any]) -> list[str]:
-    """Return a model's row; the scorer's share is the CPU that a constant in its place would save."""
+def row(model: str, of: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a model's heads and figures; the scorer's share is the CPU that a constant would save."""
     ours, theirs, constant = of["ours"], of["FastAPI"], of["constant"]
     return [
-        public(model),
-        f"{of['target']['per_s']:,.0f}/s, {of['target']['p99_ms']:g} ms",
-        f"{of['steady']['p99_ms']:.1f} ms",
-        f"{of['failed']}",
-        f"{of['constant_p99_ms']:.1f} ms",
-        f"{ours['per_s']:,.0f}",
-        f"{theirs['per_s']:,.0f}",
-        f"{ours['per_s'] / theirs['per_s']:.1f}",
-        f"{max(0.0, 1 - constant['cpu_ms'] / ours['cpu_ms']):.0%}",
-        f"{ours['mb']:.0f}",
-        f"{theirs['mb']:.0f}",
-        f"{of['image_mb']:.0f}",
-        f"{of['ready_s']:.1f} s",
+        ("model", public(model)),
+        ("load (sla)", f"{of['target']['per_s']:,.0f}/s, {of['target']['p99_ms']:g} ms"),
+        ("p99", f"{of['steady']['p99_ms']:.1f} ms"),
+        ("failed", f"{of['failed']}"),
+        ("p99 of a constant", f"{of['constant_p99_ms']:.1f} ms"),
+        ("ours, requests/s", f"{ours['per_s']:,.0f}"),
+        ("FastAPI", f"{theirs['per_s']:,.0f}"),
+        ("ratio", f"{ours['per_s'] / theirs['per_s']:.1f}"),
+        ("share of the scorer", f"{max(0.0, 1 - constant['cpu_ms'] / ours['cpu_ms']):.0%}"),
+        ("MB, ours", f"{ours['mb']:.0f}"),
+        ("FastAPI", f"{theirs['mb']:.0f}"),
+        ("image, MB", f"{of['image_mb']:.0f}"),
+        ("ready after", f"{of['ready_s']:.1f} s"),
     ]
 
 
@@ -190,7 +173,9 @@ def main() -> None:
         console.print(f"[dim]{public(model)}")
         found[model] = measured(model, seconds=given.seconds, rounds=given.rounds, short=given.short)
         (OUT / "models.json").write_text(json.dumps(found, indent=1) + "\n")
-    write_table(OUT / "models.md", [HEAD, *(line(model, of) for model, of in found.items())])
+    rows = [row(model, of) for model, of in found.items()]
+    head = [name for name, _ in rows[0]]
+    write_table(OUT / "models.md", [head, *([text for _, text in cells] for cells in rows)])
 
 
 if __name__ == "__main__":
