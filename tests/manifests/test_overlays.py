@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from network import Edge, edges
+from connections import Edge, edges
 from releases import MONITOR, A, B, canary, git, track
 from ruamel.yaml import YAML
 from trained import loop
