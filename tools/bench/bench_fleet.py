@@ -3,7 +3,7 @@
 In a scratch clone, each trained model is packed, rehearsed, pushed to the cluster's registry and released to
 dev, as CI would do it, and its overlay is applied. Then one open loop per model sends requests to the
 gateway. Together they send `--rate` requests per second, in the proportions of `sla.requests_per_second`. The
-load generators run on the same cores. `./loop repro` must have trained the models.
+load generators and the cluster run on the same cores. `./loop repro` must have trained the models.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 from bench_models import bodies
-from rich.console import Console
-from rich.table import Column, Table
+from shared import BENCH, ROOT, console, write_table
 
 from loop.core import params, repository
 from loop.core.dvc import Lock
@@ -30,13 +30,11 @@ from loop.core.names import public
 from loop.core.project import Project
 from loop.delivery import render
 
-ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench-fleet"
 CLUSTER = ROOT / "tools" / "cluster"
 ENVIRONMENT = "dev"
 MOST_FAILED, MOST_P99 = 0.0005, 100.0  # the accepted share of failed requests, and milliseconds
-HEAD = ("model", "requests/s", "requests", "failed", "p50, ms", "p99, ms", "worst, ms")
-console = Console()
+HEAD = ("all models", "model", "requests/s", "failed", "p50, ms", "p99, ms", "worst, ms")
 
 
 class Fleet:
@@ -124,8 +122,8 @@ def loads(fleet: Fleet, rates: dict[str, float], seconds: int, scratch: Path) ->
     """Send every model's requests at the same time, and return what each open loop printed."""
     gateway, started = urlsplit(fleet.facts["gateway"]), {}
     for model, rate in rates.items():
-        (folder := scratch / public(model)).mkdir()
-        command = [sys.executable, ROOT / "tools" / "bench" / "open_loop.py", f"--address={gateway.hostname}"]
+        (folder := scratch / public(model)).mkdir(exist_ok=True)
+        command = [sys.executable, BENCH / "open_loop.py", f"--address={gateway.hostname}"]
         command += [f"--host={fleet.host(model)}", str(gateway.port), "/predict", f"{rate:.2f}", str(seconds)]
         started[model] = command + bodies(model, folder)
     processes = {
@@ -136,26 +134,27 @@ def loads(fleet: Fleet, rates: dict[str, float], seconds: int, scratch: Path) ->
     return {model: json.loads(text) for model, text in printed.items()}
 
 
-def line(name: str, of: dict[str, Any]) -> list[str]:
-    """Return a model's row of the table."""
-    times = [f"{of[key]:.1f}" for key in ("p50_ms", "p99_ms", "worst_ms")]
-    return [name, f"{of['rate']:,.0f}", f"{of['rate'] * of['seconds']:,.0f}", f"{of['failed']}", *times]
+def line(rate: float, model: str, of: dict[str, Any]) -> tuple[str, ...]:
+    """Return a model's row of the table at a rate of all models together."""
+    times = (f"{of[key]:,.1f}" for key in ("p50_ms", "p99_ms", "worst_ms"))
+    return f"{rate:,.0f}", public(model), f"{of['rate']:,.0f}", f"{of['failed']}", *times
 
 
 def main() -> int:
-    """Release and measure every model; return 1 if too many requests failed or were slow."""
+    """Release and measure every model; return 1 if at some rate too many requests failed or were slow."""
     parser = argparse.ArgumentParser("bench-fleet", description=__doc__)
-    parser.add_argument("--rate", type=float, default=3500, help="requests per second of all models (3500)")
-    parser.add_argument("--seconds", type=int, default=60, help="seconds of the measurement (60)")
+    parser.add_argument(
+        "--rate", type=float, nargs="+", default=[3500], help="of all models, one after another (3500)"
+    )
+    parser.add_argument("--seconds", type=int, default=60, help="seconds of each measurement (60)")
     given = parser.parse_args()
     models = {model: Project(ROOT, model).params.sla.requests_per_second or 0 for model in params.read(ROOT)}
     lock = Lock.of(ROOT)
     if left := [model for model, rate in models.items() if not (rate and lock.records(model))]:
         said = f"{', '.join(map(public, left))}: not trained, or sla.requests_per_second is not set"
         raise LoopError(said, fix="./loop repro, or set it in params.yaml")
-    rates = {model: rate * given.rate / sum(models.values()) for model, rate in models.items()}
     facts = json.loads(run(sys.executable, CLUSTER, "status", "--json"))
-    OUT.mkdir(parents=True, exist_ok=True)
+    rows, good = [HEAD], True
     with tempfile.TemporaryDirectory(prefix="bench-fleet-", dir="/var/tmp") as made:
         fleet = Fleet(Path(made), facts)
         fleet.apply(fleet.clone / "kustomize" / "platform")
@@ -164,21 +163,18 @@ def main() -> int:
             fleet.release(model)
         for model in models:
             fleet.wait_routed(model)
-        console.print(f"[dim]sending {given.rate:,.0f} requests/s for {given.seconds} s")
-        found = loads(fleet, rates, given.seconds, Path(made))
-    (OUT / "fleet.json").write_text(json.dumps(found, indent=1) + "\n")
-    rows = [line(public(model), of) for model, of in found.items()]
-    table = Table(HEAD[0], *(Column(name, justify="right") for name in HEAD[1:]))
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    (OUT / "fleet.md").write_text(
-        "".join(f"| {' | '.join(row)} |\n" for row in (HEAD, ["---", *["--:"] * (len(HEAD) - 1)], *rows))
-    )
-    failed = sum(of["failed"] for of in found.values()) / (given.rate * given.seconds)
-    slowest = max(of["p99_ms"] for of in found.values())
-    console.print(f"{failed:.3%} failed, slowest p99 {slowest:.1f} ms")
-    return int(failed > MOST_FAILED or slowest > MOST_P99)
+        for rate in given.rate:
+            rates = {model: each * rate / sum(models.values()) for model, each in models.items()}
+            psutil.cpu_percent()  # begins a new measurement
+            found = loads(fleet, rates, given.seconds, Path(made))
+            failed = sum(of["failed"] for of in found.values()) / (rate * given.seconds)
+            slowest = max(of["p99_ms"] for of in found.values())
+            good &= failed <= MOST_FAILED and slowest <= MOST_P99
+            rows += [line(rate, model, of) for model, of in found.items()]
+            busy = f"cores busy to {psutil.cpu_percent():.0f}%"
+            console.print(f"{rate:,.0f}/s: {failed:.3%} failed, slowest p99 {slowest:,.1f} ms, {busy}")
+    write_table(OUT / "fleet.md", rows)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
