@@ -22,7 +22,7 @@ def clone(tmp_path, repository, template):
 
 
 def run(clone: Path, *args: str, **env: str | None) -> subprocess.CompletedProcess[str]:
-    """Run `./loop` with some variables set, or unset if the value is None."""
+    """Run `./loop` with these variables; one whose value is None is removed from the environment."""
     own = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
     return subprocess.run(["./loop", *args], cwd=clone, env=own, capture_output=True, text=True, check=False)
 

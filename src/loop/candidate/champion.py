@@ -36,7 +36,7 @@ def state(project: Project, environment: str) -> State:
 
 
 def find(project: Project) -> Track | None:
-    """Return the champion, or None if production has no stable release; a canary is none yet."""
+    """Return the champion, or None if production has no stable release. A canary is not a champion."""
     return state(project, "production").stable
 
 

@@ -18,7 +18,10 @@ TOOL = TEMPLATE / "tools" / "environment"
 
 
 def root(start: Path | None = None) -> Path:
-    """Return the nearest parent folder with params.yaml and dvc.yaml. Raises LoopError if there is none."""
+    """Return the nearest parent folder with params.yaml and dvc.yaml.
+
+    Raises LoopError if no folder has them.
+    """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():

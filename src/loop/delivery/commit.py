@@ -50,7 +50,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Done:
-    """The result of an action. `commit` is None if there was nothing to change."""
+    """The result of an action. If nothing had to be changed, `commit` is None."""
 
     commit: str | None
     after: State

@@ -253,7 +253,7 @@ def _bound(le: str, least: float) -> float:
 
 
 def _number(text: float | str) -> float:
-    """Return a number from an untrusted text; NaN if it is none."""
+    """Parse untrusted text as a number; returns NaN if the text is not a number."""
     try:
         return float(text)
     except ValueError:

@@ -82,7 +82,7 @@ def stored(project: Project, device: plain.Device) -> Bento:
 
 
 def built(project: Project) -> Bento:
-    """Return the bento last built in this clone. Raises LoopError if there is none of dvc.lock's model."""
+    """Return the bento last built in this clone. Raises LoopError if it does not pack dvc.lock's model."""
     record = project.build / "bento.json"
     fix = f"./loop bento {project.public}"
     if not record.is_file():

@@ -269,7 +269,10 @@ class _File:
         self._size += written
 
     def make_room(self) -> int | None:
-        """Delete the oldest file that can be deleted. Returns its number of lines; None if there is none."""
+        """Delete the oldest file that can be deleted.
+
+        Returns its number of lines, or None if nothing can be deleted.
+        """
         for _, path in self._others():
             try:
                 lines = _lines(path)
