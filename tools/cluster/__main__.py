@@ -167,6 +167,7 @@ def up(_: argparse.Namespace) -> None:
     check()
     programs.install()
     built = programs.build()
+    places.pinned()  # builds them now, because programs in the cluster's network cannot download anything
     place = places.place()
     with lock(0, "another `up` or `down` is running: wait for it, or end it with `make cluster-down`"):
         if runs(place):

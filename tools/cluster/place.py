@@ -56,7 +56,9 @@ def output(*words: str | Path, stdin: str | None = None) -> str:
 
 def pinned() -> Path:
     """Return the folder of the Go programs that tools/go.mod pins; they are built first if missing."""
-    done = subprocess.run([ROOT / "tools" / "programs"], check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([ROOT / "tools" / "programs"], check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise ClusterError("tools/programs failed with the message above: mend that, then run this again")
     return Path(done.stdout.strip())
 
 
