@@ -17,6 +17,7 @@ from types import ModuleType
 import cgroup
 import node
 import pki
+import place
 import pytest
 from cryptography import x509
 from place import ClusterError, Place
@@ -73,6 +74,23 @@ def test_every_certificate_is_signed_by_its_authority(tmp_path: Path) -> None:
     assert not any(path.stat().st_mode & 0o077 for path in place.pki.glob("*.key"))
 
 
+def test_programs_are_built_before_the_cluster_has_its_own_network(
+    main: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make cluster` on a fresh clone builds every program where it can still download its sources."""
+    monkeypatch.setattr(place, "ROOT", tmp_path)
+    build = tmp_path / "tools" / "programs"
+    build.parent.mkdir()
+    build.write_text("#!/bin/sh\nexit 1\n")
+    build.chmod(0o755)
+    monkeypatch.setattr(main, "check", lambda: None)
+    monkeypatch.setattr(main.programs, "install", lambda: None)
+    monkeypatch.setattr(main.programs, "build", lambda: tmp_path)
+    monkeypatch.setattr(main, "prepare", lambda *_: pytest.fail("the network was made first"))
+    with pytest.raises(ClusterError, match="tools/programs failed"):
+        main.up(None)
+
+
 def test_both_generations_of_cgroups_are_found() -> None:
     """Cgroups v1 hierarchies and an empty v2 hierarchy are both found."""
     assert [kind for kind, _ in cgroup.mounts(TABLE)] == ["cgroup", "cgroup2"]
@@ -106,8 +124,8 @@ def test_a_vanishing_cgroup_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_every_part_needs_only_parts_that_are_listed_before_it(main: ModuleType) -> None:
     """Parts are started in the order of the table, so that none waits for one that is not being started."""
     names = list(main.PARTS)
-    for place, part in enumerate(main.PARTS.values()):
-        assert {*part.needs} <= {*names[:place]}
+    for count, part in enumerate(main.PARTS.values()):
+        assert {*part.needs} <= {*names[:count]}
 
 
 def test_the_cluster_needs_root(main: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
