@@ -2,8 +2,9 @@
 
 In a scratch clone, each trained model is packed, rehearsed, pushed to the cluster's registry and released to
 dev, as CI would do it, and its overlay is applied. Then one open loop per model sends requests to the
-gateway. Together they send `--rate` requests per second, in the proportions of `sla.requests_per_second`. The
-load generators and the cluster run on the same cores. `./loop repro` must have trained the models.
+gateway. Together they ask for `--rate` predictions per second, in the proportions of
+`sla.requests_per_second`, with `--rows` rows in each request. The load generators and the cluster run on the
+same cores. `./loop repro` must have trained the models.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +36,7 @@ OUT = ROOT / "build" / "bench-fleet"
 CLUSTER = ROOT / "tools" / "cluster"
 ENVIRONMENT = "dev"
 MOST_FAILED, MOST_P99 = 0.0005, 100.0  # the accepted share of failed requests, and milliseconds
-HEAD = ("all models", "model", "requests/s", "failed", "p50, ms", "p99, ms", "worst, ms")
+HEAD = ("all models", "rows each", "model", "requests/s", "failed", "p50, ms", "p99, ms", "worst, ms")
 
 
 class Fleet:
@@ -118,14 +120,19 @@ def run(*command: str | Path, stdin: str | None = None, **options: Any) -> str:
     return done.stdout
 
 
-def loads(fleet: Fleet, rates: dict[str, float], seconds: int, scratch: Path) -> dict[str, dict[str, Any]]:
-    """Send every model's requests at the same time, and return what each open loop printed."""
+def loads(
+    fleet: Fleet, rates: dict[str, float], rows: int, seconds: int, scratch: Path
+) -> dict[str, dict[str, Any]]:
+    """Send every model's requests at the same time, and return what each open loop printed.
+
+    `rates` are requests per second, and `rows` the number of rows in a request.
+    """
     gateway, started = urlsplit(fleet.facts["gateway"]), {}
     for model, rate in rates.items():
-        (folder := scratch / public(model)).mkdir(exist_ok=True)
+        (folder := scratch / f"{public(model)}-{rows}").mkdir(exist_ok=True)
         command = [sys.executable, BENCH / "open_loop.py", f"--address={gateway.hostname}"]
         command += [f"--host={fleet.host(model)}", str(gateway.port), "/predict", f"{rate:.2f}", str(seconds)]
-        started[model] = command + bodies(model, folder)
+        started[model] = command + bodies(model, folder, rows)
     processes = {
         model: subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for model, command in started.items()
@@ -134,18 +141,23 @@ def loads(fleet: Fleet, rates: dict[str, float], seconds: int, scratch: Path) ->
     return {model: json.loads(text) for model, text in printed.items()}
 
 
-def line(rate: float, model: str, of: dict[str, Any]) -> tuple[str, ...]:
+def line(rate: float, rows: int, model: str, of: dict[str, Any]) -> tuple[str, ...]:
     """Return a model's row of the table at a rate of all models together."""
     times = (f"{of[key]:,.1f}" for key in ("p50_ms", "p99_ms", "worst_ms"))
-    return f"{rate:,.0f}", public(model), f"{of['rate']:,.0f}", f"{of['failed']}", *times
+    return f"{rate:,.0f}", f"{rows}", public(model), f"{of['rate']:,.0f}", f"{of['failed']}", *times
 
 
 def main() -> int:
     """Release and measure every model; return 1 if at some rate too many requests failed or were slow."""
     parser = argparse.ArgumentParser("bench-fleet", description=__doc__)
     parser.add_argument(
-        "--rate", type=float, nargs="+", default=[3500], help="of all models, one after another (3500)"
+        "--rate",
+        type=float,
+        nargs="+",
+        default=[3500],
+        help="predictions per second of all models, one after another (3500)",
     )
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 4], help="rows of a request (1 and 4)")
     parser.add_argument("--seconds", type=int, default=60, help="seconds of each measurement (60)")
     given = parser.parse_args()
     models = {model: Project(ROOT, model).params.sla.requests_per_second or 0 for model in params.read(ROOT)}
@@ -163,16 +175,17 @@ def main() -> int:
             fleet.release(model)
         for model in models:
             fleet.wait_routed(model)
-        for rate in given.rate:
-            rates = {model: each * rate / sum(models.values()) for model, each in models.items()}
+        for rate, together in product(given.rate, given.rows):
+            shares = {model: each / sum(models.values()) for model, each in models.items()}
+            rates = {model: share * rate / together for model, share in shares.items()}
             psutil.cpu_percent()  # begins a new measurement
-            found = loads(fleet, rates, given.seconds, Path(made))
-            failed = sum(of["failed"] for of in found.values()) / (rate * given.seconds)
+            found = loads(fleet, rates, together, given.seconds, Path(made))
+            failed = sum(of["failed"] for of in found.values()) / (sum(rates.values()) * given.seconds)
             slowest = max(of["p99_ms"] for of in found.values())
             good &= failed <= MOST_FAILED and slowest <= MOST_P99
-            rows += [line(rate, model, of) for model, of in found.items()]
-            busy = f"cores busy to {psutil.cpu_percent():.0f}%"
-            console.print(f"{rate:,.0f}/s: {failed:.3%} failed, slowest p99 {slowest:,.1f} ms, {busy}")
+            rows += [line(rate, together, model, of) for model, of in found.items()]
+            said = f"{rate:,.0f}/s, {together} rows a request: {failed:.3%} failed"
+            console.print(f"{said}, slowest p99 {slowest:,.1f} ms, cores busy to {psutil.cpu_percent():.0f}%")
     write_table(OUT / "fleet.md", rows)
     return 0 if good else 1
 

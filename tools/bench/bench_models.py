@@ -67,14 +67,20 @@ class Rival(Server):
         return {**super()._environment(python), "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
-def bodies(model: str, scratch: Path) -> list[Path]:
-    """Write a file for each request's body, from rows that were not used for training."""
+def bodies(model: str, scratch: Path, together: int = 1) -> list[Path]:
+    """Write a file for each request's body, from rows that were not used for training.
+
+    A request has `together` rows.
+    """
     inputs = read_json(Project(ROOT, model).trained / "meta.json")["inputs"]
     by_name = inputs[0]["datatype"] != "FP32"
+    held_out = rehearse.held_out(Project(ROOT, model), ROWS)
+    key, rows = held_out[0].key, [row.named if by_name else row.features for row in held_out]
     files = []
-    for number, row in enumerate(rehearse.held_out(Project(ROOT, model), ROWS)):
-        files.append(scratch / f"{number}.json")
-        files[-1].write_text(json.dumps({row.key: row.named if by_name else row.features}))
+    for begin in range(0, len(rows) - together + 1, together):
+        files.append(scratch / f"{begin}.json")
+        some = rows[begin : begin + together]
+        files[-1].write_text(json.dumps({key: some if together > 1 else some[0]}))
     return files
 
 
