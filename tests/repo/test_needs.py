@@ -59,7 +59,7 @@ EXCEPTIONS = {
 ESSENTIAL = {"awk", "bash", "cat", "chmod", "cp", "cut", "dirname", "grep", "id", "ln", "mkdir"}
 ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true", "uname"}
 WORDS = {"cd", "command", "do", "done", "echo", "else", "exec", "exit", "export", "fi", "for", "if"}
-WORDS |= {"printf", "pwd", "renamed", "set", "shift", "then", "trap"}
+WORDS |= {"go_path", "printf", "pwd", "renamed", "set", "shift", "then", "trap"}
 WORDS |= {"define", "endef", "endif", "ifneq", "include"}  # of make
 NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(wildcard [^)]*\)|\$\(shell """)
 

@@ -61,9 +61,7 @@ def tune() -> None:
 
 def remove() -> None:
     """Remove the network namespace, and with it the bridge, its nftables rules and the veth pair."""
-    with suppress(ClusterError):
-        output(
-            "ip", "link", "del", VETH
-        )  # deleted first, because a namespace outlives its last process for a moment
+    with suppress(ClusterError):  # the link is deleted first, as a namespace outlives its last process
+        output("ip", "link", "del", VETH)
     if NETWORK.exists():
         output("ip", "netns", "del", NAME)
