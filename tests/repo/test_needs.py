@@ -193,7 +193,7 @@ def test_a_failed_installation_shows_the_output_of_apt(
     assert done.returncode == 2
     assert (tmp_path / "sbin/policy-rc.d").exists()
     assert "E: no mirror" in done.stderr
-    assert "\n  debootstrap: " in done.stderr
+    assert "\n  mmdebstrap: " in done.stderr
 
 
 def test_optional_programs_may_be_missing(repository: Path, tmp_path: Path, bare: dict[str, str]) -> None:
