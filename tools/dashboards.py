@@ -155,7 +155,9 @@ def model_quality() -> Iterator[Panel]:
 
     margin, good = "model_sla_margin", of("data_quality_score", "model", how="min")
     lost = f"sum by (track, version) (rate(model_prediction_log_dropped_total{{{HERE}}}[$__rate_interval]))"
-    yield scores()
+    counts = f"sum by (le) (increase(model_prediction_score_bucket{{{HERE}}}[$__rate_interval]))"
+    distribution = query(counts, "A", "{{le}}").format(PromQueryFormat.HEATMAP)
+    yield heatmap.Panel().title("Scores").datasource(SOURCE).span(12).height(8).with_target(distribution)
     yield lines("Prediction drift", of("prediction_drift_score", "model"), "none")
     yield lines("Feature distribution shift", of("feature_drift_score", "feature"), "none", over(0.3))
     yield lines("Accuracy over time", of("model_accuracy_score", "version"), "percentunit")
@@ -165,13 +167,6 @@ def model_quality() -> Iterator[Panel]:
     yield lines("Retrainings for drift or a missed SLA", of("auto_retrain_total", "model"), "none")
     yield lines("Predictions without a label yet", of("model_labels_missing", "model"), "none")
     yield lines("Prediction log lines lost per second", {TRACK: lost}, "none")
-
-
-def scores() -> Panel:
-    """Return a heatmap of the distribution of a model's scores over time."""
-    counts = f"sum by (le) (increase(model_prediction_score_bucket{{{HERE}}}[$__rate_interval]))"
-    asked = query(counts, "A", "{{le}}").format(PromQueryFormat.HEATMAP)
-    return heatmap.Panel().title("Scores").datasource(SOURCE).span(12).height(8).with_target(asked)
 
 
 def pushed(how: str, name: str, by: str = "model", *where: str) -> str:

@@ -21,8 +21,7 @@ import click
 import control
 import gateway
 import kwok
-import mounts
-import network
+import namespaces
 import node
 import pki
 import place as places
@@ -85,8 +84,7 @@ def check() -> None:
 def clean(place: Place) -> None:
     """Remove a cluster completely, even one that was started only partly; does nothing if there is none."""
     cgroup.end()
-    mounts.remove(place)
-    network.remove()
+    namespaces.remove(place)
     cgroup.remove()
     shutil.rmtree(place.run, ignore_errors=True)
     LINK.unlink(missing_ok=True)
@@ -108,9 +106,9 @@ def start_all(place: Place) -> None:
         status.update(f"starting {', '.join(left)}")
 
     # Every thread that starts a part enters the cluster's network first
-    threads = ThreadPoolExecutor(len(PARTS), initializer=network.enter)
+    threads = ThreadPoolExecutor(len(PARTS), initializer=namespaces.enter)
     with threads as pool, SCREEN.status("starting") as status:
-        pool.submit(network.tune).result()
+        pool.submit(namespaces.tune).result()
         for name in PARTS:  # a part is listed after the parts that it needs
             futures[name] = pool.submit(start, name)
         for future in futures.values():
@@ -138,7 +136,7 @@ def facts(place: Place) -> dict[str, object]:
         "registry": places.REGISTRY,
         "host": places.HOST,
         "webhook_secret": place.webhook_secret,
-        "hooks": argocd.hooks(),
+        "hooks": argocd.HOOKS,
     }
 
 
@@ -164,8 +162,8 @@ def up() -> None:
             LINK.symlink_to(place.run)
             place.programs.symlink_to(built)
             places.write(place.run / "webhook-secret", secrets.token_hex(20))
-            mounts.make(place)
-            network.make()
+            namespaces.make_mounts(place)
+            namespaces.make_network()
             cgroup.enter()
             start_all(place)
             places.write_json(place.ready, facts(place))
@@ -217,7 +215,7 @@ def nodes(pools: tuple[str, ...]) -> None:
     check()
     place = places.place()
     cgroup.enter()
-    network.enter()
+    namespaces.enter()
     wanted = dict(word.split("=", 1) for word in pools)
     kwok.scale(place, {pool: int(count) for pool, count in wanted.items()})
 

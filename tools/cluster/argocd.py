@@ -14,6 +14,8 @@ from process import environment, wait
 
 MANIFEST = Path(__file__).with_name("manifests") / "argocd.yaml"
 SETS_PORT = 8082  # the ApplicationSet controller receives webhooks at this port
+# A Git server must send push events to these URLs: for Applications and for ApplicationSets.
+HOOKS = [f"http://{NODE}:{port}/api/webhook" for port in (ARGOCD_PORT, SETS_PORT)]
 REDIS, REPO = "127.0.0.1:6379", "127.0.0.1:8181"
 # {program: address of its metrics}, which is also the health check of programs without a health page
 METRICS = {
@@ -50,11 +52,6 @@ def start(place: Place) -> None:
         process.start(place, f"argocd-{name}", [place.program("argocd"), *options], env | binary)
     for name, url in HEALTH.items():
         wait(place, f"argocd-{name}", url)
-
-
-def hooks() -> list[str]:
-    """Return the URLs to which a Git server must send push events: for Applications and ApplicationSets."""
-    return [f"http://{NODE}:{port}/api/webhook" for port in (ARGOCD_PORT, SETS_PORT)]
 
 
 def _programs(place: Place) -> dict[str, list[str]]:

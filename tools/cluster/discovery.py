@@ -41,15 +41,12 @@ class Mirror(threading.Thread):
     def run(self) -> None:
         while True:
             with suppress(httpx.HTTPError, ValueError):
-                self._watch(self._list())
+                answer = self.api.get(self.path).raise_for_status().json()
+                self.known = {thing["metadata"]["uid"]: thing for thing in answer["items"]}
+                self.listed.set()
+                self.changed.set()
+                self._watch(answer["metadata"]["resourceVersion"])
             time.sleep(1)
-
-    def _list(self) -> str:
-        answer = self.api.get(self.path).raise_for_status().json()
-        self.known = {thing["metadata"]["uid"]: thing for thing in answer["items"]}
-        self.listed.set()
-        self.changed.set()
-        return str(answer["metadata"]["resourceVersion"])
 
     def _watch(self, version: str) -> None:
         options = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "240"}
