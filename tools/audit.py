@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SIGNS = {"passed": "✅", "FAILED": "❌", "NOT CHECKED": "⚠️"}
@@ -43,11 +41,6 @@ def together(results: list[Result]) -> Result:
     return worst, "\n".join(said for _, said in results)
 
 
-def overlays() -> Result:
-    """Check that every rendered overlay follows the schemas, and the policies on images, network and pods."""
-    return ran(BIN / "python", "-m", "loop", "render", "--check")
-
-
 def images() -> Result:
     """Check that every base image is named by digest."""
     found = []
@@ -56,20 +49,6 @@ def images() -> Result:
         text = re.sub(r'"\s+"', "", (ROOT / name).read_text(encoding="utf-8"))
         named = re.findall(r"(?:ARG BASE=|FROM |\")((?:[\w.-]+/)+[\w.-]+:[\w.@:-]+)", text)
         found += [("passed" if "@sha256:" in one else "FAILED", f"{name}: {one}") for one in named]
-    return together(found)
-
-
-def grants() -> Result:
-    """List what each job may write, and check that each workflow's default permissions are empty."""
-    found: list[Result] = []
-    for name in tracked(".github/workflows/*.yml"):
-        workflow = YAML(typ="safe").load((ROOT / name).read_text(encoding="utf-8"))
-        closed = workflow.get("permissions") == {}
-        found.append(("passed" if closed else "FAILED", f"{name}: default {workflow.get('permissions')}"))
-        for job, facts in workflow["jobs"].items():
-            may = [key for key, how in (facts.get("permissions") or {}).items() if how == "write"]
-            verdict = "passed" if "permissions" in facts else "FAILED"
-            found.append((verdict, f"  {job}: writes {', '.join(may) or 'nothing'}"))
     return together(found)
 
 
@@ -120,9 +99,8 @@ def main(programs: Path, tools: Path, *, online: bool) -> int:
         "Workflows (zizmor, auditor)": lambda: ran(*zizmor),
         "Workflows (actionlint)": lambda: ran(programs / "actionlint"),
         "Repository rules": lambda: ran(BIN / "python", "-m", "pytest", *rules),
-        "Rendered overlays": overlays,
+        "Rendered overlays": lambda: ran(BIN / "python", "-m", "loop", "render", "--check"),
         "Base images": images,
-        "Permissions": grants,
         "Credentials in URLs": lambda: credentials(ROOT),
         "Secrets": lambda: secrets(tools),
         "Advisories": lambda: advisories(tools, online=online),

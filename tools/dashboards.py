@@ -41,7 +41,13 @@ def dashboards() -> dict[str, str]:
 def fleet() -> build.Dashboard:
     """Return the dashboard of all models: numbers with targets, a table, and lines over time."""
     board = base("Models: fleet", "models-fleet").with_variable(choice("namespace", "model:pods:count"))
-    for panel in (*fleet_targets(), every_model(), *fleet_lines()):
+    volume = number("Predictions per second", f"sum(model:predictions:rate5m{{{PLACE}}})", "none")
+    others = (
+        number("Pods", f"sum(model:pods:count{{{PLACE}}})", "none"),
+        number("Longest time since a drift check", f"max({LOOKED})", "s", over(26 * 3600)),
+        number("GitHub token expires in", f"min({ENDS})", "s", under(14 * 86400)),
+    )
+    for panel in (volume, *targets(PLACE), *others, every_model(), *fleet_lines()):
         board.with_panel(panel)
     return board
 
@@ -51,27 +57,32 @@ def model() -> build.Dashboard:
     board = base("Models: one model", "models-one")
     board.with_variable(choice("model", "model:pods:count", several=False))
     board.with_variable(choice("namespace", f"model:pods:count{{{MODEL}}}", several=False))
-    for panel in (*model_targets(), *model_serving(), *model_quality()):
+    pods = f"model:pods:count{{{HERE}"
+    stable, canary = (named(track.title(), f'{pods}, track="{track}"}}') for track in ("stable", "canary"))
+    for panel in (stable, canary, *targets(HERE, MODEL), *model_serving(), *model_quality()):
         board.with_panel(panel)
     return board
 
 
-def fleet_targets() -> Iterator[Panel]:
-    """Yield the panels with a single number for all models: the worst model's value, a total or a share."""
-    yield number("Predictions per second", f"sum(model:predictions:rate5m{{{PLACE}}})", "none")
-    yield number("Slowest p99", f"max(model:latency_seconds:p99{{{PLACE}}})", "s")
-    yield number("p99 as a share of its target", late(PLACE), "percentunit", over(1))
-    yield number("Failed", share(PLACE), "percentunit", over(0.0005))
-    yield number("Lowest accuracy", f"min(model_accuracy_score{{{PUSHED}}})", "percentunit")
-    yield number("Lowest margin to a metric's target", f"min(model_sla_margin{{{PUSHED}}})", "none", under(0))
-    yield number("Highest drift score", f"max(feature_drift_score{{{PUSHED}}})", "none", over(0.3))
-    yield number("Lowest data quality", f"min(data_quality_score{{{PUSHED}}})", "percentunit", under(0.985))
-    retrained = f"sum({pushed('max', 'auto_retrain_in_30_days')})"
+def targets(served: str, *monitored: str) -> Iterator[Panel]:
+    """Yield the panels with a single number: the worst value of the selected models, a total or a share.
+
+    `served` selects series of pods, and `monitored` series of the monitor.
+    """
+    pushes = f"{{{', '.join((PUSHED, *monitored))}}}"
+    retrained = f"sum({pushed('max', 'auto_retrain_in_30_days', 'model', *monitored)})"
+    p99 = f"model:latency_seconds:p99{{{served}}}"
+    failed, requests = (f"sum(model:{name}:rate5m{{{served}}})" for name in ("requests_failed", "requests"))
+    late = f"max({p99} / model:sla_latency_seconds:max)"  # has no value without a target
+    yield number("Slowest p99", f"max({p99})", "s")
+    yield number("p99 as a share of its target", late, "percentunit", over(1))
+    yield number("Failed", f"{failed} / ({requests} > 0)", "percentunit", over(0.0005))
+    yield number("Lowest accuracy", f"min(model_accuracy_score{pushes})", "percentunit")
+    yield number("Lowest margin to a metric's target", f"min(model_sla_margin{pushes})", "none", under(0))
+    yield number("Highest drift score", f"max(feature_drift_score{pushes})", "none", over(0.3))
+    yield number("Lowest data quality", f"min(data_quality_score{pushes})", "percentunit", under(0.985))
     yield number("Retrainings for drift, 30 days", retrained, "none")
-    yield number("Fewest retrainings left", f"min(auto_retrain_budget_left{{{PUSHED}}})", "none", under(1))
-    yield number("Pods", f"sum(model:pods:count{{{PLACE}}})", "none")
-    yield number("Longest time since a drift check", f"max({LOOKED})", "s", over(26 * 3600))
-    yield number("GitHub token expires in", f"min({ENDS})", "s", under(14 * 86400))
+    yield number("Fewest retrainings left", f"min(auto_retrain_budget_left{pushes})", "none", under(1))
 
 
 def every_model() -> Panel:
@@ -107,28 +118,12 @@ def fleet_lines() -> Iterator[Panel]:
     yield lines("Latency", quantiles, "s")
     yield lines("Prediction volume per model", {name: volume}, "none")
     yield lines("SLA burn (1 is 0.05 % failed)", burn, "none", over(1))
-    drift, right = "feature_drift_score", "model_accuracy_score"
-    yield lines("Feature distribution shift", {"{{model}}": pushed("max", drift)}, "none", over(0.3))
-    yield lines("Accuracy over time", {"{{model}}": pushed("min", right)}, "percentunit")
-    margin = {"{{model}} {{metric}}": pushed("min", "model_sla_margin", "model, metric")}
-    yield lines("Margin to a metric's target", margin, "none", under(0))
+    drift, accuracy = pushed("max", "feature_drift_score"), pushed("min", "model_accuracy_score")
+    margin = pushed("min", "model_sla_margin", "model, metric")
+    yield lines("Feature distribution shift", {"{{model}}": drift}, "none", over(0.3))
+    yield lines("Accuracy over time", {"{{model}}": accuracy}, "percentunit")
+    yield lines("Margin to a metric's target", {"{{model}} {{metric}}": margin}, "none", under(0))
     yield lines("GPU utilisation per model", {name: gpu}, "percent")
-
-
-def model_targets() -> Iterator[Panel]:
-    """Yield the number panels of one model: the versions that it serves, and its values against targets."""
-    pods, monitored = f"model:pods:count{{{HERE}", f"{{{PUSHED}, {MODEL}}}"
-    yield named("Stable", f'{pods}, track="stable"}}')
-    yield named("Canary", f'{pods}, track="canary"}}')
-    yield number("Slowest p99", f"max(model:latency_seconds:p99{{{HERE}}})", "s")
-    yield number("p99 as a share of its target", late(HERE), "percentunit", over(1))
-    yield number("Failed", share(HERE), "percentunit", over(0.0005))
-    yield number("Accuracy", f"min(model_accuracy_score{monitored})", "percentunit")
-    yield number("Lowest margin to a metric's target", f"min(model_sla_margin{monitored})", "none", under(0))
-    yield number("Highest drift score", f"max(feature_drift_score{monitored})", "none", over(0.3))
-    yield number("Data quality", f"min(data_quality_score{monitored})", "percentunit", under(0.985))
-    yield number("Retrainings for drift, 30 days", f"max(auto_retrain_in_30_days{monitored})", "none")
-    yield number("Retrainings left", f"min(auto_retrain_budget_left{monitored})", "none", under(1))
 
 
 def model_serving() -> Iterator[Panel]:
@@ -154,48 +149,29 @@ def model_serving() -> Iterator[Panel]:
 
 def model_quality() -> Iterator[Panel]:
     """Yield the panels of a model's predictions and of the monitor's findings about it."""
-    moved = pushed("max", "feature_drift_score", "feature", MODEL)
-    right = pushed("max", "model_accuracy_score", "version", MODEL)
-    live = pushed("max", "model_live_metric", "metric, version", MODEL)
-    margin = pushed("max", "model_sla_margin", "metric, version", MODEL)
-    good = pushed("min", "data_quality_score", "model", MODEL)
+
+    def of(name: str, *by: str, how: str = "max") -> dict[str, str]:
+        return {" ".join(f"{{{{{label}}}}}" for label in by): pushed(how, name, ", ".join(by), MODEL)}
+
+    margin, good = "model_sla_margin", of("data_quality_score", "model", how="min")
     lost = f"sum by (track, version) (rate(model_prediction_log_dropped_total{{{HERE}}}[$__rate_interval]))"
-    answers = pushed("max", "prediction_drift_score", "model", MODEL)
-    unknown = pushed("max", "model_labels_missing", "model", MODEL)
-    asked = pushed("max", "auto_retrain_total", "model", MODEL)
-    yield scores()
-    yield lines("Prediction drift", {"{{model}}": answers}, "none")
-    yield lines("Feature distribution shift", {"{{feature}}": moved}, "none", over(0.3))
-    yield lines("Accuracy over time", {"{{version}}": right}, "percentunit")
-    yield lines("Metrics from reported labels", {"{{metric}} {{version}}": live}, "none")
-    yield lines("Margin to a metric's target", {"{{metric}} {{version}}": margin}, "none", under(0))
-    yield lines("Data quality over time", {"{{model}}": good}, "percentunit", under(0.985))
-    yield lines("Retrainings for drift or a missed SLA", {"{{model}}": asked}, "none")
-    yield lines("Predictions without a label yet", {"{{model}}": unknown}, "none")
-    yield lines("Prediction log lines lost per second", {TRACK: lost}, "none")
-
-
-def scores() -> Panel:
-    """Return a heatmap of the distribution of a model's scores over time."""
     counts = f"sum by (le) (increase(model_prediction_score_bucket{{{HERE}}}[$__rate_interval]))"
-    asked = query(counts, "A", "{{le}}").format(PromQueryFormat.HEATMAP)
-    return heatmap.Panel().title("Scores").datasource(SOURCE).span(12).height(8).with_target(asked)
+    distribution = query(counts, "A", "{{le}}").format(PromQueryFormat.HEATMAP)
+    yield heatmap.Panel().title("Scores").datasource(SOURCE).span(12).height(8).with_target(distribution)
+    yield lines("Prediction drift", of("prediction_drift_score", "model"), "none")
+    yield lines("Feature distribution shift", of("feature_drift_score", "feature"), "none", over(0.3))
+    yield lines("Accuracy over time", of("model_accuracy_score", "version"), "percentunit")
+    yield lines("Metrics from reported labels", of("model_live_metric", "metric", "version"), "none")
+    yield lines("Margin to a metric's target", of(margin, "metric", "version"), "none", under(0))
+    yield lines("Data quality over time", good, "percentunit", under(0.985))
+    yield lines("Retrainings for drift or a missed SLA", of("auto_retrain_total", "model"), "none")
+    yield lines("Predictions without a label yet", of("model_labels_missing", "model"), "none")
+    yield lines("Prediction log lines lost per second", {TRACK: lost}, "none")
 
 
 def pushed(how: str, name: str, by: str = "model", *where: str) -> str:
     """Return PromQL for a series of the monitor's, aggregated by labels."""
     return f"{how} by ({by}) ({name}{{{', '.join((PUSHED, *where))}}})"
-
-
-def late(where: str) -> str:
-    """Return PromQL for the slowest p99 as a share of its release's target; no value without a target."""
-    return f"max(model:latency_seconds:p99{{{where}}} / model:sla_latency_seconds:max)"
-
-
-def share(where: str) -> str:
-    """Return PromQL for the failed share of all requests."""
-    failed, requests = (f"sum(model:{name}:rate5m{{{where}}})" for name in ("requests_failed", "requests"))
-    return f"{failed} / ({requests} > 0)"
 
 
 def number(title: str, expr: str, unit: str, limit: Limit | None = None) -> Panel:
@@ -243,25 +219,19 @@ def steps(*thresholds: dashboard.Threshold) -> Limit:
 
 def base(title: str, uid: str) -> build.Dashboard:
     """Return an empty dashboard with a choice of Prometheus and a link to the other dashboard."""
-    others = (
-        build.DashboardLink("Models")
-        .type(dashboard.DashboardLinkType.DASHBOARDS)
-        .tags(["models"])
-        .keep_time(True)
-    )
+    others = build.DashboardLink("Models").type(dashboard.DashboardLinkType.DASHBOARDS)
+    others.tags(["models"]).keep_time(True)
     board = build.Dashboard(title).uid(uid).tags(["models"]).link(others).readonly()
-    board.time("now-24h", "now").refresh("1m").tooltip(dashboard.DashboardCursorSync.CROSSHAIR).timezone(
-        "browser"
-    )
+    board.time("now-24h", "now").refresh("1m").timezone("browser")
+    board.tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
     return board.with_variable(build.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
 
 
 def choice(label: str, series: str, *, several: bool = True) -> build.QueryVariable:
     """Return a dashboard variable with the values that a label has in the given series."""
     variable = build.QueryVariable(label).label(label.capitalize()).datasource(SOURCE)
-    variable.query(f"label_values({series}, {label})").refresh(
-        dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED
-    )
+    variable.query(f"label_values({series}, {label})")
+    variable.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
     return variable.sort(dashboard.VariableSort.ALPHABETICAL_ASC).multi(several).include_all(several)
 
 

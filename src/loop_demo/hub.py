@@ -49,7 +49,7 @@ class Hub:
         options = ["--root", str(self.folder), "--with-stdin", "--repository", REPOSITORY, *self.options]
         options += [f"--var={name}={value}" for name, value in self.variables.items()]
         with (self.folder.parent / "github.log").open("wb") as log:
-            self._process, ready = launched(options, log, self.environment, stdin=subprocess.PIPE)
+            self.process, ready = launched(options, log, self.environment, stdin=subprocess.PIPE)
         self.url = ready["repositories"][REPOSITORY]  # the clone URL, without a token
         self.clone_url = self.url.replace("//", f"//person:{ready['token']}@")
         self.bare = self.folder / "repositories" / f"{REPOSITORY}.git"
@@ -58,11 +58,11 @@ class Hub:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._process.terminate()
+        self.process.terminate()
         try:
-            self._process.wait(timeout=20)
+            self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.process.kill()
 
     def runs(self, workflow: str) -> set[int]:
         """Return the ids of all runs of a workflow, whatever their state."""

@@ -29,11 +29,10 @@ def test_synced_means_that_the_sync_to_a_commit_has_succeeded() -> None:
 def test_argo_cd_can_follow_a_repository_with_the_benchmarks_models_only(tmp_path: Path) -> None:
     """The stand-in for GitHub serves the scratch repository, which has none of the template's own models."""
     facts = {"host": "127.0.0.1", "webhook_secret": "secret", "hooks": []}
-    with bench_gitops.git_server(facts, tmp_path / "github") as server:
-        url, token = server["repositories"][bench_gitops.REPOSITORY], server["token"]
-        fleet = bench_gitops.Fleet(tmp_path / "tree", url, token)
+    with bench_gitops.git_server(facts, tmp_path / "github") as hub:
+        fleet = bench_gitops.Fleet(tmp_path / "tree", hub.url, hub.clone_url)
         commit = fleet.grow(2)
-        served = bench_gitops.run(["git", "ls-remote", url.replace("://", f"://bench:{token}@"), "main"])
+        served = bench_gitops.run("git", "ls-remote", hub.clone_url, "main")
     assert served.startswith(commit)
     overlays = {str(path.relative_to(fleet.tree)) for path in fleet.tree.glob("kustomize/overlays/*/*")}
     assert overlays == {*fleet.overlays()}

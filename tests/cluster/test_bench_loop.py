@@ -32,18 +32,6 @@ def test_each_round_is_compared_with_itself(tmp_path: Path) -> None:
     assert table[2] == ("`status`", "failed: after: it said no", *[""] * 5, "≤ 0.5")
 
 
-def test_an_interrupted_benchmark_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interrupted benchmark reuses measurements of the same two commits, and of no others."""
-    monkeypatch.setattr(bench_loop, "OUT", tmp_path)
-    sides = tuple(Side(name, tmp_path, name[0] * 40) for name in ("before", "after"))
-    assert bench_loop.measured(sides) == {}
-    samples = {"before": [(2.0, 2.0)], "after": [(1.0, 1.0)]}
-    bench_loop.report({"`gate`": {"target": "≤ 0.5", "samples": samples}}, sides)
-    found = bench_loop.measured(sides)["`gate`"]
-    assert found["samples"] == {name: [list(each[0])] for name, each in samples.items()}
-    assert bench_loop.measured((sides[0], Side("after", tmp_path, "c" * 40))) == {}
-
-
 @pytest.mark.parametrize(
     ("script", "why"),
     [
@@ -56,7 +44,7 @@ def test_a_command_that_has_not_done_its_work_is_not_timed(tmp_path: Path, scrip
     """A command counts only if it has just done its work; files of an earlier run do not count."""
     side = Side("after", tmp_path, "")
     side.tree.mkdir()
-    whole = bench_loop.Command("sh -c 'echo done; touch out'", "done", ("out",))
+    whole = bench_loop.Command("sh -c 'echo done; touch out'", "done", "out")
     assert all(figure >= 0 for figure in whole(side, 0))
     with pytest.raises(Failed, match=why):
-        bench_loop.Command(f"sh -c '{script}'", "done", ("out",))(side, 0)
+        bench_loop.Command(f"sh -c '{script}'", "done", "out")(side, 0)

@@ -5,7 +5,6 @@ every workflow except `e2e`, which starts a cluster as root; tests/workflows/tes
 """
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -89,11 +88,7 @@ def base_layer() -> Path:
     spec = importlib.util.spec_from_file_location("base_image", ROOT / "tools/cluster/base.py")
     base = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(base)
-    folder = base._cache() / "cluster" / "base" / base.key()
-    if not (folder / "manifest.json").is_file():
-        base._made(folder)
-    (layer,) = json.loads((folder / "manifest.json").read_text())["layers"]
-    return folder / layer["digest"].removeprefix("sha256:")
+    return base.layer()
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ EXCEPTIONS = {
 ESSENTIAL = {"awk", "bash", "cat", "chmod", "cp", "cut", "dirname", "grep", "id", "ln", "mkdir"}
 ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true", "uname"}
 WORDS = {"cd", "command", "do", "done", "echo", "else", "exec", "exit", "export", "fi", "for", "if"}
-WORDS |= {"printf", "pwd", "renamed", "set", "shift", "then", "trap"}
+WORDS |= {"go_path", "printf", "pwd", "renamed", "set", "shift", "then", "trap"}
 WORDS |= {"define", "endef", "endif", "ifneq", "include"}  # of make
 NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(wildcard [^)]*\)|\$\(shell """)
 
@@ -193,7 +193,7 @@ def test_a_failed_installation_shows_the_output_of_apt(
     assert done.returncode == 2
     assert (tmp_path / "sbin/policy-rc.d").exists()
     assert "E: no mirror" in done.stderr
-    assert "\n  debootstrap: " in done.stderr
+    assert "\n  mmdebstrap: " in done.stderr
 
 
 def test_optional_programs_may_be_missing(repository: Path, tmp_path: Path, bare: dict[str, str]) -> None:

@@ -2,8 +2,8 @@
 
 The benchmark makes a scratch repository with 1, 10 and 100 models in three environments from this
 repository's kustomize/ and argocd/, and lets the cluster's Argo CD follow it. The pods are scheduled on fake
-nodes. It measures rendering, the time from a commit to synced, and Argo CD's memory and CPU. No other
-repository may be followed by the cluster meanwhile.
+nodes. It measures rendering, the time from a commit to synced, and Argo CD's memory and CPU. The cluster must
+be a new one, and `make cluster-down` removes what the benchmark put into it.
 """
 
 import argparse
@@ -11,12 +11,11 @@ import json
 import math
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,19 @@ from typing import Any
 import httpx
 import psutil
 from matplotlib.figure import Figure
-from shared import ROOT, write_table
+from shared import ROOT, run, write_table
 
 from loop.core import edited, params, repository
 from loop.core.git import Git
 from loop.core.names import public
+from loop.core.programs import program
 from loop.core.release_state import State, Track, files
-from loop_demo.hub import launched
+from loop_demo.hub import Hub
 
 OUT = ROOT / "build" / "bench-gitops"
 PATTERN = public(next(iter(params.read(ROOT))))  # the model of which the benchmark's models are copies
 SMALLEST = 1e-3  # smaller figures are raised to this value before their logarithm is taken
 ENVIRONMENTS = ("dev", "staging", "production")
-REPOSITORY = "bench/loop"
 PROGRAMS = ("application-controller", "repo-server", "applicationset-controller", "server")
 BUSY = (  # a PromQL query for the amount of work that Argo CD has left
     'sum(workqueue_depth{job="argocd-application-controller"})'
@@ -67,21 +66,13 @@ patches:
 # The scratch repository
 
 
-def released(number: int) -> State:
-    """Return a release state in the form that `loop release` writes."""
-    md5, names = f"{number:032x}", {"mlflow": "bench/1", "bento": "bench:1", "commit": f"{number:040x}"}
-    image = f"registry.example/bench@sha256:{number:064x}"  # no such image exists
-    key = f"{number:012x}"
-    return State(stable=Track(key=key, image=image, weight=100, model_md5=md5, data_md5=md5, **names))
-
-
 class Fleet:
     """The scratch repository: `grow` adds models, `release` gives a model a new image."""
 
-    def __init__(self, tree: Path, url: str, token: str) -> None:
+    def __init__(self, tree: Path, url: str, clone_url: str) -> None:
         self.tree, self.pattern, self.git = tree, tree.with_name("pattern"), Git(tree)
         self.models, self.releases = 0, 0
-        run(["git", "clone", "--quiet", ROOT, self.pattern])
+        run("git", "clone", "--quiet", ROOT, self.pattern)
         for name in ("argocd", "kustomize"):
             shutil.copytree(self.pattern / name, tree / name)
         for name in ("models", "overlays"):
@@ -90,8 +81,11 @@ class Fleet:
         (tree / "kustomize/components/fake").mkdir()
         (tree / "kustomize/components/fake/kustomization.yaml").write_text(ON_FAKE_NODES)
         self.git.run("init", "--quiet", "--initial-branch=main")
-        self.git.run("remote", "add", "origin", url.replace("://", f"://bench:{token}@"))
-        self.push("No model yet")
+        self.git.run("config", "user.name", "bench")
+        self.git.run("config", "user.email", "bench@example.com")
+        self.git.run("remote", "add", "origin", clone_url)
+        self.commit("No model yet")
+        self.push()
 
     def overlays(self) -> list[str]:
         """Return the path of every overlay in the scratch repository."""
@@ -103,7 +97,9 @@ class Fleet:
         for number in range(self.models, models):
             self._add(_name(number))
         self.models = models
-        return self.push(f"{models} models")
+        commit = self.commit(f"{models} models")
+        self.push()
+        return commit
 
     def release(self, environment: str, number: int) -> str:
         """Commit a new release of one model without pushing it, and return the commit."""
@@ -112,15 +108,11 @@ class Fleet:
 
     def commit(self, message: str) -> str:
         self.git.run("add", "--all")
-        who = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
-        self.git.run(*who, "commit", "--quiet", f"--message={message}")
-        return self.git.run("rev-parse", "HEAD")
+        self.git.run("commit", "--quiet", f"--message={message}")
+        return self.git.head()
 
-    def push(self, message: str | None = None) -> str:
-        """Push to main and return the commit; with a `message`, commit all changes first."""
-        commit = self.commit(message) if message else self.git.run("rev-parse", "HEAD")
+    def push(self) -> None:
         self.git.run("push", "--quiet", "origin", "HEAD:main")
-        return commit
 
     def _add(self, name: str) -> None:
         pattern = self.pattern / "kustomize"
@@ -134,8 +126,13 @@ class Fleet:
                 document["components"] += [one for one in wanted if one not in document["components"]]
 
     def _write(self, environment: str, name: str) -> None:
+        """Write a new release, of an image that does not exist, in the form that `loop release` writes."""
         self.releases += 1
-        for path, text in files(released(self.releases), environment, name).items():
+        image, md5 = f"registry.example/bench@sha256:{self.releases:064x}", f"{self.releases:032x}"
+        names = {"mlflow": "bench/1", "bento": "bench:1", "commit": f"{self.releases:040x}"}
+        key = f"{self.releases:012x}"
+        stable = Track(key=key, image=image, weight=100, model_md5=md5, data_md5=md5, **names)
+        for path, text in files(State(stable=stable), environment, name).items():
             (self.tree / path).write_text(text)
 
 
@@ -152,34 +149,23 @@ def _copy(source: Path, to: Path, name: str) -> None:
 # The cluster under test
 
 
-def run(command: list[str | Path], **options: Any) -> str:
-    """Run a command and return its output; if it fails, exit with the command's own message."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command[:6]))}: {done.stderr.strip()[-2000:]}")
-    return done.stdout
-
-
 class Cluster:
     """The local cluster, whose addresses `tools/cluster` prints."""
 
     def __init__(self) -> None:
         self.tool: list[str | Path] = [sys.executable, ROOT / "tools" / "cluster"]
-        self.facts: dict[str, Any] = json.loads(run([*self.tool, "status", "--json"]))
-        self.kustomize = Path(run([ROOT / "tools" / "programs"]).strip()) / "kustomize"
+        self.facts: dict[str, Any] = json.loads(run(*self.tool, "status", "--json"))
+        self.kustomize = program("kustomize")
         self.argocd = httpx.Client(base_url=self.facts["argocd"], timeout=30, trust_env=False)
         self.prometheus = httpx.Client(base_url=self.facts["prometheus"], timeout=30, trust_env=False)
 
     def kubectl(self, *args: str, stdin: str | None = None) -> str:
         kubectl = Path(self.facts["kubeconfig"]).parent / "programs" / "kubectl"
-        return run([kubectl, f"--kubeconfig={self.facts['kubeconfig']}", *args], input=stdin)
+        return run(kubectl, f"--kubeconfig={self.facts['kubeconfig']}", *args, stdin=stdin)
 
     def apply(self, *objects: dict[str, Any]) -> None:
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
         self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=text)
-
-    def nodes(self, count: int) -> None:
-        run([*self.tool, "nodes", f"cpu={count}"])
 
     def application(self, name: str) -> dict[str, Any]:
         """Return an Application's status; empty if the Application does not exist yet."""
@@ -215,35 +201,28 @@ def wait(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.
 
 def settle(cluster: Cluster) -> None:
     """Wait until Argo CD is idle in three checks in a row, 2 s apart as Prometheus' scrapes are."""
-    quiet = [0]
+    checks: deque[bool] = deque(maxlen=3)
 
     def calm() -> bool:
-        quiet[0] = quiet[0] + 1 if cluster.idle() else 0
-        return quiet[0] == 3  # noqa: PLR2004
+        checks.append(cluster.idle())
+        return checks.count(True) == checks.maxlen
 
     wait("Argo CD is idle", calm, 900, every=2.1)
 
 
-@contextmanager
-def git_server(facts: dict[str, Any], root: Path) -> Iterator[dict[str, Any]]:
-    """Run the stand-in for GitHub at an address that the cluster reaches; its webhooks go to Argo CD."""
-    options = [f"--root={root}", f"--host={facts['host']}", f"--repository={REPOSITORY}", "--at-once=0"]
-    options += [f"--hook-secret={facts['webhook_secret']}", *(f"--hook={url}" for url in facts["hooks"])]
-    with root.with_name("github.log").open("wb") as log:
-        server, ready = launched([*options, "--with-stdin"], log, {}, stdin=subprocess.PIPE)
-    try:
-        yield ready
-    finally:
-        server.terminate()
+def git_server(facts: dict[str, Any], root: Path) -> Hub:
+    """Return the stand-in for GitHub at an address that the cluster reaches; its webhooks go to Argo CD."""
+    options = [f"--host={facts['host']}", "--at-once=0", f"--hook-secret={facts['webhook_secret']}"]
+    return Hub(root, {}, {}, [*options, *(f"--hook={url}" for url in facts["hooks"])])
 
 
-def follow(cluster: Cluster, fleet: Fleet, url: str, token: str) -> None:
+def follow(cluster: Cluster, fleet: Fleet, hub: Hub) -> None:
     """Make Argo CD follow the scratch repository, by applying its token, project and ApplicationSet."""
     label = {"argocd.argoproj.io/secret-type": "repository"}
     meta = {"name": "bench", "namespace": "argocd", "labels": label}
-    login = {"type": "git", "url": url, "username": "bench", "password": token}
+    login = {"type": "git", "url": hub.url, "username": "bench", "password": hub.person.token}
     cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": login})
-    rendered = run([cluster.kustomize, "build", fleet.tree / "argocd"])
+    rendered = run(cluster.kustomize, "build", fleet.tree / "argocd")
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=rendered)
 
 
@@ -252,8 +231,7 @@ def volumes(cluster: Cluster, count: int) -> None:
     spec = {"storageClassName": "bench", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"]}
     spec["hostPath"] = {"path": "/nonexistent"}
     kind: dict[str, Any] = {"apiVersion": "v1", "kind": "PersistentVolume", "spec": spec}
-    metas = [{"name": f"bench-{i:03}", "labels": {"bench": "gitops"}} for i in range(count)]
-    cluster.apply(*({**kind, "metadata": meta} for meta in metas))
+    cluster.apply(*({**kind, "metadata": {"name": f"bench-{number:03}"}} for number in range(count)))
 
 
 # The measurements
@@ -264,7 +242,7 @@ def render(cluster: Cluster, fleet: Fleet) -> dict[str, float]:
 
     def build(path: str) -> float:
         begin = time.monotonic()
-        run([cluster.kustomize, "build", fleet.tree / path])
+        run(cluster.kustomize, "build", fleet.tree / path)
         return time.monotonic() - begin
 
     overlays = fleet.overlays()
@@ -331,12 +309,6 @@ def memory(cluster: Cluster) -> dict[str, float]:
     return {f"memory: {name}, MB": process.memory_info().rss / 2**20 for name, process in programs}
 
 
-def measure(cluster: Cluster, fleet: Fleet, models: int, commits: int) -> dict[str, float]:
-    """Return all figures of the benchmark for one number of models."""
-    found = appear(cluster, fleet, models) | deliver(cluster, fleet, commits)
-    return found | memory(cluster) | render(cluster, fleet)
-
-
 def exponent(sizes: list[int], values: list[float]) -> float:
     """Fit `a · models^b` and return b: 0 means no growth, 1 means growth in proportion to the models."""
     if len(sizes) < 2:  # noqa: PLR2004
@@ -376,50 +348,28 @@ def plot(sizes: list[int], rows: dict[str, list[float]]) -> None:
 
 
 def main() -> None:
-    """Run the benchmark for each number of models, then remove everything from the cluster."""
+    """Run the benchmark for each number of models, on a cluster that follows no repository yet."""
     parser = argparse.ArgumentParser("bench-gitops", description=__doc__)
     parser.add_argument("--models", type=int, nargs="+", default=[1, 10, 100], metavar="N")
     commits = "commits to measure; the median counts (10)"
     parser.add_argument("--commits", type=int, default=10, metavar="N", help=commits)
     options = parser.parse_args()
     sizes, results = sorted(options.models), {}
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-gitops-")))
-        cluster = Cluster()
-        server = stack.enter_context(git_server(cluster.facts, scratch / "github"))
-        url, token = server["repositories"][REPOSITORY], server["token"]
-        fleet = Fleet(scratch / "tree", url, token)
-        claim(cluster)
-        remove(cluster)  # remove what an earlier run left that was killed
-        # Enough nodes for two pods per model and environment, which exist during a rolling update
-        cluster.nodes(math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50))
-        stack.callback(remove, cluster)
-        follow(cluster, fleet, url, token)
+    cluster = Cluster()
+    if cluster.kubectl("get", "applicationsets", "--all-namespaces", "--output=name"):
+        sys.exit("the cluster follows a repository already: make cluster-down && make cluster")
+    # Enough nodes for two pods per model and environment, which exist during a rolling update
+    run(*cluster.tool, "nodes", f"cpu={math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50)}")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-gitops-") as scratch,
+        git_server(cluster.facts, Path(scratch) / "github") as hub,
+    ):
+        fleet = Fleet(Path(scratch) / "tree", hub.url, hub.clone_url)
+        follow(cluster, fleet, hub)
         for models in sizes:
-            results[models] = measure(cluster, fleet, models, options.commits)
+            results[models] = appear(cluster, fleet, models) | deliver(cluster, fleet, options.commits)
+            results[models] |= memory(cluster) | render(cluster, fleet)
             report(results)
-
-
-def claim(cluster: Cluster) -> None:
-    """Exit if the cluster follows another repository, which would disturb the measurements."""
-    urls = "--output=jsonpath={.items[*].spec.generators[*].git.repoURL}"
-    known = cluster.kubectl("get", "applicationsets", "-A", urls).split()
-    others = [url for url in known if REPOSITORY not in url]
-    if others:
-        sys.exit(f"the cluster follows {', '.join(others)}; the benchmark needs a cluster of its own")
-
-
-def remove(cluster: Cluster) -> None:
-    """Remove everything that the benchmark put into the cluster."""
-    there = ("--namespace=argocd", "--ignore-not-found")
-    cluster.kubectl("delete", "applicationset", "models", *there, "--timeout=600s")
-    wait("the Applications are gone", lambda: not cluster.applications(), 900, every=1)
-    names = cluster.kubectl("get", "namespaces", "--output=name").split()
-    if mine := [name for name in names if name.startswith("namespace/model-")]:
-        cluster.kubectl("delete", "--timeout=600s", *mine)
-    cluster.kubectl("delete", "persistentvolume", "--selector=bench=gitops", "--timeout=300s")
-    cluster.kubectl("delete", "secret", "bench", *there)
-    cluster.nodes(0)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 Both builds are cloned and train the same small data set. Then each command runs on both builds in turn (A B,
 B A, A B …), so that other work of the machine slows both. A run counts only if its exit code, its output and
 the files that it writes show that it worked; a run that fails is named in the table and has no figure. The
-table is written after each case, and a second call measures only the cases that are missing for the same two
-builds. The latest table is in docs/performance.md.
+table is written after each case. The latest table is in docs/performance.md.
 """
 
 import argparse
@@ -16,31 +15,34 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import bench_serving
 import pandas as pd
 import psutil
 from matplotlib.figure import Figure
-from shared import ROOT, console, machine, write_table
+from shared import ROOT, Panel, bars, console, machine, write_table, wrk
 
-from loop.core import models, params, paths, release_state
+from loop.core import edited, models, params, paths, release_state
 from loop.core.errors import Exit
 from loop.core.files import read_json
+from loop.core.git import Git
 from loop.core.github import GitHub
 from loop.core.names import public
 from loop.core.project import Project
+from loop.packaging.process import Server
+from loop_demo.hub import Hub
 
 OUT = ROOT / "build" / "bench-loop"
 PACKAGE = next(iter(params.read(ROOT)))
 MODEL = public(PACKAGE)
-REPOSITORY = "acme/loop"
 COMPLETE = {"_LOOP_COMPLETE": "bash_complete", "COMP_WORDS": "loop mon", "COMP_CWORD": "1"}
 OUTER = ("GITHUB_", "LOOP_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS", "PYTHONPATH", "COV_")
 TOO_LONG = 3600  # seconds after which a run counts as failed
@@ -58,13 +60,6 @@ SMALL = {
     "train.n_estimators": 20,
     "gate.floors": {"average_precision": 0.2, "roc_auc": 0.6},
 }
-# A program that edits params.yaml. Each build runs it with its own code, because the schemas may differ.
-EDIT = """
-import json, sys
-from pathlib import Path
-from loop.core import params
-params.edit(Path(), {f"models.{sys.argv[1]}.{key}": value for key, value in json.loads(sys.argv[2]).items()})
-"""
 
 # A measurement: seconds of wall clock and of CPU; for serving, requests per second and CPU ms per request.
 Sample = tuple[float, float]
@@ -74,31 +69,16 @@ class Failed(Exception):
     """A measured command failed, or did not do its work."""
 
 
-@dataclass(frozen=True)
 class Side:
     """One of the two builds that are compared: its clone, which has an origin, and its own cache."""
 
-    name: str
-    folder: Path
-    commit: str
-
-    @property
-    def tree(self) -> Path:
-        return self.folder / "clone"
-
-    @property
-    def project(self) -> Project:
-        return Project(self.tree, MODEL)
-
-    @property
-    def env(self) -> dict[str, str]:
-        """Return the environment of this build's commands, without the variables of our own caller."""
+    def __init__(self, name: str, folder: Path, commit: str) -> None:
+        self.name, self.folder, self.commit = name, folder, commit
+        self.tree = folder / "clone"
+        self.project = Project(self.tree, MODEL)
+        # The environment of this build's commands, without the variables of our own caller
         mine = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
-        return {**mine, "LOOP_CACHE": str(self.folder / "cache")}
-
-    @property
-    def python(self) -> str:
-        return f"{self.run('tools/environment').strip()}/bin/python"
+        self.env = {**mine, "LOOP_CACHE": str(folder / "cache")}
 
     def run(self, *command: str, codes: tuple[int, ...] = (0,), env: Mapping[str, str | None] = {}) -> str:
         """Run a command in the clone and return its output; raise Failed on any other exit code."""
@@ -136,15 +116,15 @@ class Case:
     extra: str = ""  # the word of --with that selects the case; an empty one always runs
 
 
-@dataclass(frozen=True)
 class Command:
-    """A command in the clone. It has worked if it printed `said` and wrote the files `makes`."""
+    """A command in the clone. It has worked if it printed `said` and wrote the files `makes`.
 
-    command: str  # in which {folder} is the build's folder
-    said: str
-    makes: tuple[str, ...] = ()  # paths in the clone that the command writes; removed before each run
-    env: Mapping[str, str | None] = field(default_factory=dict)
-    codes: tuple[int, ...] = (0,)
+    In the command, {folder} is the build's folder. `makes` are paths in the clone, removed before each run.
+    """
+
+    def __init__(self, command: str, said: str, *makes: str, **options: Any) -> None:
+        self.command, self.said, self.makes = command, said, makes
+        self.options = options  # of Side.run
 
     def __call__(self, side: Side, _: int) -> Sample:
         """Run the command once; return its seconds, and the CPU seconds of its process and children."""
@@ -152,7 +132,7 @@ class Command:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         words = shlex.split(self.command.format(folder=side.folder))
         before, begun = waited_for(), time.perf_counter()
-        output = side.run(*words, codes=self.codes, env=self.env)
+        output = side.run(*words, **self.options)
         wall, cpu = time.perf_counter() - begun, waited_for() - before
         if self.said not in output:
             raise Failed(f"{self.command} did not print {self.said!r}:\n{output[-2000:]}")
@@ -179,8 +159,14 @@ def demo_from_nothing(side: Side, _: int) -> Sample:
 
 
 def edit(side: Side, changes: dict[str, Any]) -> None:
-    """Change parameters of the model in a build's params.yaml."""
-    side.run(side.python, "-c", EDIT, PACKAGE, json.dumps(changes), env={"PYTHONPATH": f"{side.tree}/src"})
+    """Change parameters of the model in a build's params.yaml, which the build itself checks later."""
+    with edited.rewriting(side.tree / "params.yaml") as document:
+        for dotted, value in changes.items():
+            *sections, key = dotted.split(".")
+            node = document["models"][PACKAGE]
+            for section in sections:
+                node = node[section]
+            node[key] = value
 
 
 def parameter(side: Side, number: int) -> None:
@@ -195,54 +181,34 @@ def feature(side: Side, number: int) -> None:
 
 
 def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side, number: int) -> Sample:
-    """Time a pull request at the stand-in for GitHub, from the push to the required check or the report."""
+    """Time a pull request at the stand-in for GitHub, from the push to the required check or the report.
+
+    Both builds use this build's stand-in.
+    """
     side.run("git", "switch", "--quiet", "--force-create", "change", "main")
     try:
-        with standin(side) as (pid, github, ready):
-            url = ready["repositories"][REPOSITORY]
-            bot, person = (url.replace("//", f"//x:{ready[key]}@", 1) for key in ("bot_token", "token"))
-            side.run("git", "push", "--quiet", bot, "main:main")
+        root = side.folder / "github"
+        shutil.rmtree(root, ignore_errors=True)
+        with Hub(root, side.env, {}) as hub:
+            side.run("git", "push", "--quiet", str(hub.bare), "main:main")
             change(side, number)
             side.run("./loop", "repro", MODEL)
             side.commit_all("Change")
-            before, begun = spent(pid), time.perf_counter()
-            side.run("git", "push", "--quiet", "--force", person, "change:change")
-            pull = github.pull_request("change", "Change", "why")["number"]
-            run = ended(github, "pull_request")
+            before, begun = spent(hub.process.pid), time.perf_counter()
+            side.run("git", "push", "--quiet", "--force", hub.clone_url, "change:change")
+            pull = hub.person.pull_request("change", "Change", "why")["number"]
+            run = ended(hub.person, "pull_request")
             if reported:
-                ended(github, "workflow_run")
-            wall, cpu = time.perf_counter() - begun, spent(pid) - before
+                ended(hub.person, "workflow_run")
+            wall, cpu = time.perf_counter() - begun, spent(hub.process.pid) - before
             if run["conclusion"] != "success":
-                log = side.folder / "github" / "runs" / str(run["id"]) / "log.txt"
-                raise Failed(f"CI: {run['conclusion']}: {log.read_text()[-3000:] if log.exists() else log}")
-            if reported and MODEL not in str(github.call("GET", f"/issues/{pull}/comments")):
-                raise Failed(f"pull request {pull} has no report")
+                raise Failed(f"CI: {run['conclusion']}: {hub.log(run)[-3000:]}")
+            if reported and MODEL not in hub.report(pull, seconds=1):
+                raise Failed(f"the report of pull request {pull} does not name {MODEL}")
             return wall, cpu
     finally:
         side.run("git", "switch", "--quiet", "--force", "main")
         side.run("./loop", "repro", MODEL)
-
-
-@contextmanager
-def standin(side: Side) -> Iterator[tuple[int, GitHub, dict[str, Any]]]:
-    """Start a build's own stand-in for GitHub; yield its pid, a person's client, and what it prints."""
-    root = side.folder / "github"
-    shutil.rmtree(root, ignore_errors=True)
-    older = ["tools/github"] if (side.tree / "tools/github").is_dir() else []
-    command = [side.python, *(older or ["-m", "loop_demo.github"])]
-    command += [f"--root={root}", f"--repository={REPOSITORY}", "--with-stdin"]
-    env, pipe = {**side.env, "PYTHONPATH": f"{side.tree}/src"}, subprocess.PIPE
-    with (
-        (side.folder / "github.log").open("w") as log,
-        subprocess.Popen(
-            command, cwd=side.tree, env=env, stdin=pipe, stdout=pipe, stderr=log, text=True
-        ) as server,
-    ):
-        ready = json.loads(server.stdout.readline() if server.stdout else "")
-        try:
-            yield server.pid, GitHub(ready["url"], REPOSITORY, ready["token"]), ready
-        finally:
-            server.terminate()
 
 
 def spent(pid: int) -> float:
@@ -262,64 +228,36 @@ def ended(github: GitHub, event: str) -> dict[str, Any]:
 
 
 def serving(connections: int, side: Side, _: int) -> Sample:
-    """Measure one server process as bench_serving.py does: requests per second, and CPU ms per request."""
-    import bench_serving as bench
-
-    scratch = side.folder / "serving"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    bench.write_bento(scratch / "bento")
-    scorers = side.project.source.glob("scorer.py")  # a glob, because earlier builds have no scorer.py
-    for path in (*side.project.bento.glob("*.py"), *scorers):
-        shutil.copy(path, scratch / "bento")
-    renamed = (side.tree / "src" / "loop" / "runtime").is_dir()
-    module = release_state.SERVER if renamed else release_state.EARLIER_SERVER
-    start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", module)
-    server = replace(bench.SERVERS[0], name=side.name, command=(*start, "--port={port}"))
-    asked = bench.write_bodies(server, scratch / "asked")
-    with bench.running(server, scratch) as live:
-        bench.check(live, asked, scratch)
-        bench.wrk(live, server.one, asked.one, connections, 1)  # warm up
-        got = bench.wrk(live, server.one, asked.one, connections, 5)
-        if got["failed"]:
-            raise Failed(f"{got['failed']:.0f} requests failed")
-        return got["per_s"], got["cpu_ms"]
+    """Measure the build's bento with random rows: requests per second, and CPU ms per request."""
+    side.run("./loop", "bento", MODEL)
+    width = len(read_json(side.project.trained / "meta.json")["features"])
+    with tempfile.TemporaryDirectory(dir=side.folder) as made:
+        asked = bench_serving.write_bodies(bench_serving.SERVERS[0], width, Path(made) / "asked")
+        bento = Path(read_json(side.project.build / "bento.json")["path"])
+        with Server(bento, log_dir=Path(made) / "log") as server:
+            wrk(server, "/predict", asked.one, connections, 1)  # warm up
+            got = wrk(server, "/predict", asked.one, connections, 5)
+    if got["failed"]:
+        raise Failed(f"{got['failed']:.0f} requests failed")
+    return got["per_s"], got["cpu_ms"]
 
 
-REGISTERED = (f"build/{PACKAGE}/register.json", "mlflow.db", "mlartifacts")
+BUILD, DATA = f"build/{PACKAGE}", f"data/{PACKAGE}"
+REGISTER = partial(Command, f"./loop register {MODEL}", f"{MODEL}/1", f"{BUILD}/register.json")
+MONITOR = f"./loop monitor {MODEL} --log={{folder}}/log --store={{folder}}/store"
+REPORT, FINE = f"{BUILD}/monitor/report.json", (0, int(Exit.DRIFT))
 SERVING = "serving, {} connections: requests/s, CPU ms a request"
 CASES = (
     Case("`./loop --help`", "≤ 0.25 s", Command("./loop --help", "Usage: loop")),
     Case("a command's name completed", "", Command("./loop", "plain,monitor", env=COMPLETE)),
     Case("`repro`, nothing to do", "≤ 0.6", Command(f"./loop repro {MODEL}", "")),
-    Case("`gate`", "≤ 0.5", Command(f"./loop gate {MODEL}", "promote", (f"build/{PACKAGE}/gate.json",))),
-    Case(
-        "`register`, into a new registry",
-        "≤ 0.5",
-        Command(f"./loop register {MODEL}", f"{MODEL}/1", REGISTERED),
-    ),
-    Case(
-        "`register`, entered before",
-        "≤ 0.5",
-        Command(f"./loop register {MODEL}", f"{MODEL}/1", REGISTERED[:1]),
-    ),
+    Case("`gate`", "≤ 0.5", Command(f"./loop gate {MODEL}", "promote", f"{BUILD}/gate.json")),
+    Case("`register`, into a new registry", "≤ 0.5", REGISTER("mlflow.db", "mlartifacts")),
+    Case("`register`, entered before", "≤ 0.5", REGISTER()),
     Case("`status`", "≤ 0.5", Command(f"./loop status {MODEL}", "released: false")),
-    Case(
-        "`monitor`, a week",
-        "≤ 0.5",
-        Command(
-            f"./loop monitor {MODEL} --log={{folder}}/log --store={{folder}}/store",
-            "drift 0.",
-            (f"build/{PACKAGE}/monitor/report.json",),
-            codes=(0, int(Exit.DRIFT)),
-        ),
-    ),
-    Case("`stage ingest`", "", Command(f"./loop stage ingest {MODEL}", "", (f"data/{PACKAGE}/raw.parquet",))),
-    Case(
-        "`stage evaluate`",
-        "",
-        Command(f"./loop stage evaluate {MODEL}", "", (f"data/{PACKAGE}/metrics.json",)),
-    ),
+    Case("`monitor`, a week", "≤ 0.5", Command(MONITOR, "drift 0.", REPORT, codes=FINE)),
+    Case("`stage ingest`", "", Command(f"./loop stage ingest {MODEL}", "", f"{DATA}/raw.parquet")),
+    Case("`stage evaluate`", "", Command(f"./loop stage evaluate {MODEL}", "", f"{DATA}/metrics.json")),
     Case("`make test`", "≤ 0.4, CPU ≤ 0.45", Command("make test", " passed"), "test"),
     Case(
         "a feature's pull request → required check",
@@ -344,9 +282,7 @@ def side(name: str, source: str) -> Side:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     repository, ref = (Path(source), "HEAD") if Path(source).is_dir() else (ROOT, source)
-    find = ["git", "-C", str(repository), "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"]
-    commit = subprocess.run(find, capture_output=True, text=True, check=False).stdout.strip()
-    if not commit:
+    if not (commit := Git(repository).commit(ref)):
         raise SystemExit(
             f"bench-loop: {source} is neither a commit of {ROOT} nor a folder with one: "
             "name the commit to compare with, as in ARGS=v1.2.0"
@@ -358,18 +294,12 @@ def side(name: str, source: str) -> Side:
     made.run("git", "checkout", "--quiet", "-B", "main", commit)
     made.run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder / "origin.git"))
     made.run("git", "remote", "set-url", "origin", str(folder / "origin.git"))
-    link_cache(folder / "cache")
+    # The build's cache has this machine's environments and programs, but no trained or built results
+    (folder / "cache").mkdir()
+    for shared in [paths.cache() / "envs", paths.cache() / "programs", *paths.cache().glob("uv-*")]:
+        shared.mkdir(parents=True, exist_ok=True)
+        (folder / "cache" / shared.name).symlink_to(shared)
     return made
-
-
-def link_cache(own: Path) -> None:
-    """Link this machine's environments and programs into a build's cache, but no trained or built results."""
-    own.mkdir()
-    real = paths.cache()
-    for name in ("envs", "programs"):
-        (real / name).mkdir(parents=True, exist_ok=True)
-    for built in (real / "envs", real / "programs", *real.glob("uv-*")):
-        (own / built.name).symlink_to(built)
 
 
 def warm(made: Side) -> None:
@@ -404,11 +334,10 @@ def production(made: Side) -> None:
     raw.drop(columns=label).to_parquet(store / "transactions" / "week.parquet")
     reported = raw[[id_, label]].assign(reported_at=(raw[at] + timedelta(minutes=1)).astype("datetime64[us]"))
     reported.to_parquet(store / "labels" / "week.parquet")
-    fixed = {"time": datetime.now(UTC).isoformat(), "model": MODEL, "version": "0123456789ab"}
-    with (made.folder / "log" / "host-1.jsonl").open("w") as file:
-        for row in rows.to_dict("records"):
-            said = {"id": row[id_], "score": row["score"], "class": int(row["score"] >= 0.5)}  # noqa: PLR2004
-            file.write(json.dumps({**fixed, **said, "features": [row[name] for name in names]}) + "\n")
+    said = {"id": rows[id_], "score": rows["score"], "class": (rows["score"] >= 0.5).astype(int)}  # noqa: PLR2004
+    log = pd.DataFrame({**said, "features": rows[names].to_numpy().tolist()})
+    log = log.assign(time=datetime.now(UTC).isoformat(), model=MODEL, version="0123456789ab")
+    log.to_json(made.folder / "log" / "host-1.jsonl", orient="records", lines=True, double_precision=15)
 
 
 # The comparison
@@ -463,19 +392,17 @@ def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
 def plot(results: dict[str, dict[str, Any]]) -> Figure:
     """Plot each case's ratio as a bar, with a line from the least to the greatest; below 1 means faster."""
     shown = {name: found["samples"] for name, found in results.items() if "samples" in found}
-    drawn = Figure((10, 0.8 + 0.34 * len(shown)), layout="constrained")
-    both = drawn.subplots(1, 2, sharey=True)
-    for axes, which, title in zip(both, (0, 1), ("time", "CPU"), strict=True):
+    panels = []
+    for which, title in enumerate(("time", "CPU")):
         ratios = [figures(samples, which)[2:] for samples in shown.values()]
-        middles = [middle for middle, _, _ in ratios]
-        spread = list(zip(*((middle - least, most - middle) for middle, least, most in ratios), strict=True))
-        bars = axes.barh(list(shown), middles, xerr=spread, color="#0072b2", ecolor="#444444")
-        axes.bar_label(bars, fmt="{:.2f}", padding=3)
+        errors = [
+            [middle - least for middle, least, _ in ratios],
+            [most - middle for middle, _, most in ratios],
+        ]
+        panels.append(Panel(f"{title}, after / before", [ratio[0] for ratio in ratios], "{:.2f}", errors))
+    drawn = bars([*shown], *panels)
+    for axes in drawn.axes:
         axes.axvline(1, color="#999999", linewidth=1)
-        axes.set_title(f"{title}, after / before", fontsize="medium")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.2)
-    both[0].invert_yaxis()
     return drawn
 
 
@@ -495,33 +422,21 @@ def main() -> int:
     add = parser.add_argument
     earlier = "earlier build: commit, or folder for its HEAD (origin/main)"
     add("before", nargs="?", default="origin/main", help=earlier)
-    add("--after", default="HEAD", help="later build, likewise; only commits are measured (HEAD)")
     add("--rounds", type=int, default=5, help="of commands (5)")
     add("--with", nargs="+", choices=(*EXTRAS, "all"), default=[], dest="extras", metavar="WHAT")
     add("--long-rounds", type=int, default=1, help=f"of --with {' '.join(EXTRAS)} (1)")
     add("--only", default="", help="measure only cases whose name contains this")
-    add("--anew", action="store_true", help="measure again what an earlier call has measured")
     options = parser.parse_args()
     wanted = [*(EXTRAS if "all" in options.extras else options.extras), ""]
     cases = [case for case in CASES if case.extra in wanted and options.only in case.name]
-    sides = (side("before", options.before), side("after", options.after))
-    results = {} if options.anew else measured(sides)
-    wanting = [case for case in cases if "samples" not in results.get(case.name, {})]
-    for one in sides if wanting else ():
+    sides = (side("before", options.before), side("after", "HEAD"))
+    for one in sides:
         warm(one)
-    for case in wanting:
-        rounds = options.long_rounds if case.extra else options.rounds
-        results[case.name] = compared(case, sides, rounds)
-        report({each.name: results[each.name] for each in CASES if each.name in results}, sides)
+    results: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        results[case.name] = compared(case, sides, options.long_rounds if case.extra else options.rounds)
+        report(results, sides)
     return int(any("failed" in found for found in results.values()))
-
-
-def measured(sides: tuple[Side, Side]) -> dict[str, dict[str, Any]]:
-    """Return the results of an earlier call that compared the same two builds."""
-    path = OUT / "loop.json"
-    found = read_json(path) if path.is_file() else {"machine": {}, "cases": {}}
-    same = found["machine"].get("commits") == {one.name: one.commit for one in sides}
-    return dict(found["cases"]) if same else {}
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ model.
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import bench_serving
 import psutil
-from shared import BENCH, ROOT, console, middle, open_loop, write_table, wrk
+from shared import ROOT, console, middle, open_loop, write_table, wrk
 
 from loop.core import params
 from loop.core.errors import LoopError
@@ -25,6 +25,7 @@ from loop.core.files import read_json
 from loop.core.names import package, public
 from loop.core.project import Project
 from loop.packaging import rehearse
+from loop.packaging.bento import built
 from loop.packaging.process import Server
 from loop.review.image import sizes
 
@@ -43,6 +44,9 @@ def load(folder):
         return np.full((count, width) if width else count, 0.5)
     return score
 '''
+FASTAPI = bench_serving.Server(
+    "FastAPI", (*bench_serving.UVICORN, "by_model:app"), ready="/openapi.json", packages=True
+)
 APPLICATION = """
 from pathlib import Path
 
@@ -51,20 +55,6 @@ from scorer import load
 
 application = app.create(Path(__file__).parent, load)
 """
-
-
-class Rival(Server):
-    """Serves the same bento with FastAPI and uvicorn, for comparison."""
-
-    def _command(self, python: Path) -> list[str | Path]:
-        how = ("--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
-        return [sys.executable, "-m", "uvicorn", "by_model:app", *how]
-
-    def _environment(self, python: Path) -> dict[str, str]:
-        # Last on the path, after our own environment, which has FastAPI
-        [packages] = python.glob("lib/python*/site-packages")
-        folders = (self.bento / "src", BENCH / "rivals", packages)
-        return {**super()._environment(python), "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 def bodies(model: str, scratch: Path, together: int = 1) -> list[Path]:
@@ -101,13 +91,10 @@ def memory(server: Server) -> float:
 def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, Any]:
     """Measure one model, and return all its figures."""
     project = Project(ROOT, model)
-    target = project.params.sla
-    if not (built := project.build / "bento.json").is_file() or not target.requests_per_second:
-        raise LoopError(
-            f"{public(model)}: no bento is built, or sla.requests_per_second is not set",
-            fix=f"./loop repro {public(model)} && ./loop bento {public(model)}",
-        )
-    bento, rate = Path(read_json(built)["path"]), target.requests_per_second
+    bento, target = built(project).path, project.params.sla
+    if not (rate := target.requests_per_second):
+        said = f"{public(model)}: sla.requests_per_second is not set"
+        raise LoopError(said, fix="set it in params.yaml")
     with tempfile.TemporaryDirectory(prefix="bench-models-") as made:
         scratch = Path(made)
         files = bodies(model, scratch)
@@ -116,13 +103,14 @@ def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, 
             ready = server.ready_after
             most(server, files, 1)  # warm up
             steady = [open_loop(server, "/predict", files, rate, seconds) for _ in range(rounds)]
+        (scratch / "bento").symlink_to(bento)
         constant = scratch / "constant"
         shutil.copytree(bento, constant, symlinks=True)
         (constant / "src" / "scorer.py").write_text(CONSTANT)
         (constant / "src" / "asgi.py").write_text(APPLICATION)
         servers: dict[str, Server] = {
             "ours": Server(bento, log_dir=log),
-            "FastAPI": Rival(bento, log_dir=log),
+            "FastAPI": bench_serving.Running(FASTAPI, scratch),
             "constant": Server(constant, log_dir=log),
         }
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}

@@ -8,17 +8,16 @@ it twice, because the first time it also converts the segments to Parquet.
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import duckdb
-from rich.console import Console
-from rich.table import Table
+from shared import ROOT, console, write_table
 
-ROOT = Path(__file__).resolve().parents[2]
+from loop.core.git import Git
+
 FEATURES, SEGMENT, DAYS = 15, 200_000, 14  # a line is about 330 bytes, so a segment about 64 MB
 READ = """
 from datetime import datetime
@@ -33,7 +32,6 @@ found = log.read(
 )
 print(found.logged, found.predictions, len(found.rows), int(found.labelled["rows"].sum()), found.broken)
 """
-console = Console()
 
 
 def make(folder: Path, lines: int) -> None:
@@ -88,26 +86,22 @@ def main() -> None:
     parser.add_argument("base", help="the commit or tag to compare with")
     parser.add_argument("--lines", type=int, default=10_000_000)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-monitor-") as scratch:
-        folder, before = Path(scratch) / "made", Path(scratch) / "before"
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-monitor-") as scratch,
+        Git(ROOT).worktree(asked.base) as before,
+    ):
+        folder = Path(scratch) / "made"
         console.print(f"writing {asked.lines:,} predictions")
         make(folder, asked.lines)
-        git = ("git", "-C", ROOT, "worktree")
-        subprocess.run([*git, "add", "-q", "--detach", before, asked.base], check=True)
-        try:
-            table = Table("reading", "CPU s", "peak MB", "logged, in the window, rows, labelled, broken")
-            figures = []
-            sources = {f"before, {asked.base}": before, "now, and converts": ROOT, "now": ROOT}
-            for name, source in sources.items():
-                figures.append(read(source, folder))
-                cpu, memory, said = figures[-1]
-                table.add_row(name, f"{cpu:.1f}", f"{memory:.0f}", said)
-            (cpu, memory, _), (_, _, _), (later, less, _) = figures
-            table.add_row("ratio", f"{later / cpu:.2f}", f"{less / memory:.2f}", "")
-            console.print(table)
-        finally:
-            subprocess.run([*git, "remove", "--force", before], check=True)
-            shutil.rmtree(folder, ignore_errors=True)
+        rows = [("reading", "CPU s", "peak MB", "logged, in the window, rows, labelled, broken")]
+        figures = []
+        for name, source in (f"before, {asked.base}", before), ("now, and converts", ROOT), ("now", ROOT):
+            figures.append(read(source, folder))
+            cpu, memory, said = figures[-1]
+            rows.append((name, f"{cpu:.1f}", f"{memory:.0f}", said))
+        (cpu, memory, _), _, (later, less, _) = figures
+        rows.append(("ratio", f"{later / cpu:.2f}", f"{less / memory:.2f}", ""))
+        write_table(ROOT / "build" / "bench-monitor" / "monitor.md", rows)
 
 
 if __name__ == "__main__":

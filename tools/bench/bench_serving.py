@@ -1,28 +1,20 @@
 """`make bench-serving`: compares the bento's server with servers that a team might choose instead.
 
 All servers serve the same model on the same machine and write the same metrics and log. They are measured in
-turn, in rounds (A B C A B C …): throughput by wrk, latency by an open loop. docs/performance.md explains the
-results.
+turn, in rounds (A B C A B C …): throughput by wrk, latency by an open loop. The model is the first in
+params.yaml, which `./loop repro` and `./loop bento` must have made. docs/performance.md explains the results.
 """
 
 import argparse
 import json
 import os
 import platform
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
-from importlib import import_module
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -32,29 +24,23 @@ import httpx
 import numpy as np
 import psutil
 import xgboost
-import yaml
-from matplotlib.figure import Figure
-from shared import BENCH, ROOT, console, machine, middle, open_loop, write_table, wrk
+from shared import BENCH, ROOT, Panel, bars, console, machine, middle, open_loop, run, write_table, wrk
 
-from loop.core import params
-from loop.core.names import public
-from loop.packaging.process import free_port
+from loop.core import params, paths
+from loop.core.errors import LoopError
+from loop.core.files import read_json
+from loop.core.project import Project
+from loop.packaging import process
+from loop.packaging.bento import built
 
 RIVALS = BENCH / "rivals"
 OUT = ROOT / "build" / "bench-serving"
 BIN = Path(sys.executable).parent
 PACKAGE = next(iter(params.read(ROOT)))
-FEATURES = import_module(f"models.{PACKAGE}.features").FEATURES
 SERVICE = PACKAGE.title().replace("_", "")  # the service's name in bentos/<package>/service.py
 ROWS = 100  # rows in a request with many rows
-KEY = "0123456789ab"
 STEADY = 200  # requests per second of the open loop
 SAME = 1e-6  # how far a server's score may be from XGBoost's own
-TO_READY = 90  # seconds that a server may take to start
-SAVE = """
-import sys, mlflow
-mlflow.pyfunc.save_model(sys.argv[1], python_model=sys.argv[2], pip_requirements=[])
-"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +48,7 @@ class Server:
     """How to start a server, and the form of its requests and answers."""
 
     name: str
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()  # without host and port; an empty one starts the bento as its pod does
     many: str = "/predict"
     one: str = "/predict"
     key: str = "features"  # the key of the rows in a request
@@ -70,35 +56,24 @@ class Server:
     ready: str = "/readyz"
     listed: bool = False  # whether a single row must be sent as a list of one row
     npy: bool = False
+    own: bool = False  # whether it has an environment of its own, by tools/bench/requirements.lock
+    packages: bool = False  # whether it also needs the packages of the bento
 
 
+UVICORN = ("{bin}/uvicorn", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
+MLFLOW = ("{bin}/mlflow", "models", "serve", "--env-manager=local", "--workers=1")
 SERVERS = (
-    Server("ours", (sys.executable, "-m", "loop.runtime.serve", "--port={port}"), npy=True),
-    Server(
-        "ours, by `bentoml serve`",
-        (f"{BIN}/bentoml", "serve", f"service:{SERVICE}", "--port={port}"),
-        npy=True,
-    ),
-    Server(
-        "FastAPI + uvicorn",
-        (
-            *(f"{BIN}/uvicorn", "by_fastapi:app", f"--app-dir={RIVALS}", "--port={port}"),
-            *("--loop=uvloop", "--http=httptools"),
-            *("--no-access-log", "--log-level=warning"),
-        ),
-        many="/many",
-    ),
+    Server("ours", npy=True),
+    Server("ours, by `bentoml serve`", ("{bin}/bentoml", "serve", f"service:{SERVICE}"), npy=True),
+    Server("FastAPI + uvicorn", (*UVICORN, "by_fastapi:app"), many="/many", ready="/openapi.json"),
     Server(
         "BentoML `@bentoml.api`",
-        (f"{BIN}/bentoml", "serve", "by_bentoml:Stock", f"--working-dir={RIVALS}", "--port={port}"),
+        ("{bin}/bentoml", "serve", "by_bentoml:Stock", f"--working-dir={RIVALS}"),
         many="/many",
     ),
     Server(
         "mlflow models serve",
-        (
-            *(f"{BIN}/mlflow", "models", "serve", "--model-uri={bento}/../mlflow", "--env-manager=local"),
-            *("--host=127.0.0.1", "--port={port}", "--workers=1"),
-        ),
+        (*MLFLOW, "--model-uri={scratch}/mlflow"),
         one="/invocations",
         many="/invocations",
         key="inputs",
@@ -106,45 +81,11 @@ SERVERS = (
         ready="/ping",
         listed=True,
     ),
-    Server("LitServe", ("{litserve}/bin/python", f"{RIVALS}/by_litserve.py", "{port}"), ready="/health"),
+    Server("LitServe", ("{bin}/python", f"{RIVALS}/by_litserve.py"), ready="/health", own=True),
 )
 
 
-# The model that is served, and the requests
-
-
-def write_bento(folder: Path) -> None:
-    """Write a bento's source folder, as `./loop bento` does, with a model as large as in params.yaml."""
-    train = yaml.safe_load((ROOT / "params.yaml").read_text())["models"][PACKAGE]["train"]
-    rng = np.random.default_rng(0)
-    rows = rng.lognormal(size=(20_000, len(FEATURES))).astype(np.float32)
-    labels = rows[:, 0] + rows[:, -1] * rng.random(len(rows)) > 3  # noqa: PLR2004
-    settings = {"objective": "binary:logistic", "max_depth": train["max_depth"], "seed": 0}
-    data = xgboost.QuantileDMatrix(rows, label=labels)
-    booster = xgboost.train(settings, data, train["n_estimators"])
-    shutil.copytree(ROOT / "bentos" / PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "src" / "models" / PACKAGE / "scorer.py", folder)
-    model = folder / "model"
-    model.mkdir()
-    booster.save_model(model / "model.ubj")
-    meta = {
-        "task": "binary",
-        "features": FEATURES,
-        "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, len(FEATURES)]}],
-        "classes": [0, 1],
-        "threshold": 0.5,
-        "example": rows[0].tolist(),
-    }
-    (model / "meta.json").write_text(json.dumps(meta))
-    files = {path.name: sha256(path.read_bytes()).hexdigest() for path in model.iterdir()}
-    release = {"model": public(PACKAGE), "key": KEY, "files": files}
-    (folder / "release.json").write_text(json.dumps(release))
-
-
-def write_mlflow(folder: Path, env: dict[str, str]) -> None:
-    """Save the same model for MLflow, in a process of its own because importing mlflow takes long."""
-    command = [sys.executable, "-c", SAVE, str(folder), str(RIVALS / "by_mlflow.py")]
-    subprocess.run(command, env=env, check=True, capture_output=True)
+# The requests
 
 
 @dataclass(frozen=True)
@@ -156,10 +97,10 @@ class Asked:
     npy: Path | None
 
 
-def write_bodies(server: Server, folder: Path) -> Asked:
-    """Write request bodies for a server: a hundred rows as single requests, and as one request."""
+def write_bodies(server: Server, width: int, folder: Path) -> Asked:
+    """Write request bodies for a server: a hundred rows of random features, singly and as one request."""
     folder.mkdir()
-    rows = np.random.default_rng(1).lognormal(size=(ROWS, len(FEATURES))).round(2).astype(np.float32)
+    rows = np.random.default_rng(1).lognormal(size=(ROWS, width)).round(2).astype(np.float32)
     lists, named = [[round(value, 2) for value in row] for row in rows.tolist()], server.key == "features"
     for number, row in enumerate(lists):
         body = {server.key: [row] if server.listed else row, **({"id": f"tx-{number}"} if named else {})}
@@ -173,99 +114,45 @@ def write_bodies(server: Server, folder: Path) -> Asked:
 # The running server
 
 
-@dataclass
-class Running:
-    """A running server, and the seconds after which it was ready."""
+class Running(process.Server):
+    """One of SERVERS, which serves the bento in the folder `scratch`; ready inside the block."""
 
-    server: Server
-    process: psutil.Popen
-    port: int
-    output: Path
-    ready_after: float = 0.0
+    def __init__(self, server: Server, scratch: Path) -> None:
+        super().__init__(scratch / "bento", log_dir=scratch / "log")
+        self.server, self.ready = server, server.ready
+        # An environment of its own for LitServe, which the project's lock does not contain
+        own = paths.environment(BENCH / "requirements.lock") if server.own else BIN.parent
+        self._words = [word.format(scratch=scratch, bin=own / "bin") for word in server.command]
 
-    def tree(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
+    def _command(self, python: Path) -> list[str | Path]:
+        return [*self._words] or super()._command(python)
 
-    def cpu_seconds(self) -> float:
-        """Return the CPU seconds of all processes of the server so far."""
-        return sum(sum(process.cpu_times()[:2]) for process in self.tree())
+    def _environment(self, python: Path) -> dict[str, str]:
+        found = super()._environment(python)
+        if not self._words:
+            return found
+        packages = python.glob("lib/python*/site-packages") if self.server.packages else ()
+        folders = (self.bento / "src", RIVALS, *packages)
+        return found | {
+            "PATH": os.pathsep.join((str(BIN), found["PATH"])),  # mlflow looks for uvicorn on PATH
+            "PYTHONPATH": os.pathsep.join(map(str, folders)),
+            "BENTO": str(self.bento / "src"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
 
     def memory(self) -> tuple[float, float]:
         """Return the MB of the largest process, and of all processes with shared pages counted once."""
-        memory = [process.memory_full_info() for process in self.tree()]
+        mine = psutil.Process(self.process.pid)
+        memory = [one.memory_full_info() for one in (mine, *mine.children(recursive=True))]
         return max(one.rss for one in memory) / 1e6, sum(one.pss for one in memory) / 1e6
-
-    def wait(self) -> None:
-        """Wait until the server is ready; SystemExit with the end of its output if it does not start."""
-        end = time.monotonic() + TO_READY
-        with httpx.Client(trust_env=False) as client:
-            while time.monotonic() < end and self.process.poll() is None:
-                try:
-                    if client.get(f"http://127.0.0.1:{self.port}{self.server.ready}").is_success:
-                        return
-                except httpx.TransportError:
-                    time.sleep(0.02)
-        raise SystemExit(f"{self.server.name} does not start:\n{self.output.read_text()[-3000:]}")
-
-
-@contextmanager
-def running(server: Server, scratch: Path) -> Iterator[Running]:
-    """Start a server with an empty prediction log, and stop it and its processes when the block ends."""
-    port, bento, output = free_port(), scratch / "bento", scratch / "output"
-    with tempfile.TemporaryDirectory(dir=scratch) as own, output.open("wb") as file:
-        env = environment(bento, Path(own))
-        at = {"port": port, "bento": bento, "litserve": litserve()}
-        words = [word.format(**at) for word in server.command]
-        begun = time.perf_counter()
-        process = psutil.Popen(words, cwd=bento, env=env, stdout=file, stderr=file, start_new_session=True)
-        started = Running(server, process, port, output)
-        try:
-            started.wait()
-            started.ready_after = time.perf_counter() - begun
-            yield started
-        finally:
-            end(process)
-
-
-@cache
-def litserve() -> str:
-    """Return the environment of LitServe, which the project's own lock does not contain."""
-    command = [ROOT / "tools" / "environment", BENCH / "requirements.lock"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def end(process: psutil.Popen) -> None:
-    """End a server by SIGTERM, and by SIGKILL the processes of its session that remain."""
-    with suppress(psutil.NoSuchProcess):
-        process.terminate()
-    with suppress(psutil.TimeoutExpired):
-        process.wait(20)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def environment(bento: Path, own: Path) -> dict[str, str]:
-    """Return the environment variables that all servers get."""
-    return {
-        **os.environ,
-        "PATH": os.pathsep.join((str(BIN), os.environ["PATH"])),  # mlflow looks for uvicorn on PATH
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", RIVALS))),
-        "BENTO": str(bento),
-        "PREDICTION_LOG_DIR": str(own / "log"),
-        "BENTOML_HOME": str(own / "bentoml"),
-        "BENTOML_DO_NOT_TRACK": "true",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
 
 
 def check(live: Running, asked: Asked, scratch: Path) -> None:
     """Check that a server's scores equal XGBoost's own, so that all servers do the same work."""
-    booster = xgboost.Booster({"nthread": 1}, model_file=scratch / "bento" / "model" / "model.ubj")
+    booster = xgboost.Booster({"nthread": 1}, model_file=scratch / "bento/src/model/model.ubj")
     true = booster.inplace_predict(np.load(asked.many.with_name("npy")))
-    url = f"http://127.0.0.1:{live.port}"
     headers = {"Content-Type": "application/json"}
-    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=live.url, headers=headers, trust_env=False, timeout=30) as client:
         for path, body in ((live.server.one, asked.one[0]), (live.server.many, asked.many)):
             answer = client.post(path, content=body.read_bytes()).raise_for_status().json()
             given = np.ravel(answer[live.server.scores])
@@ -276,24 +163,18 @@ def check(live: Running, asked: Asked, scratch: Path) -> None:
 # The measurements
 
 
-def cells(live: Running, asked: Asked, seconds: int) -> dict[str, dict[str, float]]:
-    """Measure a server by wrk: single rows over 1, 16 and 64 connections, and many rows in a request."""
-    one, many = live.server.one, live.server.many
-    wrk(live, one, asked.one, 16, 1)  # warm up
-    measured = {f"{n} connections": wrk(live, one, asked.one, n, seconds) for n in (1, 16, 64)}
-    measured[f"{ROWS} rows, JSON"] = wrk(live, many, [asked.many], 16, seconds)
-    if asked.npy:
-        measured[f"{ROWS} rows, npy"] = wrk(live, many, [asked.npy], 16, seconds)
-    return measured
-
-
 def measure(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[str, Any]:
     """Start a server and measure it once; before that, measure how busy the machine is otherwise."""
     others = psutil.cpu_percent(interval=1)
-    with running(server, scratch) as live:
+    with Running(server, scratch) as live:
         check(live, asked, scratch)
         idle = live.memory()
-        measured = cells(live, asked, seconds)
+        one, many = server.one, server.many
+        wrk(live, one, asked.one, 16, 1)  # warm up
+        measured = {f"{n} connections": wrk(live, one, asked.one, n, seconds) for n in (1, 16, 64)}
+        measured[f"{ROWS} rows, JSON"] = wrk(live, many, [asked.many], 16, seconds)
+        if asked.npy:
+            measured[f"{ROWS} rows, npy"] = wrk(live, many, [asked.npy], 16, seconds)
         steady = open_loop(live, server.one, asked.one, STEADY, 2 * seconds)
         resident, together = live.memory()
         memory = {"idle_mb": idle[0], "resident_mb": resident, "together_mb": together}
@@ -303,7 +184,7 @@ def measure(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[s
 
 def asked_for(asked: Asked, scratch: Path) -> dict[str, Any]:
     """Measure our server at 500 requests/s for a minute, and at 3,500 requests/s while it is scraped."""
-    with running(SERVERS[0], scratch) as live:
+    with Running(SERVERS[0], scratch) as live:
         wrk(live, live.server.one, asked.one, 16, 1)
         minute = open_loop(live, live.server.one, asked.one, 500, 60)
         with ThreadPoolExecutor(1) as thread:
@@ -329,7 +210,7 @@ def overload(asked: Asked, scratch: Path) -> dict[str, Any]:
 
     The load is three times the number of 100-row requests that the server can answer.
     """
-    with running(SERVERS[0], scratch) as live:
+    with Running(SERVERS[0], scratch) as live:
         single, many = live.server.one, live.server.many
         before = open_loop(live, single, asked.one, STEADY, 5)
         load = round(3 * wrk(live, many, [asked.many], 16, 3)["per_s"])
@@ -405,26 +286,16 @@ def report(results: dict[str, Any]) -> None:
     write_table(OUT / "serving.md", lines(results["servers"]))
     console.print_json(json.dumps(results["ours"]))
     (OUT / "serving.json").write_text(json.dumps(results, indent=1) + "\n")
-    plot(results["servers"]).savefig(OUT / "serving.svg")
+    panels = (
+        ("requests/s, one worker, 16 connections", ("wrk", "16 connections", "per_s"), "{:,.0f}"),
+        (f"p99 at {STEADY} requests/s (open loop), ms", ("open", "p99_ms"), "{:.1f}"),
+    )
+    servers = results["servers"]
+    drawn = [
+        Panel(title, [figure(of, path) or 0 for of in servers.values()], form) for title, path, form in panels
+    ]
+    bars([*servers], *drawn).savefig(OUT / "serving.svg")
     console.print(f"{OUT}: serving.json, serving.md, serving.svg")
-
-
-def plot(servers: dict[str, Any]) -> Figure:
-    """Plot each server's throughput with one worker, and its 99th percentile of latency."""
-    drawn = Figure((10, 3.2), layout="constrained")
-    left, right = drawn.subplots(1, 2, sharey=True)
-    for axes, title, path in (
-        (left, "requests/s, one worker, 16 connections", ("wrk", "16 connections", "per_s")),
-        (right, f"p99 at {STEADY} requests/s (open loop), ms", ("open", "p99_ms")),
-    ):
-        values = [figure(result, path) or 0 for result in servers.values()]
-        bars = axes.barh(list(servers), values, color=["#0072b2", *["#999999"] * (len(servers) - 1)])
-        axes.bar_label(bars, fmt="{:,.0f}" if axes is left else "{:.1f}", padding=3)
-        axes.set_title(title, fontsize="medium")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.15)
-    left.invert_yaxis()
-    return drawn
 
 
 def main() -> None:
@@ -435,9 +306,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as made:
         scratch, facts = Path(made), described()
-        write_bento(scratch / "bento")
-        write_mlflow(scratch / "mlflow", environment(scratch / "bento", scratch))
-        asked = {server: write_bodies(server, scratch / str(at)) for at, server in enumerate(SERVERS)}
+        bento = built(Project(ROOT, PACKAGE)).path
+        (scratch / "bento").symlink_to(bento)
+        env = {**os.environ, "PYTHONPATH": f"{bento}/src", "BENTO": f"{bento}/src"}
+        run(sys.executable, RIVALS / "by_mlflow.py", scratch / "mlflow", env=env)
+        width = len(read_json(bento / "src" / "model" / "meta.json")["features"])
+        asked = {server: write_bodies(server, width, scratch / str(at)) for at, server in enumerate(SERVERS)}
         rounds: dict[Server, list[Any]] = {server: [] for server in SERVERS}
         for _ in range(options.rounds):
             for server in SERVERS:
@@ -449,4 +323,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LoopError as error:
+        sys.exit(f"bench-serving: {error}")

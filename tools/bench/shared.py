@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -48,6 +49,14 @@ def open_loop(
     return answer
 
 
+def run(*command: str | Path, stdin: str | None = None, **options: Any) -> str:
+    """Run a command and return its output; if it fails, exit with the command's own message."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command[:6]))}: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout
+
+
 def middle(rounds: list[Any]) -> Any:
     """Return the median of every number over the rounds."""
     if isinstance(rounds[0], dict):
@@ -76,3 +85,26 @@ def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     ruled = [head, ["---", *["--:"] * (len(head) - 1)], *others]
     path.write_text("".join(f"| {' | '.join(row)} |\n" for row in ruled))
+
+
+class Panel(NamedTuple):
+    """A part of a bar chart: its title, a value for each bar, their format, and maybe their error bars."""
+
+    title: str
+    values: Sequence[float]
+    form: str
+    errors: Sequence[Sequence[float]] | None = None
+
+
+def bars(names: Sequence[str], *panels: Panel) -> Figure:
+    """Draw panels side by side, with a horizontal bar for each name, from the top."""
+    drawn = Figure((10, 0.8 + 0.36 * len(names)), layout="constrained")
+    all_axes = drawn.subplots(1, len(panels), sharey=True)
+    for axes, panel in zip(all_axes, panels, strict=True):
+        shown = axes.barh(names, panel.values, xerr=panel.errors, color="#0072b2", ecolor="#444444")
+        axes.bar_label(shown, fmt=panel.form, padding=3)
+        axes.set_title(panel.title, fontsize="medium")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.2)
+    all_axes[0].invert_yaxis()
+    return drawn

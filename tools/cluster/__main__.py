@@ -3,28 +3,25 @@
 All programs run as processes in their own network namespace and cgroup. docs/cluster.md has the details.
 """
 
-import argparse
 import fcntl
 import json
 import os
 import platform
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 import argocd
 import cgroup
+import click
 import control
 import gateway
 import kwok
-import mounts
-import network
+import namespaces
 import node
 import pki
 import place as places
@@ -32,7 +29,6 @@ import policies
 import process
 import programs
 import prometheus
-import registry
 import system
 from place import LINK, NETWORK, ClusterError, Place
 from rich.console import Console
@@ -41,44 +37,37 @@ LOCK = Path("/run/loop-cluster.lock")
 SCREEN = Console(stderr=True)
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of the cluster: the function that starts it, and the parts that must be ready before."""
-
-    start: Callable[[Place], None]
-    needs: tuple[str, ...] = ()
-
-
-PARTS = {
-    "keys": Part(pki.start),
-    "etcd": Part(control.start_etcd),
-    "registry": Part(registry.start),
-    "containerd": Part(node.start_containerd),
-    "apiserver": Part(control.start_apiserver, ("keys", "etcd")),
-    "controllers": Part(control.start_controllers, ("apiserver",)),
-    "node": Part(node.start, ("apiserver", "containerd")),
-    "dns": Part(system.start_dns, ("apiserver",)),
-    "storage": Part(system.start_storage, ("apiserver",)),
-    "metrics": Part(system.start_metrics, ("node",)),
-    "policies": Part(policies.start, ("apiserver",)),
-    "prometheus": Part(prometheus.start, ("apiserver",)),
-    "gateway": Part(gateway.start, ("prometheus",)),
-    "argocd": Part(argocd.start, ("controllers",)),
+# {part: the function that starts it, and the parts that must be ready before}
+PARTS: dict[str, tuple[Callable[[Place], None], tuple[str, ...]]] = {
+    "keys": (pki.start, ()),
+    "etcd": (control.start_etcd, ()),
+    "registry": (node.start_registry, ()),
+    "containerd": (node.start_containerd, ()),
+    "apiserver": (control.start_apiserver, ("keys", "etcd")),
+    "controllers": (control.start_controllers, ("apiserver",)),
+    "node": (node.start, ("apiserver", "containerd")),
+    "dns": (system.start_dns, ("apiserver",)),
+    "storage": (system.start_storage, ("apiserver",)),
+    "metrics": (system.start_metrics, ("node",)),
+    "policies": (policies.start, ("apiserver",)),
+    "prometheus": (prometheus.start, ("apiserver",)),
+    "gateway": (gateway.start, ("prometheus",)),
+    "argocd": (argocd.start, ("controllers",)),
 }
 
 
 @contextmanager
-def lock(seconds: float, busy: str) -> Iterator[None]:
-    """Hold the lock of this machine's cluster; the kernel releases it if this process ends."""
-    end = time.monotonic() + seconds
+def lock(how: int = 0) -> Iterator[None]:
+    """Hold the lock of this machine's cluster; the kernel releases it if this process ends.
+
+    Raises ClusterError if `how` is LOCK_NB and another process holds the lock.
+    """
     with LOCK.open("w") as file:
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > end:
-                raise ClusterError(busy)
-            time.sleep(0.1)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | how)
+        except BlockingIOError:
+            fix = "wait for it, or end it with `make cluster-down`"
+            raise ClusterError(f"another `up` or `down` is running: {fix}") from None
         yield
 
 
@@ -95,22 +84,10 @@ def check() -> None:
 def clean(place: Place) -> None:
     """Remove a cluster completely, even one that was started only partly; does nothing if there is none."""
     cgroup.end()
-    mounts.remove(place)
-    network.remove()
+    namespaces.remove(place)
     cgroup.remove()
     shutil.rmtree(place.run, ignore_errors=True)
     LINK.unlink(missing_ok=True)
-
-
-def prepare(place: Place, built: Path) -> None:
-    """Make the things that every part of the cluster needs: state folder, namespaces and cgroup."""
-    place.run.mkdir(parents=True, exist_ok=True)
-    LINK.symlink_to(place.run)
-    place.programs.symlink_to(built)
-    places.write(place.run / "webhook-secret", secrets.token_hex(20))
-    mounts.make(place)
-    network.make()
-    cgroup.enter()
 
 
 def start_all(place: Place) -> None:
@@ -118,19 +95,20 @@ def start_all(place: Place) -> None:
     begun, futures = time.monotonic(), {}
 
     def start(name: str) -> None:
-        for need in PARTS[name].needs:
+        run, needs = PARTS[name]
+        for need in needs:
             futures[need].result()
         since = time.monotonic()
-        PARTS[name].start(place)
+        run(place)
         now = time.monotonic()
         SCREEN.print(f"{now - begun:6.1f} s  {name} [dim]({now - since:.1f} s)")
         left = [name for name, future in futures.items() if not future.done()]
         status.update(f"starting {', '.join(left)}")
 
     # Every thread that starts a part enters the cluster's network first
-    threads = ThreadPoolExecutor(len(PARTS), initializer=network.enter)
+    threads = ThreadPoolExecutor(len(PARTS), initializer=namespaces.enter)
     with threads as pool, SCREEN.status("starting") as status:
-        pool.submit(network.tune).result()
+        pool.submit(namespaces.tune).result()
         for name in PARTS:  # a part is listed after the parts that it needs
             futures[name] = pool.submit(start, name)
         for future in futures.values():
@@ -158,113 +136,104 @@ def facts(place: Place) -> dict[str, object]:
         "registry": places.REGISTRY,
         "host": places.HOST,
         "webhook_secret": place.webhook_secret,
-        "hooks": argocd.hooks(),
+        "hooks": argocd.HOOKS,
     }
 
 
-def up(_: argparse.Namespace) -> None:
+@click.group(help=__doc__)
+def cli() -> None:
+    """Run one command. After an error, programs that have started keep running, for you to inspect."""
+
+
+@cli.command()
+def up() -> None:
     """Start the cluster unless it runs, and print its addresses and paths as the last line."""
     check()
-    programs.install()
     built = programs.build()
     places.pinned()  # builds them now, because programs in the cluster's network cannot download anything
     place = places.place()
-    with lock(0, "another `up` or `down` is running: wait for it, or end it with `make cluster-down`"):
+    with lock(fcntl.LOCK_NB):
         if runs(place):
             SCREEN.print("the cluster is already running")
         else:
             clean(place)
             # Look up the paths again, because the removed cluster may have used another cache
             place = places.place()
-            prepare(place, built)
+            place.run.mkdir(parents=True, exist_ok=True)
+            LINK.symlink_to(place.run)
+            place.programs.symlink_to(built)
+            places.write(place.run / "webhook-secret", secrets.token_hex(20))
+            namespaces.make_mounts(place)
+            namespaces.make_network()
+            cgroup.enter()
             start_all(place)
             places.write_json(place.ready, facts(place))
     print(json.dumps(facts(place)))
 
 
-def down(_: argparse.Namespace) -> None:
+@cli.command()
+def down() -> None:
     """Stop the cluster and remove it, together with an `up` that is still running."""
     check()
     cgroup.end()  # end all processes first, including a running `up`, which holds the lock
-    with lock(60, "the lock is held by another `down`, or by an `up` that is still cleaning up"):
+    with lock():
         clean(places.place())
 
 
-def status(options: argparse.Namespace) -> None:
-    """Print which programs of the cluster run; ClusterError unless the cluster is complete."""
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
+def status(*, as_json: bool) -> None:
+    """Print which programs of the cluster run; an error unless the cluster is complete."""
     place = places.place()
     whole = runs(place)
-    if options.json and whole:
+    if as_json and whole:
         print(json.dumps(facts(place)))
-    elif not options.json:
+    elif not as_json:
         for one in process.records(place):
             print(f"{one.name:24}{one.pid:>8} {'runs' if one.alive else 'ended'}  {place.log(one.name)}")
     if not whole:
         raise ClusterError("no complete cluster is running; start one with `make cluster`")
 
 
-def restart(options: argparse.Namespace) -> None:
-    """Start one program of the cluster again, as a kubelet would restart a container."""
+@cli.command()
+@click.argument("name")
+def restart(name: str) -> None:
+    """Start one program of the cluster again, as a kubelet would restart a container.
+
+    NAME is the program's name as `status` prints it.
+    """
     check()
     place = places.place()
-    process.record(place, options.name)
+    process.record(place, name)  # raises ClusterError before anything is changed
     cgroup.enter()
-    process.restart(place, options.name)
+    process.restart(place, name)
 
 
-def nodes(options: argparse.Namespace) -> None:
-    """Add or remove fake nodes so that each named pool has the given number."""
+@cli.command()
+@click.argument("pools", nargs=-1, required=True, metavar="POOL=COUNT...")
+def nodes(pools: tuple[str, ...]) -> None:
+    """Add or remove fake nodes so that each named pool has the given number: cpu=3 gpu=2."""
     check()
     place = places.place()
     cgroup.enter()
-    network.enter()
-    pools = dict(word.split("=", 1) for word in options.pools)
-    kwok.scale(place, {pool: int(count) for pool, count in pools.items()})
+    namespaces.enter()
+    wanted = dict(word.split("=", 1) for word in pools)
+    kwok.scale(place, {pool: int(count) for pool, count in wanted.items()})
 
 
-def build(_: argparse.Namespace) -> None:
+@cli.command()
+def build() -> None:
     """Build the cluster's programs if the cache lacks them, and print their folder."""
     print(programs.build())
 
 
-def volumes(options: argparse.Namespace) -> None:
+@cli.command()
+@click.argument("count", type=int)
+def volumes(count: int) -> None:
     """Make sure that the cluster has the given number of volumes."""
     check()
-    system.start_storage(places.place(), options.count)
-
-
-def arguments() -> argparse.Namespace:
-    """Parse the command line of tools/cluster."""
-    parser = argparse.ArgumentParser("tools/cluster", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    made = {}
-    for run in (up, down, status, restart, nodes, volumes, build):
-        made[run] = commands.add_parser(run.__name__, help=run.__doc__)
-        made[run].set_defaults(run=run)
-    made[status].add_argument("--json", action="store_true", help="print one line of JSON")
-    made[restart].add_argument("name", help="a program's name, as `status` prints it")
-    made[nodes].add_argument("pools", nargs="+", metavar="POOL=COUNT", help="cpu=3 gpu=2; 0 removes them")
-    made[volumes].add_argument("count", type=int)
-    return parser.parse_args()
-
-
-def main() -> int:
-    """Run one command and return its exit code, 2 for an error.
-
-    After an error, programs that have started keep running, so that they can be inspected.
-    """
-    options = arguments()
-    try:
-        options.run(options)
-    except ClusterError as error:
-        print(f"tools/cluster: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        fix = "stop the programs that have started with `make cluster-down`"
-        print(f"tools/cluster: interrupted; {fix}", file=sys.stderr)
-        return 130
-    return 0
+    system.start_storage(places.place(), count)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli(prog_name="tools/cluster")

@@ -4,20 +4,19 @@ Argo CD's API answers anyone who reaches the node, without password or encryptio
 GitHub's webhooks must be signed. This setup is acceptable only on a single machine.
 """
 
-import json
 import secrets
-from functools import partial
 from pathlib import Path
 
 import process
-from kube import apply, established
+from kube import apply, apply_objects, define
 from place import ARGOCD_PORT, LINK, NODE, Place, pinned
-from process import answers, environment, wait
+from process import environment, wait
 
 MANIFEST = Path(__file__).with_name("manifests") / "argocd.yaml"
 SETS_PORT = 8082  # the ApplicationSet controller receives webhooks at this port
+# A Git server must send push events to these URLs: for Applications and for ApplicationSets.
+HOOKS = [f"http://{NODE}:{port}/api/webhook" for port in (ARGOCD_PORT, SETS_PORT)]
 REDIS, REPO = "127.0.0.1:6379", "127.0.0.1:8181"
-CRDS = ("applications", "applicationsets", "appprojects")
 # {program: address of its metrics}, which is also the health check of programs without a health page
 METRICS = {
     "repo-server": "127.0.0.1:8184",
@@ -40,21 +39,19 @@ def start(place: Place) -> None:
     host, port = REDIS.split(":")
     redis = [place.program("redis-server"), "--bind", host, "--port", port, "--dir", place.folder("redis")]
     process.start(place, "redis", [*redis, "--save", "", "--appendonly", "no"])
-    apply(place, place.crds / "argocd")
-    established(place, *(f"{name}.argoproj.io" for name in CRDS))
+    define(place, "argocd")
     apply(place, MANIFEST)
-    apply(place, text=_secret(place.webhook_secret))
+    labels = {"app.kubernetes.io/part-of": "argocd", "app.kubernetes.io/name": "argocd-secret"}
+    meta = {"name": "argocd-secret", "namespace": "argocd", "labels": labels}
+    # A new key that signs sessions, and the secret that signs webhooks
+    keys = {"server.secretkey": secrets.token_hex(32), "webhook.github.secret": place.webhook_secret}
+    apply_objects(place, [{"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": keys}])
     env = _environment(place)
     for name, options in _programs(place).items():
         binary = {"ARGOCD_BINARY_NAME": f"argocd-{name}"}
         process.start(place, f"argocd-{name}", [place.program("argocd"), *options], env | binary)
     for name, url in HEALTH.items():
-        wait(place, f"argocd-{name}", partial(answers, url))
-
-
-def hooks() -> list[str]:
-    """Return the URLs to which a Git server must send push events: for Applications and ApplicationSets."""
-    return [f"http://{NODE}:{port}/api/webhook" for port in (ARGOCD_PORT, SETS_PORT)]
+        wait(place, f"argocd-{name}", url)
 
 
 def _programs(place: Place) -> dict[str, list[str]]:
@@ -123,19 +120,3 @@ def _environment(place: Place) -> dict[str, str]:
         "EMAIL": "argocd@localhost",
         "PATH": f"{pinned()}:{environment(place)['PATH']}",  # for kustomize
     }
-
-
-def _secret(webhook: str) -> str:
-    """Return the Secret argocd-secret: a new key that signs sessions, and the secret that signs webhooks."""
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "name": "argocd-secret",
-                "namespace": "argocd",
-                "labels": {"app.kubernetes.io/part-of": "argocd", "app.kubernetes.io/name": "argocd-secret"},
-            },
-            "stringData": {"server.secretkey": secrets.token_hex(32), "webhook.github.secret": webhook},
-        }
-    )

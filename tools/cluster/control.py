@@ -14,14 +14,17 @@ def start_etcd(place: Place) -> None:
     argv = [place.program("etcd"), "--data-dir", data, "--logger=zap", "--log-level=warn"]
     argv += [f"--listen-client-urls={ETCD}", f"--advertise-client-urls={ETCD}"]
     argv += [f"--listen-peer-urls={PEER}", f"--initial-advertise-peer-urls={PEER}"]
-    process.start(place, "etcd", [*argv, f"--initial-cluster=default={PEER}"])
-    process.wait(place, "etcd", lambda: process.answers(f"{ETCD}/health"))
+    process.start(place, "etcd", [*argv, f"--initial-cluster=default={PEER}"], ready=f"{ETCD}/health")
 
 
-def apiserver_flags(place: Place) -> list[str]:
-    """Return the API server's flags: the usual authorization, and API aggregation for metrics-server."""
+def start_apiserver(place: Place) -> None:
+    """Start the API server on the node's address, and wait until it is ready.
+
+    It has the usual authorization, and API aggregation for metrics-server.
+    """
     pki = place.pki
-    return [
+    command = [
+        place.program("kube-apiserver"),
         f"--etcd-servers={ETCD}",
         f"--bind-address={NODE}",
         f"--advertise-address={NODE}",
@@ -52,12 +55,7 @@ def apiserver_flags(place: Place) -> list[str]:
         "--feature-gates=WatchList=false",
         "--profiling=false",
     ]
-
-
-def start_apiserver(place: Place) -> None:
-    """Start the API server on the node's address, and wait until it is ready."""
-    process.start(place, "apiserver", [place.program("kube-apiserver"), *apiserver_flags(place)])
-    process.wait(place, "apiserver", lambda: process.answers(f"https://{NODE}:{API_PORT}/readyz"))
+    process.start(place, "apiserver", command, ready=f"https://{NODE}:{API_PORT}/readyz")
 
 
 def _component(place: Place, user: str) -> list[str]:
@@ -80,4 +78,4 @@ def start_controllers(place: Place) -> None:
     manager += [f"--service-cluster-ip-range={SERVICES}", "--horizontal-pod-autoscaler-sync-period=5s"]
     process.start(place, "controllers", manager)
     process.start(place, "scheduler", [place.program("kube-scheduler"), *_component(place, "scheduler")])
-    process.wait(place, "controllers", lambda: kube.succeeds(place, "get", "serviceaccount/default"))
+    process.wait(place, "controllers", lambda: kube.kubectl(place, "get", "serviceaccount/default"))

@@ -41,15 +41,12 @@ class Mirror(threading.Thread):
     def run(self) -> None:
         while True:
             with suppress(httpx.HTTPError, ValueError):
-                self._watch(self._list())
+                answer = self.api.get(self.path).raise_for_status().json()
+                self.known = {thing["metadata"]["uid"]: thing for thing in answer["items"]}
+                self.listed.set()
+                self.changed.set()
+                self._watch(answer["metadata"]["resourceVersion"])
             time.sleep(1)
-
-    def _list(self) -> str:
-        answer = self.api.get(self.path).raise_for_status().json()
-        self.known = {thing["metadata"]["uid"]: thing for thing in answer["items"]}
-        self.listed.set()
-        self.changed.set()
-        return str(answer["metadata"]["resourceVersion"])
 
     def _watch(self, version: str) -> None:
         options = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "240"}
@@ -103,26 +100,20 @@ def _groups(monitor: Thing, pod: Thing) -> Iterator[Thing]:
         return
     copied = {_label(name): labels[name] for name in spec.get("podTargetLabels") or [] if name in labels}
     copied |= {f"__meta_kubernetes_pod_label_{_label(name)}": value for name, value in labels.items()}
+    copied["job"] = f"{monitor['metadata']['namespace']}/{monitor['metadata']['name']}"
+    copied |= {"namespace": pod["metadata"]["namespace"], "pod": pod["metadata"]["name"]}
     for endpoint in spec["podMetricsEndpoints"]:
         for container in pod["spec"]["containers"]:
             for port in container.get("ports") or []:
                 if port.get("name") == endpoint["port"]:
                     address = f"{pod['status']['podIP']}:{port['containerPort']}"
-                    fixed = _fixed(monitor, endpoint, pod, container["name"])
-                    yield {"targets": [address], "labels": copied | fixed}
-
-
-def _fixed(monitor: Thing, endpoint: Thing, pod: Thing, container: str) -> dict[str, str]:
-    """Return the labels that every target has, and the labels that set its path and scheme."""
-    return {
-        "job": f"{monitor['metadata']['namespace']}/{monitor['metadata']['name']}",
-        "namespace": pod["metadata"]["namespace"],
-        "pod": pod["metadata"]["name"],
-        "container": container,
-        "endpoint": endpoint["port"],
-        "__metrics_path__": endpoint.get("path") or "/metrics",
-        "__scheme__": endpoint.get("scheme") or "http",
-    }
+                    own = {
+                        "container": container["name"],
+                        "endpoint": endpoint["port"],
+                        "__metrics_path__": endpoint.get("path") or "/metrics",
+                        "__scheme__": endpoint.get("scheme") or "http",
+                    }
+                    yield {"targets": [address], "labels": copied | own}
 
 
 def _label(name: str) -> str:
@@ -132,34 +123,29 @@ def _label(name: str) -> str:
 
 def write_rules(folder: Path, rules: list[Thing]) -> bool:
     """Write a file for each valid PrometheusRule, and return whether any file changed."""
-    wanted = {}
+    before = {path.name: path.read_text() for path in folder.glob("*.json")}
+    kept = {}
     for rule in rules:
-        meta, groups = rule["metadata"], rule["spec"].get("groups") or []
-        text = json.dumps({"groups": groups}, sort_keys=True)
-        wanted[f"{meta['namespace']}-{meta['name']}.json"] = text
-    before = _written(folder)
-    for name in before.keys() - wanted.keys():
+        name = f"{rule['metadata']['namespace']}-{rule['metadata']['name']}.json"
+        text = json.dumps({"groups": rule["spec"].get("groups") or []}, sort_keys=True)
+        if before.get(name) == text or _written(folder / name, text):
+            kept[name] = text
+    for name in before.keys() - kept.keys():
         (folder / name).unlink()
-    for name in (name for name in wanted if wanted[name] != before.get(name)):
-        _write_right(folder / name, wanted[name])
-    return _written(folder) != before
+    return kept != before
 
 
-def _written(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in folder.glob("*.json")}
-
-
-def _write_right(path: Path, text: str) -> None:
+def _written(path: Path, text: str) -> bool:
     """Write a rule file if promtool accepts it, because one invalid file would stop all rules."""
     aside = path.with_suffix(".new")
     write(aside, text)
     done = subprocess.run(["promtool", "check", "rules", aside], capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"{path.stem} is not a valid rule file: {done.stdout}{done.stderr}", flush=True)
-        path.unlink(missing_ok=True)
         aside.unlink()
-    else:
-        aside.rename(path)
+        return False
+    aside.rename(path)
+    return True
 
 
 def reload(place: Place) -> None:
@@ -170,16 +156,12 @@ def reload(place: Place) -> None:
             os.kill(one.pid, signal.SIGHUP)
 
 
-def client(place: Place) -> httpx.Client:
-    """Return a client of the API server with the administrator's certificate."""
-    trust = ssl.create_default_context(cafile=str(place.pki / "ca.crt"))
-    trust.load_cert_chain(place.pki / "admin.crt", place.pki / "admin.key")
-    return httpx.Client(base_url=f"https://{NODE}:{API_PORT}", verify=trust, timeout=300, trust_env=False)
-
-
 def changes(place: Place, *paths: str) -> Iterator[list[list[Thing]]]:
     """Yield the objects at each API path, at first and after each change, until the process is killed."""
-    api, changed = client(place), threading.Event()
+    trust = ssl.create_default_context(cafile=str(place.pki / "ca.crt"))
+    trust.load_cert_chain(place.pki / "admin.crt", place.pki / "admin.key")
+    api = httpx.Client(base_url=f"https://{NODE}:{API_PORT}", verify=trust, timeout=300, trust_env=False)
+    changed = threading.Event()
     mirrors = [Mirror(api, path, changed) for path in paths]
     for mirror in mirrors:
         mirror.start()

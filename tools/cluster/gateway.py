@@ -5,18 +5,15 @@ Service of its own. The GatewayClass then never gets a status, so do not wait fo
 listener's port, so port 80 is served at 8080, once the first route exists.
 """
 
-import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import process
-from kube import apply, established, kubectl
+from kube import apply, define, kubectl
 from place import LINK, NODE, ROOT, Place, output, pinned, write_json
-from process import answers, environment, wait
+from process import environment, wait
 
 PLATFORM = ROOT / "kustomize" / "platform"
-CRDS = ("gatewayclasses", "gateways", "httproutes", "referencegrants")
 LOOPBACK = "127.0.0.1"
 XDS_PORT = 8201
 HEALTH, METRICS = f"{LOOPBACK}:8202", f"{LOOPBACK}:8203"  # addresses of Contour
@@ -25,24 +22,19 @@ STATS = f"{LOOPBACK}:8204"  # address of Envoy's statistics
 
 def start(place: Place) -> None:
     """Start the gateway and wait until it is programmed. Its platform needs Prometheus' CRDs."""
-    apply(place, place.crds / "gateway")
-    established(place, *(f"{name}.gateway.networking.k8s.io" for name in CRDS))
-    apply(place, text=platform())
+    define(place, "gateway")
+    # Argo CD manages the platform later, if an Application names it
+    apply(place, text=output(pinned() / "kustomize", "build", PLATFORM))
     folder = place.folder("gateway")
     gateway = {"gatewayRef": {"name": "edge", "namespace": "gateway"}}
     # A line for every request would fill the disk under load, and costs Envoy a fifth of its CPU.
     write_json(folder / "contour.json", {"gateway": gateway, "accesslog-level": "error"})
     process.start(place, "contour", _contour(place, folder / "contour.json"))
     process.start(place, "envoy", _envoy(place, folder / "envoy.json"))
-    wait(place, "contour", partial(answers, f"http://{HEALTH}/healthz"))
+    wait(place, "contour", f"http://{HEALTH}/healthz")
     programmed = "--for=condition=Programmed"
     kubectl(place, "wait", "--namespace=gateway", programmed, "--timeout=60s", "gateway/edge")
-    wait(place, "envoy", partial(answers, f"http://{STATS}/ready"))
-
-
-def platform() -> str:
-    """Return kustomize/platform as rendered YAML; Argo CD manages it later if an Application names it."""
-    return output(pinned() / "kustomize", "build", PLATFORM)
+    wait(place, "envoy", f"http://{STATS}/ready")
 
 
 def _contour(place: Place, config: Path) -> list[str | Path]:
@@ -75,7 +67,7 @@ def _envoy(place: Place, config: Path) -> list[str | Path]:
         f"--admin-address={LINK}/gateway/admin.sock",
     ]
     command = [place.program("contour"), "bootstrap", config, *bootstrap]
-    subprocess.run(command, check=True, capture_output=True, env=environment(place))
+    output(*command, env=environment(place))
     # Without --disable-hot-restart, Envoy ends as soon as the process that started it ends.
     options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
     node = ["--service-cluster", "gateway", "--service-node", "edge"]

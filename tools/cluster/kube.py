@@ -13,15 +13,6 @@ def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
     return output(place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args, stdin=stdin)
 
 
-def succeeds(place: Place, *args: str) -> bool:
-    """Return whether a kubectl command succeeds."""
-    try:
-        kubectl(place, *args)
-    except ClusterError:
-        return False
-    return True
-
-
 def _again(seconds: int, pause: float) -> Any:
     """Return a decorator that repeats a function for `seconds` while it raises ClusterError."""
     wrong = retry_if_exception_type(ClusterError)
@@ -36,10 +27,13 @@ def apply(place: Place, *paths: Path, text: str | None = None) -> None:
 
 
 @_again(30, 0.2)
-def established(place: Place, *names: str) -> None:
-    """Wait until CRDs are served; repeated, because `kubectl wait` fails on a new CRD without conditions."""
-    crds = [f"crd/{name}" for name in names]
-    kubectl(place, "wait", "--for=condition=established", "--timeout=30s", *crds)
+def define(place: Place, folder: str) -> None:
+    """Apply the CRDs of a folder of `place.crds`, and wait until all CRDs are served.
+
+    This is repeated, because `kubectl wait` fails on a new CRD without conditions.
+    """
+    apply(place, place.crds / folder)
+    kubectl(place, "wait", "crd", "--all", "--for=condition=established", "--timeout=30s")
 
 
 def apply_objects(place: Place, objects: list[dict[str, object]]) -> None:

@@ -5,12 +5,11 @@ requests. A taint keeps away every pod that does not tolerate `kwok.x-k8s.io/nod
 there by accident.
 """
 
-import json
 from contextlib import suppress
 from typing import Any
 
 import process
-from kube import apply, kubectl
+from kube import apply_objects, kubectl
 from place import NODE, ClusterError, Place
 
 FAKE = "kwok.x-k8s.io/node"
@@ -37,10 +36,11 @@ def scale(place: Place, wanted: dict[str, int]) -> None:
     if any(wanted.values()):
         _run(place)
     for pool, count in wanted.items():
-        _shrink(place, pool, count)
+        found = kubectl(place, "get", "nodes", f"--selector=pool={pool}", "--output=name").split()
+        if over := [name for name in found if int(name.rpartition("-")[2]) >= count]:
+            kubectl(place, "delete", "--wait=false", *over)  # and with them their pods
         if count:
-            nodes = [node(pool, number) for number in range(count)]
-            apply(place, text=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
+            apply_objects(place, [node(pool, number) for number in range(count)])
             ready = ("--for=condition=Ready", "--timeout=60s", f"--selector=pool={pool}")
             kubectl(place, "wait", "node", *ready)
 
@@ -58,14 +58,6 @@ def node(pool: str, number: int) -> dict[str, Any]:
     }
 
 
-def _shrink(place: Place, pool: str, count: int) -> None:
-    """Remove the nodes of a pool beyond the first `count`, and with them their pods."""
-    found = kubectl(place, "get", "nodes", f"--selector=pool={pool}", "--output=name").split()
-    over = [name for name in found if int(name.rpartition("-")[2]) >= count]
-    if over:
-        kubectl(place, "delete", "--wait=false", *over)
-
-
 def _run(place: Place) -> None:
     with suppress(ClusterError):
         if process.record(place, "kwok").alive:
@@ -81,5 +73,5 @@ def _run(place: Place) -> None:
         f"--server-address=127.0.0.1:{PORT}",
         "--node-lease-duration-seconds=40",
     ]
-    process.start(place, "kwok", [place.program("kwok"), *options, *stages])
-    process.wait(place, "kwok", lambda: process.answers(f"http://127.0.0.1:{PORT}/healthz"))
+    ready = f"http://127.0.0.1:{PORT}/healthz"
+    process.start(place, "kwok", [place.program("kwok"), *options, *stages], ready=ready)

@@ -1,15 +1,18 @@
-"""Runs the node's programs: containerd with its pause image, the kubelet and kube-proxy."""
+"""Runs the node's programs: the registry, containerd with its pause image, the kubelet and kube-proxy.
+
+Images are pulled from the registry instead of imported, because a pull checks every digest and `ctr images
+import` checks none.
+"""
 
 import hashlib
 import io
 import json
-import subprocess
 import tarfile
 from pathlib import Path
 
 import kube
 import process
-from place import DNS, LINK, NAME, NODE, NODE_NAME, PODS, REGISTRY, ClusterError, Place, write, write_json
+from place import DNS, LINK, NAME, NODE, NODE_NAME, PODS, REGISTRY, Place, output, write, write_json
 
 PAUSE = "loop-cluster/pause:1"
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's folder of the CNI plugins
@@ -112,10 +115,20 @@ def pause_image(program: Path) -> bytes:
     return _tar({"layer.tar": (layer, 0o644), **{name: (data, 0o644) for name, data in files.items()}})
 
 
-def _ctr(place: Place, *words: str, stdin: bytes | None = None) -> bool:
-    command = [place.program("ctr"), "-a", str(LINK / SOCKET), "-n", "k8s.io", *words]
-    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
-    return done.returncode == 0
+def start_registry(place: Place) -> None:
+    """Start Debian's docker-registry with plain HTTP on the node's address."""
+    place.registry.mkdir(parents=True, exist_ok=True)
+    path = place.run / "registry.json"
+    config = {
+        "version": 0.1,
+        "log": {"level": "warn", "accesslog": {"disabled": True}},
+        # Images are outside the state folder, so they are kept
+        "storage": {"filesystem": {"rootdirectory": str(place.registry)}, "delete": {"enabled": True}},
+        "http": {"addr": REGISTRY},
+    }
+    write_json(path, config)  # JSON is valid YAML
+    command = [place.program("docker-registry"), "serve", path]
+    process.start(place, "registry", command, ready=f"http://{REGISTRY}/v2/")
 
 
 def start_containerd(place: Place) -> None:
@@ -126,10 +139,11 @@ def start_containerd(place: Place) -> None:
     path = place.run / "containerd.toml"
     write(path, containerd_config(place))
     process.start(place, "containerd", [place.program("containerd"), "--config", path])
-    process.wait(place, "containerd", lambda: _ctr(place, "plugins", "list"))
-    image = pause_image(Path(place.program("pause")))
-    if not _ctr(place, "images", "import", "-", stdin=image):
-        raise ClusterError(f"containerd could not load the pause image:\n{process.tail(place, 'containerd')}")
+    ctr = [place.program("ctr"), "-a", LINK / SOCKET, "-n", "k8s.io"]
+    process.wait(place, "containerd", lambda: output(*ctr, "plugins", "list"))
+    image = place.run / "pause.tar"
+    image.write_bytes(pause_image(Path(place.program("pause"))))
+    output(*ctr, "images", "import", image)
 
 
 def start(place: Place) -> None:
@@ -146,10 +160,6 @@ def start(place: Place) -> None:
     proxy += [f"--nodeport-addresses={NODE}/32", "--conntrack-max-per-core=0"]
     proxy += [f"--conntrack-tcp-timeout-{state}=0s" for state in ("established", "close-wait")]
     process.start(place, "kube-proxy", proxy)
-    process.wait(place, "kubelet", lambda: _is_ready(place))
-    process.wait(place, "kube-proxy", lambda: process.answers("http://127.0.0.1:10256/healthz"))
-
-
-def _is_ready(place: Place) -> bool:
-    path = '{.items[*].status.conditions[?(@.type=="Ready")].status}'
-    return kube.kubectl(place, "get", "nodes", "-o", f"jsonpath={path}") == "True"
+    state = '--output=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'
+    process.wait(place, "kubelet", lambda: kube.kubectl(place, "get", "nodes", state) == "True")
+    process.wait(place, "kube-proxy", "http://127.0.0.1:10256/healthz")

@@ -3,8 +3,9 @@
 import base64
 import datetime as dt
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,50 +23,18 @@ USERS = {
     "kubelet": (f"system:node:{NODE_NAME}", "system:nodes"),
     "proxy": ("system:kube-proxy", None),
 }
-Key = ec.EllipticCurvePrivateKey
 
 
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority, which signs certificates."""
+class Authority(NamedTuple):
+    """A key and its certificate; those of an authority sign other certificates."""
 
-    key: Key
+    key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
 
 
 def _name(common: str, group: str | None = None) -> x509.Name:
     parts = [x509.NameAttribute(NameOID.COMMON_NAME, common)]
     return x509.Name(parts + ([x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []))
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: Key) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=365))
-    )
-
-
-def _save(folder: Path, name: str, key: Key, certificate: x509.Certificate) -> None:
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    write(folder / f"{name}.key", private.decode())
-    write(folder / f"{name}.crt", certificate.public_bytes(pem).decode())
-
-
-def authority(folder: Path, name: str) -> Authority:
-    """Make a certificate authority, and write NAME.crt and NAME.key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(_name(name), _name(name), key)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    made = Authority(key, builder.sign(key, hashes.SHA256()))
-    _save(folder, name, key, made.certificate)
-    return made
 
 
 def _general(word: str) -> x509.GeneralName:
@@ -75,15 +44,38 @@ def _general(word: str) -> x509.GeneralName:
         return x509.DNSName(word)
 
 
-def issue(folder: Path, ca: Authority, name: str, subject: x509.Name, served: list[str]) -> None:
-    """Make a certificate for servers and clients, valid for the names and addresses in `served`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    builder = _builder(subject, ca.certificate.subject, key).add_extension(usage, critical=False)
+def issue(
+    folder: Path, name: str, subject: x509.Name, signer: Authority | None = None, served: Sequence[str] = ()
+) -> Authority:
+    """Make a key and a certificate, and write NAME.key and NAME.crt.
+
+    The certificate is for servers and clients, and valid for the names and addresses in `served`. Without a
+    signer it is an authority's own.
+    """
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(signer.certificate.subject if signer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=365))
+    )
+    if signer:
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        builder = builder.add_extension(usage, critical=False)
+    else:
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     if served:
         names = x509.SubjectAlternativeName([_general(word) for word in served])
         builder = builder.add_extension(names, critical=False)
-    _save(folder, name, key, builder.sign(ca.key, hashes.SHA256()))
+    certificate = builder.sign(signer.key if signer else key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    write(folder / f"{name}.key", private.decode())
+    write(folder / f"{name}.crt", certificate.public_bytes(pem).decode())
+    return Authority(key, certificate)
 
 
 def kubeconfig(folder: Path, user: str) -> dict[str, object]:
@@ -107,11 +99,11 @@ def kubeconfig(folder: Path, user: str) -> dict[str, object]:
 def start(place: Place) -> None:
     """Make all keys and certificates below pki/, and the administrator's kubeconfig."""
     folder = place.folder("pki")
-    ca, front = authority(folder, "ca"), authority(folder, "front-proxy-ca")
-    issue(folder, ca, "apiserver", _name("kube-apiserver"), API_NAMES)
-    issue(folder, front, "front-proxy", _name("front-proxy-client"), [])
-    issue(folder, ca, "service-account", _name("service-account"), [])  # this key signs the tokens of pods
+    ca, front = (issue(folder, name, _name(name)) for name in ("ca", "front-proxy-ca"))
+    issue(folder, "apiserver", _name("kube-apiserver"), ca, API_NAMES)
+    issue(folder, "front-proxy", _name("front-proxy-client"), front)
+    issue(folder, "service-account", _name("service-account"), ca)  # this key signs the tokens of pods
     for user, (common, group) in USERS.items():
-        issue(folder, ca, user, _name(common, group), [NODE_NAME, NODE] if user == "kubelet" else [])
+        issue(folder, user, _name(common, group), ca, [NODE_NAME, NODE] if user == "kubelet" else [])
         write_json(folder / f"{user}.kubeconfig", kubeconfig(folder, user))
     write_json(place.kubeconfig, kubeconfig(folder, "admin"))

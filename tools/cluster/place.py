@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import click
 
 ROOT = Path(__file__).resolve().parents[2]  # the clone
 NAME = "loop-cluster"  # the name of the cluster's network namespace and of its cgroup
@@ -25,18 +27,19 @@ DNS = "10.96.0.10"
 
 API_PORT = 6443
 GATEWAY_PORT = 8080
-REGISTRY_PORT = 5000
 PROMETHEUS_PORT = 9090
 PUSHGATEWAY_PORT = 9091
 ALERTMANAGER_PORT = 9093
 ARGOCD_PORT = 8081
-REGISTRY = f"{NODE}:{REGISTRY_PORT}"
+REGISTRY = f"{NODE}:5000"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STORAGE_OWNER = 1034  # uid and gid of the user in a bento's image
 
 
-class ClusterError(Exception):
+class ClusterError(click.ClickException):
     """An error of the cluster; its message says what was found, what was expected, and how to fix it."""
+
+    exit_code = 2
 
 
 def cache() -> Path:
@@ -46,11 +49,11 @@ def cache() -> Path:
     return (Path(base) if base else Path(xdg) / "loop").resolve()
 
 
-def output(*words: str | Path, stdin: str | None = None) -> str:
+def output(*words: str | Path, stdin: str | None = None, **options: Any) -> str:
     """Run a program and return its output; ClusterError with the program's own message if it fails."""
-    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, **options)
     if done.returncode:
-        raise ClusterError(f"{' '.join(map(str, words))}: {done.stderr.strip()}")
+        raise ClusterError(f"{' '.join(map(str, words))}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
@@ -62,50 +65,23 @@ def pinned() -> Path:
     return Path(done.stdout.strip())
 
 
-@dataclass(frozen=True)
 class Place:
     """The paths of one cluster. Only the method `folder` creates folders."""
 
-    run: Path  # the state folder, which lasts as long as the cluster runs
-    registry: Path  # the registry's images, which are kept after the cluster has ended
-
-    @property
-    def programs(self) -> Path:
-        """The folder of the programs that this cluster was started with, a link into the cache."""
-        return self.run / "programs"
-
-    @property
-    def crds(self) -> Path:
-        """The folder of the CRDs from the Go modules: crds/<argocd|gateway|prometheus|kwok>/*.yaml."""
-        return self.programs / "crds"
-
-    @property
-    def kubeconfig(self) -> Path:
-        """The administrator's kubeconfig, which works inside the cluster's network and on this host."""
-        return self.run / "admin.kubeconfig"
-
-    @property
-    def pki(self) -> Path:
-        return self.run / "pki"
-
-    @property
-    def fast(self) -> Path:
-        """A folder in memory, for data that is thrown away with the cluster."""
-        return self.run / "fast"
-
-    @property
-    def mounts(self) -> Path:
-        """The file that names the mount namespace in which every program is started."""
-        return self.fast / "mounts"
-
-    @property
-    def records(self) -> Path:
-        return self.run / "processes"
-
-    @property
-    def ready(self) -> Path:
-        """The file that `up` writes when all parts are ready; `status --json` prints it."""
-        return self.run / "ready.json"
+    def __init__(self, run: Path, registry: Path) -> None:
+        self.run = run  # the state folder, which lasts as long as the cluster runs
+        self.registry = registry  # the registry's images, which are kept after the cluster has ended
+        self.programs = run / "programs"  # those that this cluster was started with, a link into the cache
+        self.crds = (
+            self.programs / "crds"
+        )  # from the Go modules: crds/<argocd|gateway|prometheus|kwok>/*.yaml
+        # The administrator's kubeconfig, which works inside the cluster's network and on this host
+        self.kubeconfig = run / "admin.kubeconfig"
+        self.pki = run / "pki"
+        self.fast = run / "fast"  # a folder in memory, for data that is thrown away with the cluster
+        self.mounts = self.fast / "mounts"  # names the mount namespace in which every program is started
+        self.records = run / "processes"
+        self.ready = run / "ready.json"  # `up` writes it when all parts are ready; `status --json` prints it
 
     @property
     def webhook_secret(self) -> str:

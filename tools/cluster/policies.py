@@ -17,7 +17,7 @@ from pathlib import Path
 import discovery
 import process
 from discovery import Thing, runs_here, selects
-from place import NODE, PODS, Place
+from place import NODE, PODS, Place, output
 from place import place as here
 
 TABLE = "loop_policies"
@@ -92,7 +92,8 @@ def rules(policies: list[Thing], ends: list[End]) -> str:
         jumps.append(f"ip {match} jump {name}")
 
     for end in sorted(ends, key=lambda end: (end.only, end.address)):
-        mine = [policy["spec"] for policy in policies if _takes(policy, end)]
+        near = [policy["spec"] for policy in policies if policy["metadata"]["namespace"] == end.namespace]
+        mine = [spec for spec in near if selects(spec.get("podSelector") or {}, end.labels)]
         for direction, match in (("Ingress", "daddr"),) if end.only else DIRECTIONS:
             specs = [spec for spec in mine if direction in _types(spec)]
             lines = sorted({line for spec in specs for line in _allow(spec, direction, end, ends)})
@@ -111,11 +112,6 @@ def rules(policies: list[Thing], ends: list[End]) -> str:
 
 def _chain(name: str, lines: list[str]) -> str:
     return "".join([f"  chain {name} {{\n", *(f"    {line}\n" for line in lines), "  }\n"])
-
-
-def _takes(policy: Thing, end: End) -> bool:
-    selector = policy["spec"].get("podSelector") or {}
-    return policy["metadata"]["namespace"] == end.namespace and selects(selector, end.labels)
 
 
 def _types(spec: Thing) -> list[str]:
@@ -151,10 +147,8 @@ def _matches(peer: Thing, match: str, end: End, ends: list[End]) -> Iterator[tup
 
 def start(place: Place) -> None:
     """Start the process that follows the cluster's policies, and wait until the first table exists."""
-    process.start(place, "policies", [sys.executable, Path(__file__)])
     list_it = [place.program("nft"), "list", "table", "ip", TABLE]
-    there = lambda: subprocess.run(list_it, capture_output=True, check=False).returncode == 0  # noqa: E731
-    process.wait(place, "policies", there)
+    process.start(place, "policies", [sys.executable, Path(__file__)], ready=lambda: output(*list_it))
 
 
 def apply(text: str) -> None:

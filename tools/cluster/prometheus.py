@@ -7,16 +7,15 @@ relabelings and limits are taken from the repository's own PodMonitors.
 
 import re
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import argocd
 import gateway
 import process
-from kube import apply, established
+from kube import apply, define
 from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, PUSHGATEWAY_PORT, ROOT, Place, write_json
-from process import answers, wait
+from process import wait
 from ruamel.yaml import YAML
 
 HERE = Path(__file__).resolve().parent
@@ -25,15 +24,13 @@ PUSHED = ROOT / "kustomize" / "platform" / "monitoring" / "pushgateway.yaml"
 # Keys of a PodMonitor's endpoint that discovery.py handles, or that the local cluster ignores
 ELSEWHERE = ("port", "path", "interval")
 RENAMED = {"relabelings": "relabel_configs", "metric_relabelings": "metric_relabel_configs"}
-CRDS = ("podmonitors", "prometheusrules")
 PROMETHEUS, ALERTMANAGER = f"{NODE}:{PROMETHEUS_PORT}", f"{NODE}:{ALERTMANAGER_PORT}"
 PUSHGATEWAY = f"{NODE}:{PUSHGATEWAY_PORT}"
 
 
 def start(place: Place) -> None:
     """Start Prometheus, Alertmanager, Pushgateway and discovery, once the API server runs."""
-    apply(place, place.crds / "prometheus")
-    established(place, *(f"{name}.monitoring.coreos.com" for name in CRDS))
+    define(place, "prometheus")
     apply(place, HERE / "manifests" / "prometheus.yaml")
     folder = place.folder("prometheus")
     for name in ("targets", "rules"):
@@ -70,7 +67,7 @@ def start(place: Place) -> None:
     process.start(place, "discovery", [sys.executable, HERE / "discovery.py"])
     servers = {"prometheus": PROMETHEUS, "alertmanager": ALERTMANAGER, "pushgateway": PUSHGATEWAY}
     for name, address in servers.items():
-        wait(place, name, partial(answers, f"http://{address}/-/ready"))
+        wait(place, name, f"http://{address}/-/ready")
     wait(place, "discovery", (place.run / "prometheus/targets/pods.json").is_file)
 
 

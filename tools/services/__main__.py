@@ -17,13 +17,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import boto3
 import httpx
-from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from loop.core.files import locked, whole, write_json, write_text
@@ -98,25 +96,14 @@ class Service:
                 raise SystemExit(f"{self.name} does not answer; see {self.folder / self.name}.log")
             time.sleep(0.1)
 
-    def keep(self) -> None:
-        """Start the service again if it has died."""
-        if self.process and self.process.poll() is not None:
-            console.print(f"{self.name} died; starting it again")
-            self.stop()  # ends the children that the dead process left
-            self.start()
-
     def stop(self) -> None:
         """End the service's process and its children."""
         if not self.process:
             return
-        for which, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-            try:
+        for which in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(self.process.pid, which)
-                self.process.wait(patience)
-            except ProcessLookupError:
-                return
-            except subprocess.TimeoutExpired:
-                continue
+                self.process.wait(10)
 
 
 def _listens(port: int) -> bool:
@@ -164,7 +151,8 @@ def s3(settings: Settings) -> Service:
     build = (ROOT / "tools/programs", ROOT / "tools/services")
     programs = subprocess.run(build, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
     folder, port = settings.folder, settings.ports["s3"]
-    for name in ("objects", "metadata"):
+    # A folder in objects/ is a bucket
+    for name in ("metadata", *(f"objects/{bucket}" for bucket in BUCKETS)):
         (folder / "s3" / name).mkdir(parents=True, exist_ok=True)
     command = (f"{programs}/versitygw", "--quiet", "--port", f"127.0.0.1:{port}", "posix")
     command += ("--sidecar", f"{folder}/s3/metadata", f"{folder}/s3/objects")
@@ -185,19 +173,6 @@ def mlflow(settings: Settings) -> Service:
     command = (sys.executable, "-m", "mlflow", "server", "--workers=2", "--artifacts-destination=s3://mlflow")
     command += ("--host=127.0.0.1", f"--port={settings.ports['mlflow']}")
     return Service("mlflow", command, settings.folder, lambda: _healthy(settings.url("mlflow")), environment)
-
-
-def make_buckets(settings: Settings) -> None:
-    """Create the S3 buckets that do not exist."""
-    session = boto3.Session(settings.key, settings.secret, region_name="us-east-1")
-    client = session.client("s3", endpoint_url=settings.url("s3"))
-    try:
-        there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
-        for name in set(BUCKETS) - there:
-            client.create_bucket(Bucket=name)
-    except (BotoCoreError, ClientError) as error:
-        log = settings.folder / "s3.log"
-        raise SystemExit(f"the S3 server cannot create buckets: {error}; see {log}") from error
 
 
 def main() -> None:
@@ -226,8 +201,6 @@ def main() -> None:
             stack.callback(service.stop)
             service.start()
             services.append(service)
-            if service.name == "s3":
-                make_buckets(settings)
         exported = [f"export {name}={shlex.quote(value)}" for name, value in settings.environment.items()]
         write_text(folder / "env", "\n".join(exported) + "\n")
         urls = f"MLflow: {settings.url('mlflow')}  S3: {settings.url('s3')}"
@@ -236,7 +209,10 @@ def main() -> None:
         while True:
             time.sleep(0.2)
             for service in services:
-                service.keep()
+                if service.process and service.process.poll() is not None:
+                    console.print(f"{service.name} died; starting it again")
+                    service.stop()  # ends the children that the dead process left
+                    service.start()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class Server:
     the block, even if that is killed, so enter it from a thread that lasts.
     """
 
+    ready = "/readyz"  # the path that answers 2xx once the server is ready
+
     def __init__(
         self, bento: Path, port: int = 0, *, log_dir: Path | None = None, env: dict[str, str] | None = None
     ) -> None:
@@ -92,14 +94,14 @@ class Server:
         return self._output.read_text(encoding="utf-8", errors="replace") if self._output.exists() else ""
 
     def stop(self) -> None:
-        """Stop the server with SIGTERM, so that it flushes its log, and kill it after 15 seconds."""
+        """Stop the server with SIGTERM, so that it flushes its log, and kill what is left after 15 s."""
         if self.process.poll() is None:
             self.process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
         self._scratch.cleanup()
 
     def _command(self, python: Path) -> list[str | Path]:
@@ -126,7 +128,7 @@ class Server:
                     trouble = "does not start"
                     break
                 with suppress(httpx.TransportError):
-                    if client.get(f"{self.url}/readyz").is_success:
+                    if client.get(f"{self.url}{self.ready}").is_success:
                         return
                 time.sleep(0.05)
         said = "\n".join(self.output().splitlines()[-25:])

@@ -16,11 +16,9 @@ class Stock:
     @bentoml.api
     def predict(self, features: list[float], id: int | str | None = None) -> dict[str, Any]:  # noqa: A002
         """Score the row of a request."""
-        scores, classes = self.model.predict([features], [id])
-        return {"model_version": self.model.release.key, "score": scores[0], "class": classes[0], "id": id}
+        return self.model.one(features, id)
 
     @bentoml.api
     def many(self, features: list[list[float]]) -> dict[str, Any]:
         """Score all rows of a request."""
-        scores, classes = self.model.predict(features)
-        return {"model_version": self.model.release.key, "score": scores, "class": classes}
+        return self.model.many(features)

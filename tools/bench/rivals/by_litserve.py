@@ -1,6 +1,6 @@
 """A server for bench_serving.py: LitServe as its documentation shows it, with a worker that scores."""
 
-import sys
+import argparse
 from typing import Any
 
 import litserve
@@ -16,12 +16,12 @@ class Scorer(litserve.LitAPI):
     def predict(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Score one row or many rows; LitServe passes the request's JSON."""
         rows = asked["features"]
-        many = isinstance(rows[0], list)
-        scores, classes = self.model.predict(rows if many else [rows], None if many else [asked.get("id")])
-        found = {"score": scores, "class": classes} if many else {"score": scores[0], "class": classes[0]}
-        return {"model_version": self.model.release.key, **found}
+        return self.model.many(rows) if isinstance(rows[0], list) else self.model.one(rows, asked.get("id"))
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
     server = litserve.LitServer(Scorer(), accelerator="cpu", workers_per_device=1)
-    server.run(host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", generate_client_file=False)
+    server.run(**vars(parser.parse_args()), log_level="warning", generate_client_file=False)

@@ -1,5 +1,6 @@
 """A model for `mlflow models serve`, one of the servers of bench_serving.py."""
 
+import sys
 from typing import Any
 
 import mlflow
@@ -17,4 +18,7 @@ class Scorer(mlflow.pyfunc.PythonModel):
         return self.model.predict(model_input)[0]
 
 
-mlflow.models.set_model(Scorer())
+if __name__ == "__main__":  # bench_serving.py runs this file to save the model that MLflow then serves
+    mlflow.pyfunc.save_model(sys.argv[1], python_model=__file__, pip_requirements=[])
+else:
+    mlflow.models.set_model(Scorer())

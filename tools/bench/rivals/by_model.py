@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 from pydantic import create_model
 
 import scorer  # the bento's own module
@@ -69,15 +69,3 @@ def profiled(rows: Any, scores: Any) -> Any:
     if meta.matrix:
         return rows
     return np.column_stack([*columns.numbers(rows, meta.categories).values()]).astype(np.float32)
-
-
-@app.get("/readyz")
-async def ready() -> Response:
-    """Answer the benchmark, which waits until the server is ready."""
-    return Response("\n")
-
-
-@app.get("/metrics")
-async def page() -> Response:
-    """Return the metrics in Prometheus' text format."""
-    return Response(metrics.page())

@@ -22,7 +22,7 @@ OF = ["model", "version"]
 
 
 class Model:
-    """The model of the bento in the folder BENTO; it counts and logs its predictions."""
+    """The model in the folder BENTO, a bento's src/; it counts and logs its predictions."""
 
     def __init__(self) -> None:
         folder = Path(os.environ["BENTO"])
@@ -38,6 +38,16 @@ class Model:
         self._progress = Gauge("model_requests_in_progress", "…", OF).labels(**of)
         self._dropped = Counter("model_prediction_log_dropped_total", "…", OF).labels(**of)
         self._log = PredictionLog(Path(os.environ["PREDICTION_LOG_DIR"]), self.release, self._dropped.inc)
+
+    def one(self, row: Any, id_: Any) -> dict[str, Any]:
+        """Return the answer to a request with one row."""
+        scores, classes = self.predict([row], [id_])
+        return {"model_version": self.release.key, "score": scores[0], "class": classes[0], "id": id_}
+
+    def many(self, rows: Any) -> dict[str, Any]:
+        """Return the answer to a request with many rows."""
+        scores, classes = self.predict(rows)
+        return {"model_version": self.release.key, "score": scores, "class": classes}
 
     def predict(self, rows: Any, ids: list[Any] | None = None) -> tuple[list[float], list[int]]:
         """Return the scores and classes of rows of shape (n, f), and count and log them."""
