@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from loop_demo.github import events, jobs
 from loop_demo.github.hooks import Hooks
@@ -135,11 +133,6 @@ class Runner:
             self._kill(run)
         return True
 
-    @property
-    def host(self) -> str:
-        """The host name of the stand-in, which the artifact servers of its runs use too."""
-        return urlsplit(self.url).hostname or "127.0.0.1"
-
     def summary(self, run: Record) -> Path:
         """Return the file with a run's step summaries. Steps write to it because act deletes its own file."""
         return self._folder(run).resolve() / "summary.md"
@@ -150,7 +143,7 @@ class Runner:
 
     def artifacts(self, run: Record) -> list[Path]:
         """Return the zip files of a run's artifacts; each is named after its artifact."""
-        return sorted((self._folder(run) / "artifacts").glob("*/*/*.zip"))
+        return sorted((self._folder(run) / "artifacts").glob("*.zip"))
 
     def _environments(self, run: Record) -> dict[str, jobs.Environment]:
         """Return the repository's environments, and whether the run's branch may use each."""
@@ -218,7 +211,7 @@ class Runner:
         ready, tokens = jobs.prepared(files, file, most, self._environments(run))
         for name, text in ready.items():
             (folder / name).write_text(text)
-        (self._folder(run) / "artifacts" / str(run["id"])).mkdir(parents=True, exist_ok=True)
+        (self._folder(run) / "artifacts").mkdir(exist_ok=True)
         return tokens
 
     def _act(self, run: Record) -> int:
@@ -248,10 +241,6 @@ class Runner:
         options = {
             "directory": f"{folder}/plan",
             "workflows": f"{folder}/plan/{run['path']}",
-            "artifact-server-addr": self.host,
-            "artifact-server-path": f"{folder}/artifacts",
-            # One artifact server per run, so runs share no artifacts
-            "artifact-server-port": str(_free_port(self.host)),
             "eventpath": f"{folder}/event.json",
             "actor": run["actor"]["login"],
             "defaultbranch": self.hosting.known(run["repository"]).default_branch,
@@ -287,6 +276,7 @@ class Runner:
             "GITHUB_API_URL": self.url,
             "LOOP_GITHUB_API_URL": self.url,
             "LOOP_GITHUB_STEP_SUMMARY": str(self.summary(run)),
+            "STAND_IN_ARTIFACTS": f"{self._folder(run)}/artifacts",
             "GITHUB_RUN_ID": str(run["id"]),
             "GITHUB_RUN_NUMBER": str(run["run_number"]),
             "GITHUB_RUN_ATTEMPT": "1",
@@ -315,8 +305,3 @@ class Runner:
             for process in left:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as listener:
-        return int(listener.getsockname()[1])
