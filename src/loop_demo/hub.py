@@ -41,7 +41,6 @@ class Hub:
     """A running stand-in for GitHub. `person` calls its API as a person does, `bot` as a workflow does."""
 
     folder: Path
-    environment: Mapping[str, str]  # of the runs
     variables: Mapping[str, str]  # of the repository
     options: Sequence[str] = ()  # of the stand-in
 
@@ -49,7 +48,7 @@ class Hub:
         options = ["--root", str(self.folder), "--with-stdin", "--repository", REPOSITORY, *self.options]
         options += [f"--var={name}={value}" for name, value in self.variables.items()]
         with (self.folder.parent / "github.log").open("wb") as log:
-            self._process, ready = launched(options, log, self.environment, stdin=subprocess.PIPE)
+            self._process, ready = launched(options, log, {}, stdin=subprocess.PIPE)
         self.url = ready["repositories"][REPOSITORY]  # the clone URL, without a token
         self.clone_url = self.url.replace("//", f"//person:{ready['token']}@")
         self.bare = self.folder / "repositories" / f"{REPOSITORY}.git"

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loop.core.files import write_json
 from loop_demo.github import events, jobs
 from loop_demo.github.hooks import Hooks
 from loop_demo.github.hosting import Hosting, Repository
-from loop_demo.github.state import Record, State, now, write
+from loop_demo.github.state import Record, State, now
 
 # The labels that `runs-on` may name; all of them mean this host
 LABELS = ("ubuntu-latest", "ubuntu-24.04", "gpu")
@@ -35,14 +36,14 @@ USES = re.compile(r"\b(" + "|".join(PLAYED) + r")@([0-9a-f]{40})\b")
 
 @dataclass(frozen=True)
 class Event:
-    """An event that starts workflows. `commit` is checked out; `head` is the commit that GitHub shows."""
+    """An event that starts workflows. `commit` is checked out; `head` is what GitHub shows, if it differs."""
 
     name: str
     payload: dict[str, Any]
     commit: str
-    head: str
     ref: str
-    title: str
+    title: str | None = None  # of its runs; by default the workflow's name
+    head: str | None = None
 
 
 @dataclass
@@ -90,6 +91,7 @@ class Runner:
         """Queue a run of a workflow file, in the version that the event's commit has."""
         workflow = events.parse(repo.workflows(event.commit)[file])
         path = f".github/workflows/{file}"
+        name = str(workflow.get("name", path))
         pull = event.payload.get("pull_request")
         source = pull["head"]["repo"] if pull else event.payload["repository"]
         ref = f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref
@@ -99,15 +101,15 @@ class Runner:
             run = self.state.add(
                 "runs",
                 repository=repo.name,
-                name=str(workflow.get("name", path)),
-                display_title=events.title(workflow, event.payload, event.title),
+                name=name,
+                display_title=events.title(workflow, event.payload, event.title or name),
                 path=path,
                 run_number=number,
                 event=event.name,
                 status="queued",
                 conclusion=None,
                 head_branch=event.ref.removeprefix("refs/heads/"),
-                head_sha=event.head,
+                head_sha=event.head or event.commit,
                 actor=event.payload["sender"],
                 commit=event.commit,
                 head_repository=source["full_name"],
@@ -116,7 +118,7 @@ class Runner:
                 run_started_at=None,
             )
             (folder := self._folder(run)).mkdir(parents=True)
-            write(folder / "event.json", event.payload)
+            write_json(folder / "event.json", event.payload)
         self._submit(run)
         return run
 
@@ -135,7 +137,7 @@ class Runner:
 
     def summary(self, run: Record) -> Path:
         """Return the file with a run's step summaries. Steps write to it because act deletes its own file."""
-        return self._folder(run).resolve() / "summary.md"
+        return self._folder(run) / "summary.md"
 
     def log(self, run: Record) -> Path:
         """Return the file with act's output for a run."""
@@ -145,11 +147,10 @@ class Runner:
         """Return the zip files of a run's artifacts; each is named after its artifact."""
         return sorted((self._folder(run) / "artifacts").glob("*.zip"))
 
-    def _environments(self, run: Record) -> dict[str, jobs.Environment]:
-        """Return the repository's environments, and whether the run's branch may use each."""
+    def _environments(self, run: Record) -> jobs.Environments:
         branch, held = run["ref"].removeprefix("refs/heads/"), self.state.settings(run["repository"])
         return {
-            name: jobs.Environment(each["branches"] is None or branch in each["branches"], each["secrets"])
+            name: each["secrets"] if each["branches"] is None or branch in each["branches"] else None
             for name, each in held.get("environments", {}).items()
         }
 
