@@ -1,4 +1,4 @@
-"""The stand-in's web server: Git over HTTP, and GitHub's REST and GraphQL calls at GitHub's paths."""
+"""The stand-in's web server: Git over HTTP, and GitHub's REST calls at GitHub's paths."""
 
 import base64
 import binascii
@@ -69,15 +69,16 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [
     ("GET", f"{REPO}/actions/organization-secrets", settings.organization_secrets, "secrets"),
     ("GET", f"{REPO}/rules/branches/{{branch}}", settings.rules, ANY),
 ]
-# Calls that only the stand-in has, for any token; GitHub shows these things on web pages or not at all
-OWN: list[tuple[str, str, Handler]] = [
-    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule),
-    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log),
-    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary),
-    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content),
-    ("POST", "/_settings/{owner}/{repo}", settings.change),
-    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost),
-    ("GET", "/_queue/{owner}/{repo}", pulls.queue),
+# Calls that only the stand-in has; GitHub shows these things on web pages or not at all
+OWN: list[tuple[str, str, Handler, str]] = [
+    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
+    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, ANY),
+    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
+    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content, ANY),
+    ("POST", "/_settings/{owner}/{repo}", settings.change, ANY),
+    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost, ANY),
+    ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),
+    ("POST", "/_queue/{owner}/{repo}/{pull_number}", pulls.enqueue, "contents"),
 ]
 NUMBERS = re.compile(r"\{(run_id|comment_id|artifact_id|\w+_number)\}")
 
@@ -99,9 +100,8 @@ def build(server: "Server", on_ready: Callable[[], None]) -> weather.Closable:
         for how, path, call, need in GITHUBS
         for start in ("", ENTERPRISE)
     ]
-    for how, path, call in OWN:
-        routes.append(Route(NUMBERS.sub(r"{\1:int}", path), server.own(call), methods=[how]))
-    routes.append(Route("/graphql", server.own(pulls.graphql, "contents"), methods=["POST"]))
+    for how, path, call, need in OWN:
+        routes.append(Route(NUMBERS.sub(r"{\1:int}", path), server.own(call, need), methods=[how]))
     git = Route("/{owner}/{repo}/{path:path}", server.git, methods=["GET", "POST"])
     app = Starlette(routes=[*routes, git], lifespan=life, exception_handlers={HTTPException: _message})
     return weather.Closable(app)
@@ -170,11 +170,10 @@ class Server:
     async def call(self, request: Request, need: str) -> Call:
         """Return the call that a request makes; HTTPException if the caller may not make it."""
         who = self.who(request, need, writes=request.method != "GET")
-        repo = self.repository(request) if "repo" in request.path_params else None
-        # repo is None only for paths without a repository, whose handlers do not use it.
-        return Call(self.queue, request, repo=repo, who=who, body=await _body(request))  # type: ignore[arg-type]
+        repo, body = self.repository(request), await _body(request)
+        return Call(self.queue, request, repo=repo, who=who, body=body)
 
-    def own(self, handler: Handler, need: str = ANY) -> Callable[[Request], Any]:
+    def own(self, handler: Handler, need: str) -> Callable[[Request], Any]:
         """Wrap a handler of a call that GitHub's REST description does not contain."""
 
         async def answer(request: Request) -> Response:

@@ -49,8 +49,8 @@ class Queue:
         self._wake.set()
         return entry
 
-    def waiting(self, **of: str) -> list[Record]:
-        """Return the unfinished entries, such as those of a `repository` and `base_ref`, oldest first."""
+    def waiting(self, **of: Any) -> list[Record]:
+        """Return the unfinished entries, such as those of a `repository` and `number`, oldest first."""
         return [entry for entry in self.runner.state.of("queue", **of) if entry["state"] in WAITING]
 
     def _watch(self) -> None:
