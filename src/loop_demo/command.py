@@ -1,14 +1,30 @@
-"""The commands `./loop demo` and `./loop github`, which need no account and no cluster."""
+"""The commands `./loop demo` and `./loop github`, which need no account and no cluster.
 
+`./loop github` runs the stand-in for GitHub in the background. While it runs, Git reaches it under the fork's
+own URL, so a person types the same `git push` as with GitHub.
+"""
+
+import json
+import os
+import signal
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loop.cli.arguments import models
+from loop.core import paths
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import read_json, write_text
+from loop.core.git import Git, GitError
 
 if TYPE_CHECKING:
     from loop.core.github import GitHub
+
+FOLDER = "build/github"  # where the stand-in stores repositories, runs and its log
+LONGEST = 3600  # seconds to wait for the workflow runs that a command starts
 
 
 @click.command()
@@ -26,7 +42,6 @@ def demo(source: Path | None, model: str | None) -> None:
     It trains, releases, promotes and watches a model in a clone below build/demo, with a stand-in for GitHub.
     Your branch and your work tree stay as they are.
     """
-    from loop.core import paths
     from loop_demo.play import play
 
     play(paths.root(), source, model)
@@ -46,13 +61,36 @@ def start() -> None:
 
     It begins with this clone's main, and Git in this clone then reaches it by the fork's own URL.
     """
-    from loop.core import paths
-    from loop_demo import standin
+    from loop.core import programs, repository
+    from loop.core.github import MAIN
+    from loop_demo.hub import launched
 
     root = paths.root()
-    url = standin.start(root)
-    click.echo(f"the stand-in for GitHub answers at {url} until you type: ./loop github stop")
-    click.echo(f"each workflow's log is in {standin.folder(root).relative_to(root)}/runs")
+    own, git, folder = repository.read(root), Git(root), root / FOLDER
+    if not own.named:
+        fix = "./loop init --name --url --registry"
+        raise LoopError(f"{repository.PATH} still names the template", fix=fix)
+    _stopped(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    programs.folder()
+    environment = {
+        "LOOP_ENGINE": "none",  # there is no container registry, so bentos are pinned as artifacts on disk
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+    }
+    with (folder / "log.txt").open("ab") as log:
+        options = ["--root", str(folder), "--repository", own.slug]
+        process, ready = launched(options, log, environment, start_new_session=True)
+    url = ready["repositories"][own.slug].replace("//", f"//person:{ready['token']}@")
+    facts = {"pid": process.pid, "api": ready["url"], "token": ready["token"], "clone": url}
+    write_text(folder / "standin.json", json.dumps(facts))
+    git.run("config", f"url.{url}.insteadOf", own.url)
+    if not git.run("ls-remote", url, f"refs/heads/{MAIN}"):
+        # Push into the stand-in's folder, because a push over HTTP would start workflows, and a new fork at
+        # GitHub starts none.
+        bare = folder / "repositories" / f"{own.slug}.git"
+        git.run("push", "--quiet", str(bare), f"HEAD:refs/heads/{MAIN}")
+    click.echo(f"the stand-in for GitHub answers at {own.url} until you type: ./loop github stop")
+    click.echo(f"each workflow's log is in {FOLDER}/runs")
 
 
 @github.command()
@@ -61,10 +99,7 @@ def stop() -> None:
 
     Repositories, pull requests and runs are kept for the next start.
     """
-    from loop.core import paths
-    from loop_demo import standin
-
-    click.echo("stopped" if standin.stop(paths.root()) else "the stand-in was not running")
+    click.echo("stopped" if _stopped(paths.root()) else "the stand-in was not running")
 
 
 @github.command()
@@ -74,14 +109,10 @@ def propose() -> None:
     It is for the branch that you are on; push that first. It prints the report, and ends with 4 if a check
     fails.
     """
-    from loop.core import paths
-    from loop.core.files import write_text
-    from loop.core.git import Git
-    from loop_demo import standin
     from loop_demo.console import Console
 
     root = paths.root()
-    git, hub = Git(root), standin.hub(root)
+    git, hub = Git(root), _hub(root)
     branch = git.run("rev-parse", "--abbrev-ref", "HEAD")
     title, body = (git.run("log", "-1", f"--format={part}") for part in ("%s", "%b"))
     number = int(hub.pull_request(branch, title, body)["number"])
@@ -89,11 +120,12 @@ def propose() -> None:
     try:
         _wait(hub)
     finally:
-        report, path = standin.report(hub, number), standin.folder(root) / f"pull-request-{number}.md"
-        write_text(path, report)
+        comments = hub.call("GET", f"/issues/{number}/comments")
+        report, path = str(comments[-1]["body"]) if comments else "", f"{FOLDER}/pull-request-{number}.md"
+        write_text(root / path, report)
         # A terminal cannot show the rest, which has charts and folded lists
         Console().markdown(report.partition("\n### ")[0])
-        click.echo(f"the whole report: {path.relative_to(root)}")
+        click.echo(f"the whole report: {path}")
 
 
 @github.command()
@@ -103,22 +135,90 @@ def merge(number: int | None) -> None:
 
     Without NUMBER it merges the only one that is open. It ends with 4 if a workflow that this starts fails.
     """
-    from loop.core import paths
-    from loop_demo import standin
-
-    hub = standin.hub(paths.root())
-    click.echo(f"merged: #{standin.merge(hub, number)}")
+    hub = _hub(paths.root())
+    if number is None:
+        pulls = _pull_requests(hub)
+        if not pulls:
+            raise LoopError("no pull request is open", fix="./loop github propose")
+        if len(pulls) > 1:
+            listed = "; ".join(pulls.values())
+            raise LoopError(
+                f"{len(pulls)} pull requests are open: {listed}", fix="./loop github merge NUMBER"
+            )
+        number = next(iter(pulls))
+    hub.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash"})
+    click.echo(f"merged: #{number}")
     _wait(hub)
-    for opened, title in standin.pull_requests(hub):
-        click.echo(f"open: #{opened} {title}")
+    for opened in _pull_requests(hub).values():
+        click.echo(f"open: {opened}")
+
+
+def _stopped(root: Path) -> bool:
+    """Stop the stand-in and let Git use the fork's real URL again; return whether it was running."""
+    path = root / FOLDER / "standin.json"
+    if not path.is_file():
+        return False
+    facts = read_json(path)
+    with suppress(GitError):  # a person may have removed the setting
+        Git(root).run("config", "--remove-section", f"url.{facts['clone']}")
+    path.unlink()
+    if not _serves(facts["api"]):
+        return False  # the stand-in has ended by itself, and another program may have its process id now
+    os.kill(facts["pid"], signal.SIGTERM)
+    return True
+
+
+def _hub(root: Path) -> "GitHub":
+    """Return a client for the fork at the stand-in, as its owner; LoopError if it is not running."""
+    from loop.core import repository
+    from loop.core.github import GitHub
+
+    path = root / FOLDER / "standin.json"
+    if not path.is_file() or not _serves((facts := read_json(path))["api"]):
+        raise LoopError("no stand-in for GitHub is running for this clone", fix="./loop github start")
+    return GitHub(facts["api"], repository.read(root).slug, facts["token"])
+
+
+def _serves(url: str) -> bool:
+    """Return whether a server answers at a URL."""
+    import httpx
+
+    try:
+        httpx.get(url, timeout=5, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def _pull_requests(hub: "GitHub") -> dict[int, str]:
+    """Return each open pull request: its number, and a text with its number and title."""
+    found = hub.call("GET", "/pulls", params={"state": "open"})
+    return {int(pull["number"]): f"#{pull['number']} {pull['title']}" for pull in found}
 
 
 def _wait(hub: "GitHub") -> None:
-    """Wait until no workflow runs, and print how each has ended; Rejected if one has failed."""
-    from loop.core.errors import Rejected
-    from loop_demo import standin
+    """Wait until no workflow runs or is about to start, and print each that ends; Rejected if one failed."""
 
-    runs = standin.waited(hub)
-    if failed := [run["id"] for run in runs if run["conclusion"] not in {"success", "cancelled"}]:
-        logs = ", ".join(f"build/github/runs/{run}/log.txt" for run in failed)
+    def newest() -> list[dict[str, Any]]:
+        return list(hub.call("GET", "/actions/runs", params={"per_page": 100})["workflow_runs"])
+
+    ended = {run["id"] for run in newest() if run["status"] == "completed"}
+    failed: list[int] = []
+    deadline, calm = time.monotonic() + LONGEST, 0
+    while time.monotonic() < deadline:
+        runs = newest()
+        for run in reversed(runs):
+            if run["status"] == "completed" and run["id"] not in ended:
+                ended.add(run["id"])
+                click.echo(f"{run['conclusion']:9} {run['name']}: {run['display_title']}")
+                if run["conclusion"] not in {"success", "cancelled"}:
+                    failed.append(run["id"])
+        calm = calm + 1 if all(run["status"] == "completed" for run in runs) else 0
+        if calm > 1:  # two checks in a row, because the end of a run may start another one
+            break
+        time.sleep(1)
+    else:
+        raise LoopError(f"a workflow did not end within {LONGEST} s", fix=f"read its log in {FOLDER}/runs")
+    if failed:
+        logs = ", ".join(f"{FOLDER}/runs/{run}/log.txt" for run in failed)
         raise Rejected("a workflow has failed", fix=f"read {logs}")

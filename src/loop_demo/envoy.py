@@ -31,8 +31,7 @@ class Envoy:
     def __enter__(self) -> Self:
         """Start Envoy without a track; it answers every request with 503 until `route` is called."""
         self.route({}, {}, ())
-        write_json(self.folder / "lds.json", _listeners(self.folder, self.ports))
-        write_json(self.folder / "bootstrap.json", _bootstrap(self.folder, self.ports["admin"]))
+        write_json(self.folder / "bootstrap.json", _bootstrap(self.folder, self.ports))
         command = ["envoy", "-c", "bootstrap.json", "--use-dynamic-base-id"]
         command += ["--concurrency", "1", "--log-level", "warning"]
         with (self.folder / "envoy.log").open("wb") as log:
@@ -55,9 +54,10 @@ class Envoy:
         Clusters are written before the routes that name them, and each file is replaced atomically, so that
         Envoy never reads a route to a cluster that does not exist.
         """
-        write_json(self.folder / "cds.json", _clusters(endpoints))
+        clusters = [_cluster(track, port) for track, port in sorted(endpoints.items())]
+        write_json(self.folder / "cds.json", {"resources": clusters})
         shares = {track: weight for track, weight in weights.items() if track in endpoints}
-        write_json(self.folder / "rds.json", _routes(shares, paths))
+        write_json(self.folder / "rds.json", {"resources": [_routes(shares, paths)]})
 
     @retry(retry=retry_if_exception_type(httpx.HTTPError), wait=wait_fixed(0.1), stop=stop_after_delay(20))
     def _wait_ready(self) -> None:
@@ -68,28 +68,24 @@ def _address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _file(folder: Path, name: str) -> dict[str, Any]:
-    return {"path_config_source": {"path": str(folder / name)}}
+def _bootstrap(folder: Path, ports: Mapping[str, int]) -> dict[str, Any]:
+    """Return Envoy's settings: clusters and the gateway's routes come from files, a track's from here."""
 
+    def file(name: str) -> dict[str, Any]:
+        return {"path_config_source": {"path": str(folder / name)}}
 
-def _bootstrap(folder: Path, admin: int) -> dict[str, Any]:
+    gateway = {"rds": {"route_config_name": "routes", "config_source": file("rds.json")}}
+    tracks = sorted(ports.keys() - {"gateway", "admin"})
+    routes = {track: {"route_config": _table({"route": {"cluster": track}})} for track in tracks}
+    listeners = [
+        _listener(name, ports[name], route) for name, route in {"gateway": gateway, **routes}.items()
+    ]
     return {
         "node": {"id": "demo", "cluster": "demo"},
-        "admin": {"address": _address(admin)},
-        "dynamic_resources": {
-            "lds_config": _file(folder, "lds.json"),
-            "cds_config": _file(folder, "cds.json"),
-        },
+        "admin": {"address": _address(ports["admin"])},
+        "static_resources": {"listeners": listeners},
+        "dynamic_resources": {"cds_config": file("cds.json")},
     }
-
-
-def _listeners(folder: Path, ports: Mapping[str, int]) -> dict[str, Any]:
-    """Return the listeners: the gateway's routes come from a file, a track's address leads to that track."""
-    gateway = {"rds": {"route_config_name": "routes", "config_source": _file(folder, "rds.json")}}
-    routes = {"gateway": gateway}
-    for track in ports.keys() - {"gateway", "admin"}:
-        routes[track] = {"route_config": _table({"route": {"cluster": track}})}
-    return {"resources": [_listener(name, ports[name], route) for name, route in sorted(routes.items())]}
 
 
 def _listener(name: str, port: int, routes: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,39 +97,37 @@ def _listener(name: str, port: int, routes: Mapping[str, Any]) -> dict[str, Any]
         "http_filters": [{"name": "router", "typed_config": {"@type": f"{filters}.http.router.v3.Router"}}],
     }
     return {
-        "@type": f"{TYPES}.config.listener.v3.Listener",
         "name": name,
         "address": _address(port),
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
 
 
-def _clusters(endpoints: Mapping[str, int]) -> dict[str, Any]:
-    def cluster(track: str, port: int) -> dict[str, Any]:
-        endpoint = {"endpoint": {"address": _address(port)}}
-        return {
-            "@type": f"{TYPES}.config.cluster.v3.Cluster",
-            "name": track,
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            "load_assignment": {"cluster_name": track, "endpoints": [{"lb_endpoints": [endpoint]}]},
-        }
-
-    return {"resources": [cluster(*item) for item in sorted(endpoints.items())]}
+def _cluster(track: str, port: int) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(port)}}
+    return {
+        "@type": f"{TYPES}.config.cluster.v3.Cluster",
+        "name": track,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": track, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
 
 
 def _routes(weights: Mapping[str, int], paths: Iterable[str]) -> dict[str, Any]:
-    def weighted(track: str, weight: int) -> dict[str, Any]:
-        header = {"header": {"key": "x-track", "value": track}}
-        return {"name": track, "weight": weight, "response_headers_to_add": [header]}
-
-    nothing = {"status": 503, "body": {"inline_string": "no track is ready"}}
-    table = _table({"direct_response": nothing})
-    if sum(weights.values()):
-        clusters = [weighted(*item) for item in sorted(weights.items())]
-        action = {"route": {"weighted_clusters": {"clusters": clusters}}}
-        table = _table(action, paths)
-    return {"resources": [{"@type": ROUTES, **table}]}
+    """Return the gateway's routes; without a track that has traffic, it answers 503."""
+    if not sum(weights.values()):
+        nothing = {"status": 503, "body": {"inline_string": "no track is ready"}}
+        return {"@type": ROUTES, **_table({"direct_response": nothing})}
+    clusters = [
+        {
+            "name": track,
+            "weight": weight,
+            "response_headers_to_add": [{"header": {"key": "x-track", "value": track}}],
+        }
+        for track, weight in sorted(weights.items())
+    ]
+    return {"@type": ROUTES, **_table({"route": {"weighted_clusters": {"clusters": clusters}}}, paths)}
 
 
 def _table(action: Mapping[str, Any], paths: Iterable[str] = ()) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -41,9 +41,9 @@ class Hub:
     """A running stand-in for GitHub. `person` calls its API as a person does, `bot` as a workflow does."""
 
     folder: Path
-    environment: Mapping[str, str]  # of the runs
     variables: Mapping[str, str]  # of the repository
     options: Sequence[str] = ()  # of the stand-in
+    environment: Mapping[str, str] = field(default_factory=dict)  # of the runs
 
     def __enter__(self) -> Self:
         options = ["--root", str(self.folder), "--with-stdin", "--repository", REPOSITORY, *self.options]

@@ -96,18 +96,16 @@ class Node:
         replaced = [self.servers[t][1] for t, image in running.items() if desired.images.get(t) != image]
         for track, image in desired.images.items():
             if running.get(track) != image:
-                self.servers[track] = (image, self._started(image))
+                # The artifact of the image's digest is verified, and served in an environment from its lock
+                bento = fetch(self.model, image.partition("@")[2])
+                server = Server(bento, log_dir=self.folder / "predictions").__enter__()
+                self.servers[track] = (image, server)
         for track in running.keys() - desired.images.keys():
             del self.servers[track]
         ports = {track: server.port for track, (_, server) in self.servers.items()}
         self.envoy.route(ports, desired.weights, desired.paths)
         for server in replaced:
             server.stop()
-
-    def _started(self, image: str) -> Server:
-        """Serve the artifact of an image's digest, verified, in an environment made from its lock."""
-        bento = fetch(self.model, image.partition("@")[2])
-        return Server(bento, log_dir=self.folder / "predictions").__enter__()
 
 
 def _track(name: str) -> str:

@@ -54,15 +54,9 @@ def play(root: Path, source: Path | None, model: str | None = None) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     tell = Console()
-    environment = {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        # The demo has no container registry, so bentos are pinned as artifacts on disk
-        "LOOP_ENGINE": "none",
-        "PATH": f"{programs.folder()}:{os.environ['PATH']}",
-    }
     with ExitStack() as stack:
         with tell.chapter("0 A team forks the template and releases its first model"):
-            stage = stack.enter_context(staged(root, folder, environment, source, tell, model=name))
+            stage = stack.enter_context(staged(root, folder, source, tell, name))
             story.first_release(stage)
         for title, chapter in CHAPTERS.items():
             with tell.chapter(title):
@@ -71,19 +65,23 @@ def play(root: Path, source: Path | None, model: str | None = None) -> None:
 
 
 @contextmanager
-def staged(
-    root: Path, folder: Path, environment: dict[str, str], source: Path | None, tell: Console, *, model: str
-) -> Iterator[Stage]:
+def staged(root: Path, folder: Path, source: Path | None, tell: Console, model: str) -> Iterator[Stage]:
     """Start the stand-in for GitHub, a gateway and a node, and make a person's clone with a trained model."""
+    os.environ.update(
+        {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+            # The demo has no container registry, so bentos are pinned as artifacts on disk
+            "LOOP_ENGINE": "none",
+            "PATH": f"{programs.folder()}:{os.environ['PATH']}",
+        }
+    )
     with ExitStack() as stack:
-        log = {"PREDICTION_LOG": f"{folder}/predictions"}
-        hub = stack.enter_context(Hub(folder / "github", environment, log))
-        os.environ.update(environment)
+        hub = stack.enter_context(Hub(folder / "github", {"PREDICTION_LOG": f"{folder}/predictions"}))
         clone = folder / "clone"
         fork(root, clone, hub, OURS, model)
         configure(clone, model, folder / "store", source)
         tell.step("training the first model with ./loop repro, as a person does")
-        told = {**environment, **credentials(hub), "COLUMNS": str(tell.rich.width)}
+        told = {**credentials(hub), "COLUMNS": str(tell.rich.width)}
         loop(clone, told, "repro", model)
         Git(clone).run("add", "--all")
         Git(clone).run("commit", "--quiet", "-m", "Train the first model")

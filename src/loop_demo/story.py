@@ -110,21 +110,15 @@ def watch(stage: Stage) -> None:
         raise LoopError(f"the judge ended with {judge.returncode}: {lines[-5:]}")
 
 
-def bad_data(stage: Stage) -> Proposal:
-    """Open a pull request with rows that validation rejects."""
+def stopped(stage: Stage) -> None:
+    """Chapter 3: validation rejects bad data, and the gate blocks a model that learnt next to nothing."""
     folder = stage.clone.parent / "bad"
     folder.mkdir()
     files = stage.world.folder.demo.bad(pq.read_table(Project(stage.clone, stage.model).raw), folder)
-
-    def edit() -> None:
-        stage.loop("pin", stage.model, *(f"--source={file}" for file in files))
-
-    return stage.propose("bad-data", "Take data from a new source", edit)
-
-
-def stopped(stage: Stage) -> None:
-    """Chapter 3: validation rejects bad data, and the gate blocks a model that learnt next to nothing."""
-    data, candidate = bad_data(stage), trained_with(stage, "worse", stage.world.folder.demo.WORSE)
+    sources = [f"--source={file}" for file in files]
+    title = "Take data from a new source"
+    data = stage.propose("bad-data", title, lambda: stage.loop("pin", stage.model, *sources))
+    candidate = trained_with(stage, "worse", stage.world.folder.demo.WORSE)
     stage.expect(stage.checked(data), "failure", "validate stopped the data")
     unchanged = "nothing was trained, and production is unchanged"
     stage.tell.step(f"#{data.number} is rejected by validation: {unchanged}")
@@ -148,7 +142,14 @@ def drift(stage: Stage) -> None:
     daily(stage)
     if (asked := len(stage.hub.runs("train.yml") - trains)) != 1:
         raise LoopError(f"two runs of drift.yml dispatched {asked} retrainings, expected 1")
-    stage.tell.step(f"two runs of drift.yml dispatched one retraining: {retraining(stage)}")
+    commit = stage.git.fetch("main")
+    if (found := retrainings(stage.git, stage.model, commit)) != 1:
+        raise LoopError(
+            f"main has {found} retrainings for drift, expected 1",
+            fix="with 0, the gate kept the champion; train.yml's log has the reasons",
+        )
+    retraining = stage.git.run("log", "-1", "--grep=^Action: retrain$", "--format=%h %s", commit)
+    stage.tell.step(f"two runs of drift.yml dispatched one retraining: {retraining}")
     if not isinstance(stage.world.model_params.split, TimeSplit):
         stage.tell.step(
             "rows from production are used for training only. The gate compared the models on the source's "
@@ -187,17 +188,6 @@ def daily(stage: Stage, meanwhile: Callable[[], object] = lambda: None) -> None:
     stage.hub.person.dispatch("drift.yml", {"model": public(stage.model)})
     meanwhile()
     stage.expect(stage.finished("drift.yml", before), "success")
-
-
-def retraining(stage: Stage) -> str:
-    """Return the commit on main that retrained the model for drift; LoopError unless there is exactly one."""
-    commit = stage.git.fetch("main")
-    if (found := retrainings(stage.git, stage.model, commit)) != 1:
-        raise LoopError(
-            f"main has {found} retrainings for drift, expected 1",
-            fix="with 0, the gate kept the champion; train.yml's log has the reasons",
-        )
-    return stage.git.run("log", "-1", "--grep=^Action: retrain$", "--format=%h %s", commit)
 
 
 def bad_canary(stage: Stage) -> None:

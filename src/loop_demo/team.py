@@ -55,18 +55,14 @@ class Team:
         assert found is not None  # noqa: S101 - the fork has an overlay of its model
         return found
 
-    def branch(self, name: str, message: str, edit: Callable[[], object]) -> None:
-        """Make a branch from main, call `edit` to change files, commit the changes and push the branch."""
+    def propose(self, name: str, title: str, edit: Callable[[], object]) -> Proposal:
+        """Open a pull request from a branch of main with the changes that `edit` makes to the files."""
+        before = self.hub.runs("ci.yml")
         self.git.run("checkout", "--quiet", "-B", name, self.git.fetch("main"))
         edit()
         self.git.run("add", "--all")
-        self.git.run("commit", "--quiet", "-m", message)
+        self.git.run("commit", "--quiet", "-m", title)
         self.git.run("push", "--quiet", "--force", "origin", name)
-
-    def propose(self, name: str, title: str, edit: Callable[[], object]) -> Proposal:
-        """Open a pull request with the changes that `edit` makes. GitHub starts CI for it."""
-        before = self.hub.runs("ci.yml")
-        self.branch(name, title, edit)
         number = self.hub.person.pull_request(name, title, "")["number"]
         self.tell.step(f"pull request #{number}: {title}")
         return Proposal(int(number), name, before)

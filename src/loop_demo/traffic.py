@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
 import httpx
 
@@ -49,7 +49,12 @@ class Traffic:
                     due = max(due + self.pause, time.monotonic())
                     if self._stop.wait(due - time.monotonic()):
                         return
-                    self.answers[_ask(client, body)] += 1
+                    try:
+                        answer = client.post("/predict", json=body)
+                        seen = answer.headers.get("x-track", "none"), answer.status_code
+                    except httpx.TransportError as error:
+                        seen = type(error).__name__, 0
+                    self.answers[seen] += 1
 
 
 def replay(world: World, url: str, before: datetime, every: int, *, host: str | None = None) -> int:
@@ -67,11 +72,3 @@ def replay(world: World, url: str, before: datetime, every: int, *, host: str | 
             client.post("/predict", json=body).raise_for_status()
             scored += len(some)
     return scored
-
-
-def _ask(client: httpx.Client, body: dict[str, Any]) -> tuple[str, int]:
-    try:
-        answer = client.post("/predict", json=body)
-    except httpx.TransportError as error:
-        return type(error).__name__, 0
-    return answer.headers.get("x-track", "none"), answer.status_code

@@ -51,9 +51,12 @@ class World:
 
     def _load(self, past: pa.Table) -> None:
         """Load production's rows, compute features, and log the rows from before the demo's first day."""
+        simulator = None
+        if self.model_params.ingest.source == "simulator":
+            simulator = self.folder.section("source", self.model_params.ingest.simulator)
+        made = self.folder.demo.production(past, simulator, self.begin, self.drift_from, self.end)
         calm, drifted = (
-            ingest.conform(rows, self.folder, "production", self.roles.unlogged)
-            for rows in self._production(past)
+            ingest.conform(rows, self.folder, "production", self.roles.unlogged) for rows in made
         )
         if not (time := self.roles.time):
             self.rows = pa.concat_tables([calm, drifted])
@@ -76,13 +79,6 @@ class World:
         names = split.features(table, self.roles)
         self.inputs = split.declared(table, names)
         self.features = table.select(names)
-
-    def _production(self, past: pa.Table) -> tuple[pa.Table, pa.Table]:
-        simulator = None
-        if self.model_params.ingest.source == "simulator":
-            simulator = self.folder.section("source", self.model_params.ingest.simulator)
-        calm, drifted = self.folder.demo.production(past, simulator, self.begin, self.drift_from, self.end)
-        return calm, drifted
 
     def _features(self, rows: pa.Table) -> pa.Table:
         section = self.folder.section("features", self.model_params.features)

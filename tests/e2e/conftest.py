@@ -93,7 +93,7 @@ def begin_scene(
     os.environ.update(environment)
     options = ["--host", cluster.facts.host, "--hook-secret", cluster.facts.webhook_secret]
     options += [f"--hook={url}" for url in cluster.facts.hooks]
-    hub = stack.enter_context(Hub(folder / "github", environment, {}, options))
+    hub = stack.enter_context(Hub(folder / "github", {}, options))
     ours = repository.Repository(name="e2e", url=hub.url, registry=f"{cluster.facts.registry}/acme")
     clone = folder / "clone"
     # Pods mount the store at the same path. The clone may be in /root, which only root can enter in an image.

@@ -84,15 +84,15 @@ def wrapped(answer: Any, record: dict[str, Any]) -> Any:
 
 def test_a_renamed_field_of_an_answer_is_noticed(standin: StandIn, clone: Clone) -> None:
     """A renamed field in an answer of any kind is noticed: it is unknown, or a required one is missing."""
-    sha, described = clone.git("rev-parse", "HEAD").stdout.strip(), contract.read()
+    sha = clone.git("rev-parse", "HEAD").stdout.strip()
     for how, path, ours, body in calls(sha):
         answer = standin.ask(how, ours, body=body)
         assert answer.is_success, f"{how} {ours}: {answer.text}"
-        operation, content = described.operation(how, f"{REPO}{path}"), answer.json()
-        assert not operation.wrong_answer(answer.status_code, content)
+        call, content = f"{how} {REPO}{path}", answer.json()
+        assert contract.answer(call, answer.status_code, content) == (content, "")
         for key in records(content):
             broken = wrapped(content, renamed(records(content), key))
-            assert operation.wrong_answer(answer.status_code, broken), f"{how} {path}: {key}"
+            assert contract.answer(call, answer.status_code, broken)[1], f"{how} {path}: {key}"
 
 
 def test_a_renamed_field_of_a_request_is_refused(standin: StandIn, clone: Clone) -> None:
@@ -111,14 +111,14 @@ def test_the_stand_in_reports_its_own_mistakes(tmp_path: Path) -> None:
     """If the stand-in's code misnames a field, the call fails whose answer has it, and so does the push."""
     package = tmp_path / "src" / "loop_demo"
     shutil.copytree(STANDIN.parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    for file, field in (("app.py", "network_count"), ("triggers.py", "head_commit")):
+    for file, field in (("shapes.py", "default_branch"), ("triggers.py", "head_commit")):
         text = (package / "github" / file).read_text()
         assert f'"{field}"' in text
         (package / "github" / file).write_text(text.replace(f'"{field}"', f'"{field}_"'))
     server = Server(tmp_path / "root", "--at-once", "0", "--act", "false", source=package.parent)
     standin = StandIn(server, "acme/loop")
     answer = standin.ask("GET", "")
-    assert (answer.status_code, "network_count" in answer.json()["message"]) == (500, True)
+    assert (answer.status_code, "default_branch_" in answer.json()["message"]) == (500, True)
     clone = standin.clone(tmp_path / "clone")
     clone.commit("begin", {})
     assert "500" in clone.git("push", "origin", "HEAD:main", check=False).stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standin import ENQUEUE, Clone, StandIn, repositories
+from standin import Clone, StandIn, repositories
 
 CHECK = "Everything is fine"
 QUEUE = (
@@ -52,8 +52,7 @@ def test_the_base_becomes_the_checked_commit(standin: StandIn, folder: Path) -> 
     """The queue merges two pull requests one on top of the other, as checked, and each merge is a push."""
     clone = begin(standin, folder)
     pulls = [propose(standin, clone, name, {name: "1\n"}) for name in ("x", "y")]
-    entry = standin.enqueue(pulls[0]["number"])["data"]["enqueuePullRequest"]["mergeQueueEntry"]
-    assert entry == {"position": 1, "state": "QUEUED"}
+    assert standin.enqueue(pulls[0]["number"])["state"] == "QUEUED"
     standin.enqueue(pulls[1]["number"])
     assert [entry["reason"] for entry in standin.dequeued(2)] == ["MERGE", "MERGE"]
     clone.git("fetch", "-qp")
@@ -103,20 +102,18 @@ def test_a_conflict_removes_a_pull_request(standin: StandIn, folder: Path) -> No
 
 
 def test_only_the_queue_merges(standin: StandIn, folder: Path) -> None:
-    """Direct merges, pushes to the queue's branches, unknown pull requests and unknown fields are refused."""
+    """Direct merges, pushes to the queue's branches and unknown pull requests are refused."""
     clone = begin(standin, folder)
     pull = propose(standin, clone, "x", {"x": "1\n"})
     answer = standin.ask("PUT", f"/pulls/{pull['number']}/merge")
     assert (answer.status_code, "merge queue" in answer.json()["message"]) == (405, True)
     pushed = clone.git("push", "origin", "HEAD:refs/heads/gh-readonly-queue/main/x", check=False)
     assert "hidden ref" in pushed.stderr
-    assert "global id" in standin.enqueue(0)["errors"][0]["message"]
-    wrong = {"query": ENQUEUE.replace("position", "place")}
-    assert "'place'" in standin.own("POST", "graphql", wrong).json()["errors"][0]["message"]
+    assert standin.enqueue(0)["message"] == "Not Found"
 
 
 def test_a_repository_without_a_queue_refuses_to_enqueue(empty: Iterator[StandIn], folder: Path) -> None:
     """Without a merge queue, enqueueing is refused with GitHub's message."""
     standin = next(empty)
     pull = propose(standin, begin(standin, folder), "x", {"x": "1\n"})
-    assert "not enabled" in standin.enqueue(pull["number"])["errors"][0]["message"]
+    assert "not enabled" in standin.enqueue(pull["number"])["message"]

@@ -18,11 +18,6 @@ from loop.core.github import GitHub
 
 ROOT = Path(__file__).resolve().parents[2]
 FORKER = "mallory"  # owns a fork of every repository
-ENQUEUE = """
-mutation($input: EnqueuePullRequestInput!) {
-  enqueuePullRequest(input: $input) { mergeQueueEntry { position state } }
-}
-"""
 WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
 
 
@@ -97,10 +92,8 @@ class StandIn:
         return client().request(method, f"{self.server.url}/{path}", headers=headers, json=body)
 
     def enqueue(self, number: int) -> dict[str, Any]:
-        """Put a pull request into its base's merge queue, and return GraphQL's whole answer."""
-        id_ = self.ask("GET", f"/pulls/{number}").json().get("node_id", f"PR_{number}")
-        body = {"query": ENQUEUE, "variables": {"input": {"pullRequestId": id_}}}
-        return self.own("POST", "graphql", body).json()
+        """Put a pull request into its base's merge queue, and return the answer."""
+        return self.own("POST", f"_queue/{self.name}/{number}").json()
 
     def dequeued(self, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
         """Wait until the merge queue is empty and has had `count` entries; return them, oldest first."""

@@ -213,7 +213,7 @@ def settle(cluster: Cluster) -> None:
 def git_server(facts: dict[str, Any], root: Path) -> Hub:
     """Return the stand-in for GitHub at an address that the cluster reaches; its webhooks go to Argo CD."""
     options = [f"--host={facts['host']}", "--at-once=0", f"--hook-secret={facts['webhook_secret']}"]
-    return Hub(root, {}, {}, [*options, *(f"--hook={url}" for url in facts["hooks"])])
+    return Hub(root, {}, [*options, *(f"--hook={url}" for url in facts["hooks"])])
 
 
 def follow(cluster: Cluster, fleet: Fleet, hub: Hub) -> None:

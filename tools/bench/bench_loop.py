@@ -189,7 +189,7 @@ def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side
     try:
         root = side.folder / "github"
         shutil.rmtree(root, ignore_errors=True)
-        with Hub(root, side.env, {}) as hub:
+        with Hub(root, {}, environment=side.env) as hub:
             side.run("git", "push", "--quiet", str(hub.bare), "main:main")
             change(side, number)
             side.run("./loop", "repro", MODEL)

@@ -20,15 +20,15 @@ from typing import Any
 
 import uvicorn
 
+from loop.core.files import read_json, write_json
 from loop.core.programs import program
 from loop_demo.github import triggers
 from loop_demo.github.app import Server, build
 from loop_demo.github.hooks import Hooks
 from loop_demo.github.hosting import Hosting
-from loop_demo.github.merge_queue import Queue
-from loop_demo.github.merging import METHODS
+from loop_demo.github.merging import METHODS, Queue
 from loop_demo.github.runs import Runner
-from loop_demo.github.state import State, write
+from loop_demo.github.state import State
 from loop_demo.github.weather import Weather
 
 WORDS = """\
@@ -84,13 +84,11 @@ def arguments() -> argparse.Namespace:
 
 def tokens(path: Path) -> dict[str, str]:
     """Return {token: the user it belongs to}; tokens are saved, so they stay the same after a restart."""
-    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    kinds = {"person": "ghp", "bot": "ghs", "stranger": "ghp"}
-    if missing := set(kinds) - set(kept.values()):
-        kept |= {f"{kinds[who]}_{secrets.token_hex(18)}": who for who in missing}
-        write(path, kept)
+    if not path.exists():
+        kinds = {"person": "ghp", "bot": "ghs", "stranger": "ghp"}
+        write_json(path, {f"{kind}_{secrets.token_hex(18)}": who for who, kind in kinds.items()})
         path.chmod(0o600)
-    return kept
+    return dict(read_json(path))
 
 
 def stop_with_stdin() -> None:
@@ -108,14 +106,11 @@ def main() -> None:
     """Start the stand-in and serve until the process receives a signal to stop."""
     options = arguments()
     root = options.root.resolve()
-    root.mkdir(parents=True, exist_ok=True)
     listener = socket.create_server((options.host, options.port))
     url = f"http://{options.host}:{listener.getsockname()[1]}"
     known = tokens(root / "tokens.json")
     ends = datetime.fromtimestamp((root / "tokens.json").stat().st_mtime, UTC) + LIFE
-    by_name = {who: token for token, who in known.items()}
     names = options.repository or ["acme/loop"]
-
     hosting = Hosting(root / "repositories", options.default_branch)
     for name in names:
         hosting.create(name)
@@ -134,13 +129,9 @@ def main() -> None:
         pulls_by_actions=not options.no_pulls_by_actions,
     )
     runner.on_end = lambda run: triggers.completed(runner, run)
-    ready = {
-        "url": url,
-        "repositories": {name: f"{url}/{name}.git" for name in names},
-        "token": by_name["person"],
-        "bot_token": by_name["bot"],
-        "stranger_token": by_name["stranger"],
-    }
+    keys = {"person": "token", "bot": "bot_token", "stranger": "stranger_token"}
+    ready = {"url": url, "repositories": {name: f"{url}/{name}.git" for name in names}}
+    ready |= {keys[who]: token for token, who in known.items()}
     if options.with_stdin:
         stop_with_stdin()
     queue = Queue(runner, options.merge_queue, options.required_check, options.queue_limit)

@@ -1,9 +1,11 @@
-"""The stand-in's web server: Git over HTTP, and GitHub's REST and GraphQL calls at GitHub's paths."""
+"""The stand-in's web server: Git over HTTP, and GitHub's REST calls at GitHub's paths."""
 
 import base64
 import binascii
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,11 +19,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from loop_demo.github import contract, graphql_api, notes, pulls, settings, shapes, weather, workflows
+from loop_demo.github import contract, notes, pulls, settings, shapes, weather, workflows
 from loop_demo.github.calls import Call
-from loop_demo.github.hosting import Repository, backend
+from loop_demo.github.hosting import Repository
 from loop_demo.github.jobs import allows
-from loop_demo.github.merge_queue import Queue
+from loop_demo.github.merging import Queue
 from loop_demo.github.triggers import pushed
 
 # GitHub Enterprise Server serves its API below this path of the host that serves clones
@@ -31,13 +33,13 @@ ANY = ""  # no scope is needed: every token may make the call
 ENDS = "github-authentication-token-expiration"
 REPO = "/repos/{owner}/{repo}"
 PLACE = f"{REPO}/environments/{{environment_name}}"
-Handler = Callable[[Call], Response]
+# A handler returns the answer's content, or a Response if that is not JSON or has another status than usual
+Handler = Callable[[Call], Any]
 
 
-def about(call: Call) -> Response:
+def about(call: Call) -> dict[str, Any]:
     """Answer with the repository that the path names."""
-    alone = {"network_count": 0, "subscribers_count": 0}  # fields that GitHub shows only in this answer
-    return JSONResponse({**shapes.repository(call.runner, call.repo), **alone})
+    return shapes.repository(call.runner, call.repo)
 
 
 # GitHub's calls: method, path, handler, and the scope that a job's token needs (read for GET, else write)
@@ -67,15 +69,16 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [
     ("GET", f"{REPO}/actions/organization-secrets", settings.organization_secrets, "secrets"),
     ("GET", f"{REPO}/rules/branches/{{branch}}", settings.rules, ANY),
 ]
-# Calls that only the stand-in has, for any token; GitHub shows these things on web pages or not at all
-OWN: list[tuple[str, str, Handler]] = [
-    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule),
-    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log),
-    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary),
-    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content),
-    ("POST", "/_settings/{owner}/{repo}", settings.change),
-    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost),
-    ("GET", "/_queue/{owner}/{repo}", pulls.queue),
+# Calls that only the stand-in has; GitHub shows these things on web pages or not at all
+OWN: list[tuple[str, str, Handler, str]] = [
+    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
+    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, ANY),
+    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
+    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content, ANY),
+    ("POST", "/_settings/{owner}/{repo}", settings.change, ANY),
+    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost, ANY),
+    ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),
+    ("POST", "/_queue/{owner}/{repo}/{pull_number}", pulls.enqueue, "contents"),
 ]
 NUMBERS = re.compile(r"\{(run_id|comment_id|artifact_id|\w+_number)\}")
 
@@ -97,15 +100,14 @@ def build(server: "Server", on_ready: Callable[[], None]) -> weather.Closable:
         for how, path, call, need in GITHUBS
         for start in ("", ENTERPRISE)
     ]
-    for how, path, call in OWN:
-        routes.append(Route(NUMBERS.sub(r"{\1:int}", path), server.own(call), methods=[how]))
-    routes.append(Route("/graphql", server.own(graphql_api.graphql, "contents"), methods=["POST"]))
+    for how, path, call, need in OWN:
+        routes.append(Route(NUMBERS.sub(r"{\1:int}", path), server.own(call, need), methods=[how]))
     git = Route("/{owner}/{repo}/{path:path}", server.git, methods=["GET", "POST"])
     app = Starlette(routes=[*routes, git], lifespan=life, exception_handlers={HTTPException: _message})
     return weather.Closable(app)
 
 
-async def _message(_: Request, error: Exception) -> Response:
+def _message(_: object, error: Exception) -> Response:
     known = error if isinstance(error, HTTPException) else HTTPException(500)
     body = {"message": known.detail, "documentation_url": "https://docs.github.com/rest"}
     return JSONResponse(body, known.status_code, headers=known.headers)
@@ -132,25 +134,20 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _level(request: Request) -> str:
-    return "read" if request.method == "GET" else "write"
-
-
 class Server:
     """Checks who makes a call and whether they may, and sends the answer. `tokens` expire at `ends` (UTC)."""
 
     def __init__(self, queue: Queue, skies: weather.Weather, tokens: dict[str, str], ends: datetime) -> None:
         self.runner, self.queue, self.weather, self.tokens = queue.runner, queue, skies, tokens
         self.ends = {ENDS: f"{ends:%Y-%m-%d %H:%M:%S} UTC"}
-        self.contract = contract.read()
 
-    def who(self, request: Request, need: str, level: str) -> str:
+    def who(self, request: Request, need: str, *, writes: bool) -> str:
         """Return who a request's token belongs to; HTTPException if the token may not make the call.
 
         A job's token needs the scope `need`, as in a private repository. A stranger's token may only open
         pull requests, comment, and write to the stranger's own repositories.
         """
-        token = _token(request.headers.get("authorization", ""))
+        token, level = _token(request.headers.get("authorization", "")), "write" if writes else "read"
         granted = self.runner.grants.get(token)
         if granted is None and token not in self.tokens:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
@@ -158,7 +155,7 @@ class Server:
             raise HTTPException(403, f"Resource not accessible by integration: needs {need}: {level}")
         who, theirs = self.tokens.get(token, "bot"), request.path_params.get("owner")
         proposes = need == "pull-requests" and request.method == "POST"
-        if who == "stranger" and need and level == "write" and not proposes and theirs != shapes.LOGINS[who]:
+        if who == "stranger" and need and writes and not proposes and theirs != shapes.LOGINS[who]:
             raise HTTPException(403, "Must have push access to repository")
         return who
 
@@ -170,39 +167,30 @@ class Server:
             raise HTTPException(404, "Not Found")
         return repo
 
-    def own(self, handler: Handler, need: str = ANY) -> Callable[[Request], Any]:
+    async def call(self, request: Request, need: str) -> Call:
+        """Return the call that a request makes; HTTPException if the caller may not make it."""
+        who = self.who(request, need, writes=request.method != "GET")
+        repo, body = self.repository(request), await _body(request)
+        return Call(self.queue, request, repo=repo, who=who, body=body)
+
+    def own(self, handler: Handler, need: str) -> Callable[[Request], Any]:
         """Wrap a handler of a call that GitHub's REST description does not contain."""
 
         async def answer(request: Request) -> Response:
-            who = self.who(request, need, _level(request))
-            repo = self.repository(request) if "repo" in request.path_params else None
-            body = await _body(request)
-            # repo is None only for paths without a repository, whose handlers do not use it.
-            call = Call(self.queue, request, repo=repo, who=who, body=body)  # type: ignore[arg-type]
-            return await run_in_threadpool(handler, call)
+            made = await run_in_threadpool(handler, await self.call(request, need))
+            return made if isinstance(made, Response) else JSONResponse(made)
 
         return answer
 
     def endpoint(self, how: str, path: str, handler: Handler, need: str) -> Callable[[Request], Any]:
         """Wrap the handler of a GitHub call: request and answer are checked against GitHub's description."""
-        answered, operation = self.own(handler, need), self.contract.operation(how, path)
 
         async def answer(request: Request) -> Response:
             kind = self.weather.draw()
             if (spoiled := weather.instead(kind)) is not None:
                 return spoiled
-            self.who(request, need, _level(request))
-            if wrong := operation.wrong_request(dict(request.query_params), await _body(request)):
-                print(f"refused: {how} {request.url.path}: {wrong}", file=sys.stderr, flush=True)
-                raise HTTPException(422, f"Invalid request.\n\n{wrong}")
-            try:
-                found = await answered(request)
-            except HTTPException as error:
-                found = await _message(request, error)
-            content = json.loads(found.body) if found.body else None
-            if wrong := operation.wrong_answer(found.status_code, content):
-                print(f"wrong answer: {how} {request.url.path}: {wrong}", file=sys.stderr, flush=True)
-                raise HTTPException(500, f"The stand-in's answer does not match GitHub's schema: {wrong}")
+            call = await self.call(request, need)
+            found = await run_in_threadpool(_checked, f"{how} {path}", handler, call)
             if _token(request.headers.get("authorization", "")) in self.tokens:
                 found.headers.update(self.ends)  # GitHub sends no expiry for a run's token
             return weather.Dropped() if kind == "dropped after" else found
@@ -212,26 +200,57 @@ class Server:
     async def git(self, request: Request) -> Response:
         """Answer clone, fetch and push by running `git http-backend`."""
         pushes = "git-receive-pack" in f"{request.url.path}?{request.url.query}"
-        who, repo = self.who(request, "contents", "write" if pushes else "read"), self.repository(request)
+        who, repo = self.who(request, "contents", writes=pushes), self.repository(request)
         header = {"content-encoding": "HTTP_CONTENT_ENCODING", "git-protocol": "GIT_PROTOCOL"}
         environment = {
+            "GIT_PROJECT_ROOT": str(self.runner.hosting.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
             "REQUEST_METHOD": request.method,
             "QUERY_STRING": request.url.query,
             "CONTENT_TYPE": request.headers.get("content-type", ""),
             "PATH_INFO": f"/{repo.name}.git/{request.path_params['path']}",
+            "REMOTE_ADDR": "127.0.0.1",
             "REMOTE_USER": shapes.LOGINS[who],
             **{name: request.headers[key] for key, name in header.items() if key in request.headers},
         }
         body = await request.body()
-        status, headers, content = await run_in_threadpool(self._served, repo, environment, body, who)
-        return Response(content, status, headers)
+        return await run_in_threadpool(self._served, repo, environment, body, who)
 
-    def _served(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
-        root, moving = self.runner.hosting.root, self.runner.hosting.moving
+    def _served(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Response:
         if not environment["PATH_INFO"].endswith("/git-receive-pack"):
-            return backend(root, environment, body)
-        with moving:
+            return _backend(environment, body)
+        with self.runner.hosting.moving:
             before = repo.refs()
-            answer = backend(root, environment, body)
-            pushed(self.runner, repo, before, repo.refs(), who)
+            answer = _backend(environment, body)
+            pushed(self.runner, repo, before, who)
         return answer
+
+
+def _backend(environment: dict[str, str], body: bytes) -> Response:
+    """Run `git http-backend`, which is a CGI program, and return its answer."""
+    environment = {**os.environ, **environment, "CONTENT_LENGTH": str(len(body))}
+    command = ["git", "http-backend"]
+    done = subprocess.run(command, input=body, env=environment, stdout=subprocess.PIPE, check=False)
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
+    status = int(headers.pop("Status", "200 OK" if headers else "500").split()[0])
+    return Response(content, status, headers)
+
+
+def _checked(name: str, handler: Handler, call: Call) -> Response:
+    """Make one of GitHub's calls, and check its request and its answer against GitHub's description."""
+    if wrong := contract.wrong_request(name, dict(call.query), call.body):
+        print(f"refused: {name}: {wrong}", file=sys.stderr, flush=True)
+        raise HTTPException(422, f"Invalid request.\n\n{wrong}")
+    try:
+        made = handler(call)
+    except HTTPException as error:
+        made = _message(None, error)
+    status, content = contract.success(name), made
+    if isinstance(made, Response):
+        status, content = made.status_code, json.loads(bytes(made.body)) if made.body else None
+    content, wrong = contract.answer(name, status, content)
+    if wrong:
+        print(f"wrong answer: {name}: {wrong}", file=sys.stderr, flush=True)
+        raise HTTPException(500, f"The stand-in's answer does not match GitHub's schema: {wrong}")
+    return made if isinstance(made, Response) else JSONResponse(content, status)

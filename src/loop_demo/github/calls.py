@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from loop_demo.github import shapes
 from loop_demo.github.hosting import Repository
-from loop_demo.github.merge_queue import Queue
+from loop_demo.github.merging import Queue
 
 MOST = 100  # the most entries on a page; GitHub reduces a larger `per_page` to this number
 LONGEST = 65_536  # GitHub's limit for a comment and for a pull request's description, in characters

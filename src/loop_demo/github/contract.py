@@ -1,10 +1,11 @@
-"""Checks requests, answers and events against GitHub's published description.
+"""Compares requests, answers and events with GitHub's published description, and completes the last two.
 
-The description is openapi.json, which openapi.py generates.
+The description is openapi.json, which openapi.py generates. A call is named by its method and GitHub's path,
+such as "GET /repos/{owner}/{repo}".
 """
 
 import json
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,88 +14,100 @@ from jsonschema_rs import Draft202012Validator, ValidationError
 PATH = Path(__file__).with_name("openapi.json")
 # Statuses of errors: every call may answer with them, but GitHub's description lists only some
 ERRORS = range(400, 600)
-
-
-class Contract:
-    """GitHub's description of calls and events. Each schema is compiled once, when it is first used."""
-
-    def __init__(self, described: dict[str, Any]) -> None:
-        self._described = described
-        self._events: dict[str, Checked] = {}
-
-    def operation(self, how: str, path: str) -> "Operation":
-        """Return the checks of one call, by its method and path template."""
-        return Operation(self._described["operations"][f"{how} {path}"], self)
-
-    def event(self, name: str, payload: dict[str, Any]) -> None:
-        """Raise ValueError if an event's payload does not match GitHub's description."""
-        action = payload.get("action")
-        key = f"{name} {action}" if action else name
-        if key not in self._events:
-            self._events[key] = self.checked(self._described["events"][key])
-        if wrong := self._events[key].wrong(payload):
-            raise ValueError(f"the event {key} does not match GitHub's description: {wrong}")
-
-    def checked(self, schema: dict[str, Any]) -> "Checked":
-        """Return a validator for a schema, with the definitions that the schema refers to."""
-        return Checked({**schema, "$defs": self._described["$defs"]})
-
-    @cached_property
-    def error(self) -> "Checked":
-        return self.checked(self._described["error"])
-
-
-class Checked:
-    """A JSON schema, compiled when it is first used."""
-
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = schema
-
-    @cached_property
-    def _compiled(self) -> Draft202012Validator:
-        return Draft202012Validator(self._schema, validate_formats=True)
-
-    def wrong(self, value: Any) -> str:
-        """Return the first mismatch and its place in `value`; empty if `value` matches the schema."""
-        try:
-            self._compiled.validate(value)
-        except ValidationError as error:
-            place = "/".join(str(part) for part in error.instance_path)
-            return f"{place or 'body'}: {error.message[:500]}"
-        return ""
-
-
-class Operation:
-    """Checks the requests and answers of one REST call."""
-
-    def __init__(self, described: dict[str, Any], contract: Contract) -> None:
-        self._contract = contract
-        properties = described["query"]["properties"]
-        self._numbers = [name for name, schema in properties.items() if schema.get("type") == "integer"]
-        self._query = contract.checked(described["query"])
-        self._body = contract.checked(described["body"]) if described["body"] else None
-        answers = described["answers"].items()
-        self._answers = {int(code): contract.checked(schema) if schema else None for code, schema in answers}
-
-    def wrong_request(self, query: dict[str, str], body: dict[str, Any]) -> str:
-        """Return why GitHub's description does not allow this request; empty if it is allowed."""
-        numbers = {name: int(query[name]) for name in self._numbers if query.get(name, "").isdecimal()}
-        if wrong := self._query.wrong(query | numbers):
-            return f"query {wrong}"
-        if self._body is None:
-            return "no body is expected" if body else ""
-        return self._body.wrong(body)
-
-    def wrong_answer(self, status: int, content: Any) -> str:
-        """Return why GitHub would not send this answer; empty if it matches the description."""
-        if status in self._answers:
-            schema = self._answers[status]
-            return schema.wrong(content) if schema else "a body is not expected" if content else ""
-        known = status in ERRORS
-        return self._contract.error.wrong(content) if known else f"status {status} is not described"
+BORN = "2026-01-01T00:00:00Z"  # the creation time of everything whose time is not known
+PLACEHOLDERS: dict[str, Any] = {"null": None, "boolean": False, "integer": 0, "array": [], "string": ""}
 
 
 @cache
-def read() -> Contract:
-    """Read openapi.json once, and return the checks made from it."""
-    return Contract(json.loads(PATH.read_text()))
+def described() -> dict[str, Any]:
+    """Read openapi.json once, and return its content."""
+    return dict(json.loads(PATH.read_text()))
+
+
+def wrong_request(call: str, query: dict[str, str], body: dict[str, Any]) -> str:
+    """Return why GitHub's description does not allow this request; empty if it is allowed."""
+    operation = described()["operations"][call]
+    kinds = {name: schema.get("type") for name, schema in operation["query"]["properties"].items()}
+    numbers = {n: int(query[n]) for n in query if kinds.get(n) == "integer" and query[n].isdecimal()}
+    if wrong := _wrong(query | numbers, "operations", call, "query"):
+        return f"query {wrong}"
+    if operation["body"] is None:
+        return "no body is expected" if body else ""
+    return _wrong(body, "operations", call, "body")
+
+
+def success(call: str) -> int:
+    """Return the status of a call that succeeds and has an answer."""
+    return min(int(status) for status in described()["operations"][call]["answers"])
+
+
+def answer(call: str, status: int, content: Any) -> tuple[Any, str]:
+    """Return the complete answer, and why GitHub would not send it; empty if it matches the description."""
+    answers = described()["operations"][call]["answers"]
+    if str(status) not in answers:
+        known = status in ERRORS
+        return content, _wrong(content, "error") if known else f"status {status} is not described"
+    if (schema := answers[str(status)]) is None:
+        return content, "a body is not expected" if content else ""
+    content = completed(schema, content)
+    return content, _wrong(content, "operations", call, "answers", str(status))
+
+
+def event(name: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the complete payload of an event; ValueError if it does not match GitHub's description."""
+    key = f"{name} {payload['action']}" if "action" in payload else name
+    payload = completed(described()["events"][key], payload)
+    if wrong := _wrong(payload, "events", key):
+        raise ValueError(f"the event {key} does not match GitHub's description: {wrong}")
+    return payload
+
+
+def completed(schema: dict[str, Any], value: Any) -> Any:
+    """Return `value` with placeholders for required fields that it, or an object inside it, lacks.
+
+    Objects have no placeholder. The stand-in itself gives every field that the template reads.
+    """
+    schema = _followed(schema)
+    if isinstance(value, list):
+        return [completed(schema.get("items", {}), each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    for part in schema.get("allOf", []):
+        value = completed(part, value)
+    fields = schema.get("properties", {})
+    full = {name: completed(fields.get(name, {}), each) for name, each in value.items()}
+    for name in schema.get("required", []):
+        kinds = _followed(fields[name]).get("type", "")
+        kind = "null" if "null" in kinds else str(kinds)
+        if name in full or kind not in PLACEHOLDERS:
+            continue
+        full[name] = PLACEHOLDERS[kind]
+        if kind == "string" and name.endswith("_url"):
+            full[name] = f"{value.get('url')}/{name.removesuffix('_url')}"
+        elif kind == "string" and fields[name].get("format") == "date-time":
+            full[name] = BORN
+    return full
+
+
+def _followed(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema that a $ref names, or the schema itself if it has no $ref."""
+    name = schema.get("$ref", "").removeprefix("#/$defs/")
+    return _followed(described()["$defs"][name]) if name else schema
+
+
+@cache
+def _compiled(*place: str) -> Draft202012Validator:
+    schema = described()
+    for key in place:
+        schema = schema[key]
+    return Draft202012Validator({**schema, "$defs": described()["$defs"]}, validate_formats=True)
+
+
+def _wrong(value: Any, *place: str) -> str:
+    """Return the first mismatch with the schema at this place of the description; empty if there is none."""
+    try:
+        _compiled(*place).validate(value)
+    except ValidationError as error:
+        where = "/".join(str(part) for part in error.instance_path)
+        return f"{where or 'body'}: {error.message[:500]}"
+    return ""

@@ -1,29 +1,22 @@
 """Decides by GitHub's rules which workflows an event starts. The functions are pure."""
 
 import re
-from copy import deepcopy
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from starlette.exceptions import HTTPException
 
 PULL_TYPES = ("opened", "synchronize", "reopened")
 MOST_INPUTS = 25  # GitHub's limit for the inputs of one workflow_dispatch
 SKIP = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip)\]")
 
 
-class Unprocessable(Exception):
-    """A dispatch does not fit the workflow's inputs; the stand-in answers 422."""
-
-
-def parse(text: str) -> dict[str, Any]:
-    """Parse a workflow file; {} if the text is not a YAML mapping."""
-    return deepcopy(_parsed(text))
-
-
 @lru_cache(maxsize=256)  # each event looks at every workflow of its commit
-def _parsed(text: str) -> dict[str, Any]:
+def parse(text: str) -> dict[str, Any]:
+    """Parse a workflow file; {} if the text is not a YAML mapping. The result may not be changed."""
     try:
         workflow = YAML(typ="safe").load(text)
     except YAMLError:
@@ -55,22 +48,21 @@ def starts_on_push(rule: dict[str, Any], ref: str, paths: list[str]) -> bool:
 
 def starts_on_pull(rule: dict[str, Any], action: str, base: str, paths: list[str]) -> bool:
     """Return whether an event of a pull request into `base` starts the workflow with this rule."""
-    types = rule.get("types") or PULL_TYPES
-    return action in types and _name_fits(rule, "branches", base) and _paths_fit(rule, paths)
+    return starts_on(rule, action, base, PULL_TYPES) and _paths_fit(rule, paths)
 
 
-def starts_on_queue(rule: dict[str, Any], base: str) -> bool:
-    """Return whether a merge queue's request for checks starts the workflow with this rule."""
-    types = rule.get("types") or ["checks_requested"]
-    return "checks_requested" in types and _name_fits(rule, "branches", base)
+def starts_on(rule: dict[str, Any], action: str, branch: str, types: Sequence[str] = ()) -> bool:
+    """Return whether an event of a branch starts the workflow with this rule.
+
+    `types` are the actions that start it if the rule names none; by default all.
+    """
+    return action in (rule.get("types") or types or [action]) and _name_fits(rule, "branches", branch)
 
 
 def starts_on_run(rule: dict[str, Any], name: str, branch: str) -> bool:
     """Return whether the end of a run of the workflow `name` starts the workflow with this rule."""
     named = rule.get("workflows") or []
-    types = rule.get("types") or ["completed"]
-    listens = name in ([named] if isinstance(named, str) else named)
-    return listens and "completed" in types and _name_fits(rule, "branches", branch)
+    return name in ([named] if isinstance(named, str) else named) and starts_on(rule, "completed", branch)
 
 
 def job_names(workflow: dict[str, Any]) -> set[str]:
@@ -118,28 +110,30 @@ def _regex(pattern: str) -> re.Pattern[str]:
 def dispatch_inputs(rule: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
     """Check a workflow_dispatch's inputs and return all inputs as text, with defaults filled in.
 
-    Raises Unprocessable if the inputs do not fit the workflow.
+    HTTPException 422 if the inputs do not fit the workflow.
     """
     declared: dict[str, dict[str, Any]] = {k: v or {} for k, v in (rule.get("inputs") or {}).items()}
     if (most := max(len(declared), len(given))) > MOST_INPUTS:
-        raise Unprocessable(f"At most {MOST_INPUTS} inputs are allowed; found {most}")
+        raise HTTPException(422, f"At most {MOST_INPUTS} inputs are allowed; found {most}")
     if unexpected := sorted(set(given) - set(declared)):
-        raise Unprocessable(f"Unexpected inputs provided: {unexpected}")
+        raise HTTPException(422, f"Unexpected inputs provided: {unexpected}")
     return {name: _input(name, spec, given.get(name)) for name, spec in declared.items()}
 
 
 def _input(name: str, spec: dict[str, Any], given: Any) -> str:
     if given is None or given == "":
         if spec.get("required") and "default" not in spec:
-            raise Unprocessable(f"Required input '{name}' not provided")
+            raise HTTPException(422, f"Required input '{name}' not provided")
         given = spec.get("default", False if spec.get("type") == "boolean" else "")
     value = str(given).lower() if isinstance(given, bool) else str(given)
     kind = spec.get("type", "string")
     allowed = {"choice": [str(o) for o in spec.get("options", [])], "boolean": ["true", "false"]}.get(kind)
     if allowed and value not in allowed:
-        raise Unprocessable(f"Provided value '{value}' for input '{name}' not in the list of allowed values")
+        raise HTTPException(
+            422, f"Provided value '{value}' for input '{name}' not in the list of allowed values"
+        )
     if kind == "number" and not re.fullmatch(r"-?\d+(\.\d+)?", value):
-        raise Unprocessable(f"Provided value '{value}' for input '{name}' is not a number")
+        raise HTTPException(422, f"Provided value '{value}' for input '{name}' is not a number")
     return value
 
 

@@ -1,12 +1,12 @@
 """The stand-in's bare Git repositories, and the Git operations that it needs."""
 
-import os
 import subprocess
-import tempfile
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from loop.core.git import Git, GitError
 
 ZERO = "0" * 40
 MOST = 20  # the number of commits that a push event lists at most
@@ -28,81 +28,56 @@ CONFIG = """
 Refs = dict[str, str]  # {branch or tag: commit}
 
 
-class GitFailed(Exception):
-    """A git command failed; the message is git's own."""
-
-
 @dataclass(frozen=True)
-class Repository:
-    """A bare repository; `name` has the form owner/name."""
+class Repository(Git):
+    """A bare repository, whose folder is `root`; `name` has the form owner/name."""
 
-    path: Path
-    name: str
+    name: str = ""
 
     @property
     def default_branch(self) -> str:
         """The branch that HEAD names."""
-        return (self.path / "HEAD").read_text().removeprefix("ref: refs/heads/").strip()
-
-    def git(self, *args: str, env: dict[str, str] | None = None) -> str:
-        """Run git in the repository and return its output without the last newline; GitFailed if it fails."""
-        done = subprocess.run(
-            ["git", *args],
-            cwd=self.path,
-            env={**os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise GitFailed(f"git {' '.join(args)}: {done.stderr.strip() or done.returncode}")
-        return done.stdout.removesuffix("\n")
-
-    def ask(self, *args: str) -> str | None:
-        """Run git like `git`, but return None if it fails."""
-        try:
-            return self.git(*args)
-        except GitFailed:
-            return None
+        return (self.root / "HEAD").read_text().removeprefix("ref: refs/heads/").strip()
 
     def refs(self) -> Refs:
         """Return the repository's branches and tags."""
-        lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
+        lines = self.run("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
         return dict(line.split() for line in lines.splitlines())
 
     def resolve(self, ref: str) -> str | None:
         """Return the commit of a branch, tag, full ref or SHA; None if the repository has none."""
+        ask = ("rev-parse", "--verify", "--quiet")
         names = (f"refs/heads/{ref}", f"refs/tags/{ref}", ref)
-        found = (self.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}") for name in names)
+        found = (self.run(*ask, f"{name}^{{commit}}", fine=(0, 1, 128)) for name in names)
         return next(filter(None, found), None)
 
     def borrow(self, other: "Repository", commit: str) -> None:
         """Fetch a commit from another repository: a pull request from a fork needs the fork's commits."""
-        if other.path != self.path:
-            self.git("fetch", "--quiet", str(other.path), commit)
+        if other.root != self.root:
+            self.run("fetch", "--quiet", str(other.root), commit)
 
     def workflows(self, commit: str) -> dict[str, str]:
         """Return the workflow files at a commit as {file name: text}."""
         folder = ".github/workflows/"
-        paths = self.git("ls-tree", "--name-only", commit, folder).splitlines()
+        paths = self.run("ls-tree", "--name-only", commit, folder).splitlines()
         files = [path for path in paths if path.endswith((".yml", ".yaml"))]
-        return {path.removeprefix(folder): self.git("show", f"{commit}:{path}") for path in files}
+        return {path.removeprefix(folder): self.run("show", f"{commit}:{path}") for path in files}
 
     def changed(self, before: str, after: str) -> list[str]:
         """Return the paths that differ between two commits. `before` is ZERO for a new branch."""
         if before == ZERO:
             before = self._fork_point(after)
-        return self.git("diff", "--name-only", "--no-renames", before, after).splitlines()
+        return self.run("diff", "--name-only", "--no-renames", before, after).splitlines()
 
     def changed_since_fork(self, base: str, head: str) -> list[str]:
         """Return the paths that a pull request changes, compared with the commit where it left its base."""
-        return self.git("diff", "--name-only", "--no-renames", f"{base}...{head}").splitlines()
+        return self.run("diff", "--name-only", "--no-renames", f"{base}...{head}").splitlines()
 
     def commits(self, before: str, after: str) -> list[dict[str, object]]:
         """Return a push's commits for its event, oldest first, at most MOST, each with its changed paths."""
         start = self._fork_point(after) if before == ZERO else before
-        reach = [after] if self.git("cat-file", "-t", start) == "tree" else [f"{start}..{after}"]
-        found = self.git("rev-list", "--reverse", f"--max-count={MOST}", *reach).splitlines()
+        reach = [after] if self.run("cat-file", "-t", start) == "tree" else [f"{start}..{after}"]
+        found = self.run("rev-list", "--reverse", f"--max-count={MOST}", *reach).splitlines()
         return [self.pushed_facts(commit) for commit in found]
 
     def pushed_facts(self, commit: str) -> dict[str, object]:
@@ -113,16 +88,16 @@ class Repository:
         """Return the paths that a commit adds, removes and modifies, compared with its first parent."""
         options = ("--no-commit-id", "--name-status", "--no-renames", "-r", "-m", "--first-parent", "--root")
         touched: dict[str, list[str]] = {"added": [], "removed": [], "modified": []}
-        fields = self.git("diff-tree", *options, "-z", commit).split("\0")
+        fields = self.run("diff-tree", *options, "-z", commit).split("\0")
         for how, path in zip(fields[::2], fields[1::2], strict=False):
             touched[{"A": "added", "D": "removed"}.get(how, "modified")].append(path)
         return touched
 
     def _fork_point(self, commit: str) -> str:
-        default, empty = self.resolve(self.default_branch), self.git("hash-object", "-t", "tree", "/dev/null")
+        default, empty = self.resolve(self.default_branch), self.run("hash-object", "-t", "tree", "/dev/null")
         if default is None or default == commit:
             return empty
-        return self.ask("merge-base", default, commit) or empty  # empty if they share no history
+        return self.fork_point(default, commit) or empty  # empty if they share no history
 
     def commit_facts(self, commit: str) -> dict[str, object]:
         """Return a commit in the form that GitHub's push event uses, without its changed paths."""
@@ -130,10 +105,12 @@ class Repository:
 
     def merged_tree(self, base: str, head: str) -> str | None:
         """Return the tree of `head` merged into `base`; None if they conflict."""
-        tree = self.ask("merge-tree", "--write-tree", base, head)
-        return tree.splitlines()[0] if tree else None
+        try:
+            return self.run("merge-tree", "--write-tree", base, head)
+        except GitError:
+            return None
 
-    def commit(self, tree: str, parents: list[str], message: str, author: str) -> str:
+    def written(self, tree: str, parents: list[str], message: str, author: str) -> str:
         """Write a commit as GitHub's web interface does: GitHub is the committer, and `author` the author."""
         ids = {"github-actions[bot]": 41898282}
         own = f"{ids.get(author, 1)}+{author}@users.noreply.github.com"
@@ -141,51 +118,28 @@ class Repository:
         env = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": email}
         env |= {"GIT_COMMITTER_NAME": "GitHub", "GIT_COMMITTER_EMAIL": "noreply@github.com"}
         options = [word for parent in parents for word in ("-p", parent)]
-        return self.git("commit-tree", tree, *options, "-m", message, env=env)
+        return self.run("commit-tree", tree, *options, "-m", message, env=env)
 
     def rebased(self, base: str, head: str, committer: str) -> str | None:
         """Rebase the commits of `head` that `base` lacks onto `base`; None if they conflict."""
         email = f"{committer}@users.noreply.github.com"
         env = {"GIT_COMMITTER_NAME": committer, "GIT_COMMITTER_EMAIL": email}
-        with tempfile.TemporaryDirectory() as folder:
-            self.git("worktree", "add", "-q", "--detach", folder, head)
+        with self.worktree(head) as folder:
             try:
-                there = replace(self, path=Path(folder))
-                there.git("rebase", "-q", "--force-rebase", base, env=env)
-                return there.git("rev-parse", "HEAD")
-            except GitFailed:
+                Git(folder).run("rebase", "-q", "--force-rebase", base, env=env)
+                return Git(folder).head()
+            except GitError:
                 return None
-            finally:
-                self.git("worktree", "remove", "--force", folder)
-
-    def contains(self, commit: str, older: str) -> bool:
-        """Return whether `older` is `commit` itself or an ancestor of it."""
-        return self.ask("merge-base", "--is-ancestor", older, commit) is not None
-
-    def size(self, base: str, head: str) -> dict[str, int]:
-        """Count a pull request's commits, changed files and changed lines, under GitHub's names."""
-        lines = self.git("diff", "--numstat", "--no-renames", f"{base}...{head}").splitlines()
-        counts = [[int(n) if n.isdigit() else 0 for n in line.split("\t")[:2]] for line in lines]
-        return {
-            "additions": sum(added for added, _ in counts),
-            "deletions": sum(deleted for _, deleted in counts),
-            "changed_files": len(lines),
-            "commits": int(self.git("rev-list", "--count", f"{base}..{head}")),
-        }
 
     def move(self, ref: str, new: str, old: str | None = None) -> None:
         """Point a ref at a commit; if `old` is given, only if the ref still points at `old`."""
-        self.git("update-ref", ref, new, *([old] if old else []))
-
-    def remove(self, ref: str) -> None:
-        """Delete a ref of the repository."""
-        self.git("update-ref", "-d", ref)
+        self.run("update-ref", ref, new, *([old] if old else []))
 
 
 @cache  # caching is safe, because a commit never changes
 def _commit_facts(repo: Repository, commit: str) -> dict[str, object]:
     form = "%H%x00%T%x00%cI%x00%an%x00%ae%x00%cn%x00%ce%x00%B"
-    sha, tree, time, *people, message = repo.git("show", "-s", f"--format={form}", commit).split("\0")
+    sha, tree, time, *people, message = repo.run("show", "-s", f"--format={form}", commit).split("\0")
     return {
         "id": sha,
         "tree_id": tree,
@@ -217,32 +171,10 @@ class Hosting:
     def find(self, name: str) -> Repository | None:
         """Return a repository by owner/name; None if it does not exist."""
         path = self.root / f"{name}.git"
-        return Repository(path, name) if path.is_dir() and path.parent.parent == self.root else None
+        return Repository(path, name=name) if path.is_dir() and path.parent.parent == self.root else None
 
     def known(self, name: str) -> Repository:
         """Return a repository that must exist, such as a run's; LookupError otherwise."""
         if found := self.find(name):
             return found
         raise LookupError(f"{self.root} has no repository {name}")
-
-
-def backend(root: Path, environment: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Run `git http-backend`, which is a CGI program; return the status, headers and body of its answer."""
-    done = subprocess.run(
-        ["git", "http-backend"],
-        input=body,
-        capture_output=True,
-        check=False,
-        env={
-            **os.environ,
-            "GIT_PROJECT_ROOT": str(root),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "CONTENT_LENGTH": str(len(body)),
-            "REMOTE_ADDR": "127.0.0.1",
-            **environment,
-        },
-    )
-    head, _, content = done.stdout.partition(b"\r\n\r\n")
-    headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
-    status = int(headers.pop("Status", "200 OK" if headers else "500").split()[0])
-    return status, headers, content

@@ -6,7 +6,7 @@ environment variables hold the job's own token and `github.token` reads it from 
 
 import json
 import re
-from dataclasses import dataclass
+from copy import deepcopy
 from secrets import token_hex
 from typing import Any
 
@@ -19,6 +19,8 @@ SCOPES = ("actions", "checks", "contents", "issues", "pull-requests", "statuses"
 LEVELS = ("none", "read", "write")
 
 Grants = dict[str, str]  # {scope: read or write}
+# {name: the environment's secrets, or None if the run's branch may not use it}
+Environments = dict[str, dict[str, str] | None]
 SECRET = re.compile(r"\bsecrets\.([A-Za-z_]\w*)")
 DENIED = "::error::This branch is not allowed to deploy to {} due to environment protection rules."
 
@@ -27,29 +29,20 @@ class Invalid(Exception):
     """A workflow that GitHub would refuse to start."""
 
 
-@dataclass(frozen=True)
-class Environment:
-    """A GitHub environment: its secrets, and whether the run's branch is `allowed` to use them."""
-
-    allowed: bool
-    secrets: dict[str, str]
-
-
-def lines(environments: dict[str, Environment]) -> list[str]:
-    """Return the secrets of all allowed environments as NAME=value lines for act.
+def lines(environments: Environments) -> list[str]:
+    """Return the secrets of all environments as NAME=value lines for act.
 
     act has no environments, so each secret gets a name that contains its environment's name.
     """
     return [
         f"{_own_name(name, place)}={value}"
-        for place, environment in environments.items()
-        if environment.allowed
-        for name, value in environment.secrets.items()
+        for place, secrets in environments.items()
+        for name, value in (secrets or {}).items()
     ]
 
 
 def prepared(
-    files: dict[str, str], file: str, most: str, environments: dict[str, Environment]
+    files: dict[str, str], file: str, most: str, environments: Environments
 ) -> tuple[dict[str, str], dict[str, Grants]]:
     """Return the workflows that a run of `file` needs, as JSON (valid YAML), and each token's grants.
 
@@ -59,14 +52,14 @@ def prepared(
     """
     ready: dict[str, str] = {}
     tokens: dict[str, Grants] = {}
-    held = {(name, place) for place, one in environments.items() if one.allowed for name in one.secrets}
+    held = {(name, place) for place, secrets in environments.items() for name in secrets or {}}
 
     def prepare(file: str, limit: Grants, passed: set[tuple[str, str]]) -> None:
         if file in ready:
             raise Invalid(f"{file} is called twice in one run, which the stand-in does not support")
         if file not in files:
             raise Invalid(f"error parsing called workflow: {LOCAL}{file} was not found")
-        workflow = events.parse(files[file])
+        workflow = deepcopy(events.parse(files[file]))
         ready[file] = ""
         for name, job in (workflow.get("jobs") or {}).items():
             asked = granted(job.get("permissions", workflow.get("permissions")))
@@ -83,7 +76,7 @@ def prepared(
             # Act does not support `environment` of jobs, so it is removed
             place = job.pop("environment", None)
             place = place.get("name") if isinstance(place, dict) else place
-            if place in environments and not environments[place].allowed:
+            if place in environments and environments[place] is None:
                 job["steps"] = [{"run": f"echo '{DENIED.format(place)}'; exit 1"}]
             names = {secret for secret, where in passed if where == place}
             job["steps"] = _own(job.get("steps"), names, str(place))

@@ -1,11 +1,139 @@
-"""Writes the commits with which a pull request is merged: by merge, squash or rebase."""
+"""Merges pull requests: writes the merge commits, and checks them first where a merge queue is required.
 
+The queue checks one pull request at a time, on a branch of its own, as a queue whose groups have one entry.
+It moves on when the first entry's runs have ended, when someone else has moved a branch, and when time is up.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from loop_demo.github import events, shapes, triggers
 from loop_demo.github.hosting import Repository
+from loop_demo.github.runs import Runner
 from loop_demo.github.state import Record
 
 METHODS = ("merge", "squash", "rebase")
+TICK = 0.1  # seconds between two checks of the waiting entries
+WAITING = ("QUEUED", "AWAITING_CHECKS")
+
+
+@dataclass
+class Queue:
+    """The merge queues of all repositories. `method` is None if no merge queue is required."""
+
+    runner: Runner
+    method: str | None
+    required: str  # the name of the job that must succeed before a merge
+    limit: float  # seconds that the required job may take
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _stopping: bool = False
+
+    def start(self) -> None:
+        if self.method:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+
+    def add(self, repo: Repository, pull: Record, who: str) -> Record:
+        """Add a pull request to the end of its base branch's queue."""
+        kept = {key: pull[key] for key in ("number", "head_sha", "base_ref")}
+        new = {"state": "QUEUED", "reason": None, "words": None}
+        entry = self.runner.state.add("queue", repository=repo.name, who=who, **kept, **new)
+        with self.runner.hosting.moving:
+            triggers.pull_changed(self.runner, repo, pull, "enqueued", who)
+        self._wake.set()
+        return entry
+
+    def waiting(self, **of: Any) -> list[Record]:
+        """Return the unfinished entries, such as those of a `repository` and `number`, oldest first."""
+        return [entry for entry in self.runner.state.of("queue", **of) if entry["state"] in WAITING]
+
+    def _watch(self) -> None:
+        while not self._stopping:
+            firsts: dict[tuple[str, str], Record] = {}
+            for entry in self.waiting():
+                firsts.setdefault((entry["repository"], entry["base_ref"]), entry)
+            for entry in firsts.values():
+                try:
+                    with self.runner.hosting.moving:
+                        self._step(entry)
+                except Exception as error:  # noqa: BLE001 - the entry leaves the queue, which goes on
+                    words, reason = f"{type(error).__name__}: {error}", "UNKNOWN_REMOVAL_REASON"
+                    self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words)
+            self._wake.wait(TICK if firsts else None)
+            self._wake.clear()
+
+    def _step(self, entry: Record) -> None:
+        """Handle the first entry of one queue: remove it, begin its checks, or merge it."""
+        repo = self.runner.hosting.known(entry["repository"])
+        [pull] = self.runner.state.of("pulls", repository=repo.name, number=entry["number"])
+        if pull["merged"]:
+            self._remove(repo, entry, pull, "ALREADY_MERGED", "it was merged outside the queue")
+        elif pull["state"] == "closed" or pull["base_ref"] != entry["base_ref"]:
+            self._remove(repo, entry, pull, "MANUAL", "it was closed, or its base was changed")
+        elif pull["head_sha"] != entry["head_sha"]:
+            self._remove(repo, entry, pull, "MANUAL", "its head branch was pushed to")
+        elif entry["state"] == "QUEUED":
+            self._begin(repo, entry, pull)
+        else:
+            self._judge(repo, entry, pull)
+
+    def _begin(self, repo: Repository, entry: Record, pull: Record) -> None:
+        """Create the branch with the merge, and request its checks by a merge_group event."""
+        before, base = repo.refs(), repo.resolve(f"refs/heads/{entry['base_ref']}")
+        login = shapes.LOGINS[entry["who"]]
+        sha = base and write(repo, pull, str(self.method), base=base, login=login, given={})
+        if not sha:
+            self._remove(repo, entry, pull, "MERGE_CONFLICT", "it does not merge into its base")
+            return
+        branch = f"gh-readonly-queue/{entry['base_ref']}/pr-{entry['number']}-{base}"
+        repo.move(f"refs/heads/{branch}", sha)
+        self.runner.state.update(entry, branch=branch, queue_sha=sha, base_sha=base)
+        triggers.pushed(self.runner, repo, before, entry["who"])
+        started = triggers.checks_requested(self.runner, repo, entry, entry["who"])
+        files = repo.workflows(sha)
+        jobs = {run["id"]: events.job_names(events.parse(files[Path(run["path"]).name])) for run in started}
+        deciding = [run for run, names in jobs.items() if self.required in names]
+        self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding, since=time.time())
+
+    def _judge(self, repo: Repository, entry: Record, pull: Record) -> None:
+        """Merge the entry if its required check succeeded; remove it if that failed or ran out of time."""
+        before, ref = repo.refs(), f"refs/heads/{entry['base_ref']}"
+        if before.get(ref) != entry["base_sha"]:  # the base has moved, so the merge must be checked again
+            self._drop_branch(repo, entry)
+            self.runner.state.update(entry, state="QUEUED")
+            return
+        runs = [run for run in self.runner.state.of("runs") if run["id"] in entry["runs"]]
+        if runs and all(run["status"] == "completed" for run in runs):
+            if any(run["conclusion"] != "success" for run in runs):
+                self._remove(repo, entry, pull, "CI_FAILURE", f"'{self.required}' failed")
+                return
+            repo.move(ref, entry["queue_sha"], entry["base_sha"])
+            triggers.closed(self.runner, repo, pull, entry["who"], merged=entry["queue_sha"])
+            triggers.pushed(self.runner, repo, before, entry["who"])
+            self._remove(repo, entry, pull, "MERGE", "its check succeeded")
+        elif time.time() - entry["since"] > self.limit:
+            missing = f"no workflow with a job '{self.required}' listens to merge_group"
+            words = f"'{self.required}' did not end within {self.limit:g} s" if runs else missing
+            self._remove(repo, entry, pull, "CI_TIMEOUT", words)
+
+    def _remove(self, repo: Repository, entry: Record, pull: Record, reason: str, words: str) -> None:
+        """Remove an entry from the queue; `reason` is GitHub's code, `words` explains it to people."""
+        self._drop_branch(repo, entry)
+        state = "MERGED" if reason == "MERGE" else "UNMERGEABLE"
+        self.runner.state.update(entry, state=state, reason=reason, words=words)
+        triggers.pull_changed(self.runner, repo, pull, "dequeued", entry["who"], reason=reason)
+
+    def _drop_branch(self, repo: Repository, entry: Record) -> None:
+        before = repo.refs()
+        if f"refs/heads/{entry.get('branch')}" in before:
+            repo.run("update-ref", "-d", f"refs/heads/{entry['branch']}")
+            triggers.pushed(self.runner, repo, before, entry["who"])
 
 
 def write(
@@ -24,7 +152,7 @@ def write(
     subject, text = _words(repo, pull, method, base)
     message = f"{given.get('commit_title', subject)}\n\n{given.get('commit_message', text)}"
     parents = [base] if method == "squash" else [base, pull["head_sha"]]
-    return repo.commit(tree, parents, message.strip() + "\n", login)
+    return repo.written(tree, parents, message.strip() + "\n", login)
 
 
 def _words(repo: Repository, pull: Record, method: str, base: str) -> tuple[str, str]:
@@ -33,7 +161,7 @@ def _words(repo: Repository, pull: Record, method: str, base: str) -> tuple[str,
     if method == "merge":
         owner = pull["head_repository"].split("/")[0]
         return f"Merge pull request #{number} from {owner}/{pull['head_ref']}", title
-    commits = repo.git("rev-list", "--reverse", f"{base}..{pull['head_sha']}").splitlines()
+    commits = repo.run("rev-list", "--reverse", f"{base}..{pull['head_sha']}").splitlines()
     messages = [str(repo.commit_facts(commit)["message"]) for commit in commits]
     if len(messages) == 1:
         title, _, text = messages[0].partition("\n")

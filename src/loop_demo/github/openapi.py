@@ -19,40 +19,36 @@ from typing import Any
 from loop_demo.github import contract
 
 FILE, LICENSE = "package/generated/api.github.com.json", "package/LICENSE"
-# npm packages, and their hashes as `npm view PACKAGE dist.integrity` prints them after `sha512-`
-REST = "@octokit/openapi@23.0.2"
-WEBHOOKS = "@octokit/openapi-webhooks@12.1.0"
-SHA512 = {
-    REST: "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg==",
-    WEBHOOKS: "Z5eDsLCUNbx1zHpZb1LNQirADqdMTvWJQ/deahi0ws+tWWnwHXB+Pr4jfmM9OrETS9Y5iW8ZRu1fdbudObhLrg==",
-}
+# The npm package, and its hash as `npm view PACKAGE dist.integrity` prints it after `sha512-`
+PACKAGE = "@octokit/openapi@23.0.2"
+SHA512 = "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg=="
 ACTIONS = ("opened", "synchronize", "reopened", "edited", "closed", "enqueued", "dequeued")
 EVENTS = ("push", "workflow_dispatch", "merge_group checks_requested", "workflow_run completed")
 KEPT = ("type", "required", "enum", "const")
 LIMITS = ("maxProperties", "minItems", "maxItems", "minLength", "maxLength")
 
 
-def published(package: str) -> dict[str, Any]:
-    """Download a pinned npm package, check its integrity, and return GitHub's description from it."""
+def published() -> tuple[dict[str, Any], str]:
+    """Download the pinned npm package, check it, and return GitHub's description and its license."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ["npm", "pack", "--silent", package]
+        command = ["npm", "pack", "--silent", PACKAGE]
         done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
         packed = Path(folder, done.stdout.strip())
         found = base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
-        if found != SHA512[package]:
-            sys.exit(f"{package}: its SHA-512 is {found}, expected {SHA512[package]}; do not use it")
+        if found != SHA512:
+            sys.exit(f"{PACKAGE}: its SHA-512 is {found}, expected {SHA512}; do not use it")
         with tarfile.open(packed) as tar:
             description, terms = tar.extractfile(FILE), tar.extractfile(LICENSE)
             if description is None or terms is None:
-                sys.exit(f"{package} has no {FILE} or no {LICENSE}; change their paths here")
-            return {**json.load(description), LICENSE: terms.read().decode()}
+                sys.exit(f"{PACKAGE} has no {FILE} or no {LICENSE}; change their paths here")
+            return json.load(description), terms.read().decode()
 
 
 class Described:
-    """One description by GitHub. `defs` collects the definitions that the converted schemas refer to."""
+    """GitHub's description. `defs` collects the definitions that the converted schemas refer to."""
 
-    def __init__(self, whole: dict[str, Any], mark: str, defs: dict[str, Any]) -> None:
-        self.whole, self.mark, self.defs = whole, mark, defs
+    def __init__(self, whole: dict[str, Any]) -> None:
+        self.whole, self.defs = whole, dict[str, Any]()
 
     def follow(self, node: dict[str, Any]) -> dict[str, Any]:
         """Return the object that a `$ref` names, or the node itself if it has no `$ref`."""
@@ -66,7 +62,7 @@ class Described:
     def schema(self, node: dict[str, Any], *, closed: bool = True) -> dict[str, Any]:
         """Convert an OpenAPI schema to plain JSON Schema; `closed` forbids fields that are not described."""
         if "$ref" in node:
-            name = f"{self.mark}{node['$ref'].rpartition('/')[2]}{'' if closed else '+'}"
+            name = f"{node['$ref'].rpartition('/')[2]}{'' if closed else '+'}"
             if name not in self.defs:
                 self.defs[name] = {}
                 self.defs[name] = self.schema(self.follow(node), closed=closed)
@@ -110,12 +106,12 @@ class Described:
 
     def event(self, name: str) -> dict[str, Any]:
         """Return the schema of the payload of an event, such as "workflow_run completed"."""
-        request = self.whole["webhooks"][re.sub("[ _]", "-", name)]["post"]["requestBody"]
+        request = self.whole["x-webhooks"][re.sub("[ _]", "-", name)]["post"]["requestBody"]
         return self.schema(request["content"]["application/json"]["schema"])
 
 
 def _nullable(made: dict[str, Any]) -> dict[str, Any]:
-    if "enum" in made:
+    if "enum" in made and None not in made["enum"]:
         made["enum"] = [*made["enum"], None]
     if isinstance(made.get("type"), str):
         made["type"] = [made["type"], "null"]
@@ -127,16 +123,16 @@ def main() -> None:
     """Write openapi.json."""
     from loop_demo.github.app import GITHUBS
 
-    defs: dict[str, Any] = {}
+    whole, license_text = published()
+    described = Described(whole)
     events = (*EVENTS, *(f"pull_request {action}" for action in ACTIONS))
-    rest, hooks = Described(published(REST), "", defs), Described(published(WEBHOOKS), "webhook:", defs)
     kept = {
-        "from": [REST, WEBHOOKS],
-        "license": rest.whole[LICENSE],  # the license of both packages requires that its text goes with them
-        "operations": {f"{how} {path}": rest.operation(how, path) for how, path, *_ in GITHUBS},
-        "error": rest.schema({"$ref": "#/components/schemas/basic-error"}),
-        "events": {event: hooks.event(event) for event in events},
-        "$defs": defs,
+        "from": PACKAGE,
+        "license": license_text,  # it requires that its text goes with the description
+        "operations": {f"{how} {path}": described.operation(how, path) for how, path, *_ in GITHUBS},
+        "error": described.schema({"$ref": "#/components/schemas/basic-error"}),
+        "events": {event: described.event(event) for event in events},
+        "$defs": described.defs,
     }
     contract.PATH.write_text(json.dumps(kept, separators=(",", ":"), sort_keys=True) + "\n")
     print(f"{contract.PATH.name}: {contract.PATH.stat().st_size / 1000:.0f} kB")

@@ -1,17 +1,17 @@
-"""Handlers of GitHub's calls about pull requests."""
+"""Handlers of calls about pull requests and their merge queue."""
 
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
 
+from loop.core.git import GitError
 from loop_demo.github import merging, shapes, triggers
 from loop_demo.github.calls import Call
-from loop_demo.github.hosting import ZERO, GitFailed, Repository
+from loop_demo.github.hosting import ZERO, Repository
 from loop_demo.github.state import Record
 
 
-def pulls(call: Call) -> Response:
+def pulls(call: Call) -> list[Any]:
     """Answer with pull requests, newest first. As at GitHub, a list shows fewer fields of each."""
     state, head, base = call.query.get("state", "open"), call.query.get("head"), call.query.get("base")
     found = [
@@ -21,19 +21,15 @@ def pulls(call: Call) -> Response:
         and head in (None, f"{pull['head_repository'].split('/')[0]}:{pull['head_ref']}")
         and base in (None, pull["base_ref"])
     ]
-    return JSONResponse([shapes.pull_in_list(call.runner, call.repo, pull) for pull in call.page(found)])
+    return [shapes.pull_in_list(call.runner, call.repo, pull) for pull in call.page(found)]
 
 
-def pull(call: Call) -> Response:
+def pull(call: Call) -> dict[str, Any]:
     """Answer with one pull request."""
-    return _shown(call, call.find("pulls", "number", "pull_number"))
+    return shapes.pull(call.runner, call.repo, call.find("pulls", "number", "pull_number"))
 
 
-def _shown(call: Call, pull: Record, status: int = 200) -> Response:
-    return JSONResponse(shapes.pull(call.runner, call.repo, pull), status)
-
-
-def open_pull(call: Call) -> Response:
+def open_pull(call: Call) -> dict[str, Any]:
     """Open a pull request from a branch of the repository or of a fork."""
     if call.who == "bot" and not call.runner.pulls_by_actions:
         raise HTTPException(403, "GitHub Actions is not permitted to create or approve pull requests.")
@@ -52,7 +48,7 @@ def open_pull(call: Call) -> Response:
         state = {"state": "open", "merged": False, **ends}
         pull = call.state.add("pulls", repository=call.repo.name, number=number, **text, **sides, **state)
         triggers.pull_changed(call.runner, call.repo, pull, "opened", call.who)
-    return _shown(call, pull, 201)
+    return shapes.pull(call.runner, call.repo, pull)
 
 
 def _source(call: Call, owner: str) -> Repository:
@@ -68,13 +64,13 @@ def _check_base(call: Call, base: str, source: str, head: str, sha: str) -> None
     base_sha = call.repo.resolve(f"refs/heads/{base}")
     if base_sha is None:
         raise HTTPException(422, "Validation Failed: base is invalid")
-    if not call.repo.git("rev-list", "-1", f"{base_sha}..{sha}"):
+    if not call.repo.run("rev-list", "-1", f"{base_sha}..{sha}"):
         raise HTTPException(422, f"Validation Failed: No commits between {base} and {head}")
     if call.of("pulls", state="open", head_repository=source, head_ref=head, base_ref=base):
         raise HTTPException(422, f"Validation Failed: A pull request already exists for {head}.")
 
 
-def edit_pull(call: Call) -> Response:
+def edit_pull(call: Call) -> dict[str, Any]:
     """Edit a pull request's title, text, base or state, and start the workflows that listen to the change."""
     pull = call.find("pulls", "number", "pull_number")
     with call.runner.hosting.moving:
@@ -83,7 +79,7 @@ def edit_pull(call: Call) -> Response:
             call.state.update(pull, **new)
             triggers.pull_changed(call.runner, call.repo, pull, "edited", call.who, changes=changes)
         _close_or_reopen(call, pull, call.body.get("state", pull["state"]))
-    return _shown(call, pull)
+    return shapes.pull(call.runner, call.repo, pull)
 
 
 def _edits(call: Call, pull: Record) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -121,11 +117,9 @@ def _close_or_reopen(call: Call, pull: Record, state: str) -> None:
     triggers.pull_changed(call.runner, call.repo, pull, "reopened", call.who)
 
 
-def merge(call: Call) -> Response:
+def merge(call: Call) -> dict[str, Any]:
     """Merge a pull request; HTTPException 405 if a merge queue is required, which alone may merge."""
     pull, method = call.find("pulls", "number", "pull_number"), call.body.get("merge_method", "merge")
-    if method not in merging.METHODS:
-        raise HTTPException(422, f"Validation Failed: merge_method {method}")
     if call.queue.method:
         rule = "Changes must be made through the merge queue"
         raise HTTPException(405, f"Repository rule violations found\n\n{rule}\n\n")
@@ -141,12 +135,31 @@ def merge(call: Call) -> Response:
             raise HTTPException(405, "Pull Request is not mergeable")
         try:
             call.repo.move(ref, sha, base)
-        except GitFailed:
+        except GitError:
             raise HTTPException(405, "Base branch was modified. Review and try the merge again.") from None
-        triggers.merged(call.runner, call.repo, pull, sha, before=before, who=call.who)
-    return JSONResponse({"sha": sha, "merged": True, "message": "Pull Request successfully merged"})
+        triggers.closed(call.runner, call.repo, pull, call.who, merged=sha)
+        triggers.pushed(call.runner, call.repo, before, call.who)
+    return {"sha": sha, "merged": True, "message": "Pull Request successfully merged"}
 
 
-def queue(call: Call) -> Response:
-    """Answer with all entries of the merge queue and their reasons. Only the stand-in has this call."""
-    return JSONResponse(call.of("queue"))
+# The calls below exist only at the stand-in; at GitHub, a person does this on the pull request's page.
+
+
+def queue(call: Call) -> list[Any]:
+    """Answer with all entries of the merge queue and their reasons."""
+    return call.of("queue")
+
+
+def enqueue(call: Call) -> dict[str, Any]:
+    """Add a pull request to the merge queue of its base, and answer with the entry."""
+    pull = call.find("pulls", "number", "pull_number")
+    waiting = call.queue.waiting(repository=call.repo.name, number=pull["number"])
+    refusals = {
+        "A merge queue is not enabled for the base branch": call.queue.method is None,
+        "Pull request is not open": pull["state"] != "open",
+        "Pull request is already in the queue": bool(waiting),
+    }
+    for words, holds in refusals.items():
+        if holds:
+            raise HTTPException(422, words)
+    return call.queue.add(call.repo, pull, call.who)

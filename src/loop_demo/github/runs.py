@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from loop.core.files import write_json
 from loop_demo.github import events, jobs
 from loop_demo.github.hooks import Hooks
 from loop_demo.github.hosting import Hosting, Repository
-from loop_demo.github.state import Record, State, now, write
+from loop_demo.github.state import Record, State, now
 
 # The labels that `runs-on` may name; all of them mean this host
 LABELS = ("ubuntu-latest", "ubuntu-24.04", "gpu")
@@ -37,14 +36,14 @@ USES = re.compile(r"\b(" + "|".join(PLAYED) + r")@([0-9a-f]{40})\b")
 
 @dataclass(frozen=True)
 class Event:
-    """An event that starts workflows. `commit` is checked out; `head` is the commit that GitHub shows."""
+    """An event that starts workflows. `commit` is checked out; `head` is what GitHub shows, if it differs."""
 
     name: str
     payload: dict[str, Any]
     commit: str
-    head: str
     ref: str
-    title: str
+    title: str | None = None  # of its runs; by default the workflow's name
+    head: str | None = None
 
 
 @dataclass
@@ -92,6 +91,7 @@ class Runner:
         """Queue a run of a workflow file, in the version that the event's commit has."""
         workflow = events.parse(repo.workflows(event.commit)[file])
         path = f".github/workflows/{file}"
+        name = str(workflow.get("name", path))
         pull = event.payload.get("pull_request")
         source = pull["head"]["repo"] if pull else event.payload["repository"]
         ref = f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref
@@ -101,15 +101,15 @@ class Runner:
             run = self.state.add(
                 "runs",
                 repository=repo.name,
-                name=str(workflow.get("name", path)),
-                display_title=events.title(workflow, event.payload, event.title),
+                name=name,
+                display_title=events.title(workflow, event.payload, event.title or name),
                 path=path,
                 run_number=number,
                 event=event.name,
                 status="queued",
                 conclusion=None,
                 head_branch=event.ref.removeprefix("refs/heads/"),
-                head_sha=event.head,
+                head_sha=event.head or event.commit,
                 actor=event.payload["sender"],
                 commit=event.commit,
                 head_repository=source["full_name"],
@@ -118,7 +118,7 @@ class Runner:
                 run_started_at=None,
             )
             (folder := self._folder(run)).mkdir(parents=True)
-            write(folder / "event.json", event.payload)
+            write_json(folder / "event.json", event.payload)
         self._submit(run)
         return run
 
@@ -135,14 +135,9 @@ class Runner:
             self._kill(run)
         return True
 
-    @property
-    def host(self) -> str:
-        """The host name of the stand-in, which the artifact servers of its runs use too."""
-        return urlsplit(self.url).hostname or "127.0.0.1"
-
     def summary(self, run: Record) -> Path:
         """Return the file with a run's step summaries. Steps write to it because act deletes its own file."""
-        return self._folder(run).resolve() / "summary.md"
+        return self._folder(run) / "summary.md"
 
     def log(self, run: Record) -> Path:
         """Return the file with act's output for a run."""
@@ -150,13 +145,12 @@ class Runner:
 
     def artifacts(self, run: Record) -> list[Path]:
         """Return the zip files of a run's artifacts; each is named after its artifact."""
-        return sorted((self._folder(run) / "artifacts").glob("*/*/*.zip"))
+        return sorted((self._folder(run) / "artifacts").glob("*.zip"))
 
-    def _environments(self, run: Record) -> dict[str, jobs.Environment]:
-        """Return the repository's environments, and whether the run's branch may use each."""
+    def _environments(self, run: Record) -> jobs.Environments:
         branch, held = run["ref"].removeprefix("refs/heads/"), self.state.settings(run["repository"])
         return {
-            name: jobs.Environment(each["branches"] is None or branch in each["branches"], each["secrets"])
+            name: each["secrets"] if each["branches"] is None or branch in each["branches"] else None
             for name, each in held.get("environments", {}).items()
         }
 
@@ -218,7 +212,7 @@ class Runner:
         ready, tokens = jobs.prepared(files, file, most, self._environments(run))
         for name, text in ready.items():
             (folder / name).write_text(text)
-        (self._folder(run) / "artifacts" / str(run["id"])).mkdir(parents=True, exist_ok=True)
+        (self._folder(run) / "artifacts").mkdir(exist_ok=True)
         return tokens
 
     def _act(self, run: Record) -> int:
@@ -248,10 +242,6 @@ class Runner:
         options = {
             "directory": f"{folder}/plan",
             "workflows": f"{folder}/plan/{run['path']}",
-            "artifact-server-addr": self.host,
-            "artifact-server-path": f"{folder}/artifacts",
-            # One artifact server per run, so runs share no artifacts
-            "artifact-server-port": str(_free_port(self.host)),
             "eventpath": f"{folder}/event.json",
             "actor": run["actor"]["login"],
             "defaultbranch": self.hosting.known(run["repository"]).default_branch,
@@ -287,6 +277,7 @@ class Runner:
             "GITHUB_API_URL": self.url,
             "LOOP_GITHUB_API_URL": self.url,
             "LOOP_GITHUB_STEP_SUMMARY": str(self.summary(run)),
+            "STAND_IN_ARTIFACTS": f"{self._folder(run)}/artifacts",
             "GITHUB_RUN_ID": str(run["id"]),
             "GITHUB_RUN_NUMBER": str(run["run_number"]),
             "GITHUB_RUN_ATTEMPT": "1",
@@ -315,8 +306,3 @@ class Runner:
             for process in left:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -1,6 +1,5 @@
 """Stores the stand-in's data that is not in Git, such as pull requests and runs, in one JSON file."""
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from loop.core.files import read_json, write_json
+
 Record = dict[str, Any]  # a pull request, comment, status, run or entry of a merge queue
-
-
-def write(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, so that a reader never sees a part of it."""
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_text(json.dumps(value, indent=1))
-    aside.replace(path)
 
 
 def now() -> str:
@@ -31,7 +25,7 @@ class State:
         self.lock = threading.RLock()
         empty = {"next_id": 1, "settings": {}}
         lists: dict[str, Any] = {kind: [] for kind in ("pulls", "comments", "statuses", "runs", "queue")}
-        kept = json.loads(path.read_text()) if path.exists() else {}
+        kept = read_json(path) if path.exists() else {}
         self._data: dict[str, Any] = {**empty, **lists, **kept}
 
     def of(self, kind: str, **fields: Any) -> list[Record]:
@@ -49,7 +43,7 @@ class State:
         """Yield the data for changing, and write it to disk when the block ends."""
         with self.lock:
             yield self._data
-            write(self._path, self._data)
+            write_json(self._path, self._data)
 
     def add(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Append a record to a list such as "pulls", with a new id and its times, and return it."""

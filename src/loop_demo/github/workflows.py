@@ -1,13 +1,13 @@
 """Handlers of GitHub's calls about workflows and their runs."""
 
 from pathlib import Path
+from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from loop_demo.github import shapes, triggers
 from loop_demo.github.calls import Call
-from loop_demo.github.events import Unprocessable
 from loop_demo.github.state import Record
 
 # The most bytes of a summary; GitHub's runner drops a larger one completely, and the step goes on
@@ -19,28 +19,23 @@ DROPPED = (
 )
 
 
-def dispatch(call: Call) -> Response:
+def dispatch(call: Call) -> Any:
     """Start a workflow by workflow_dispatch; answer with the run if `return_run_details` is set."""
-    try:
-        inputs = call.body.get("inputs") or {}
-        file, ref = call.path["workflow_id"], call.text("ref")
-        run = triggers.dispatched(call.runner, call.repo, file, ref=ref, given=inputs, who=call.who)
-    except LookupError:
-        raise HTTPException(404, "Not Found") from None
-    except Unprocessable as error:
-        raise HTTPException(422, str(error)) from None
+    inputs = call.body.get("inputs") or {}
+    file, ref = call.path["workflow_id"], call.text("ref")
+    run = triggers.dispatched(call.runner, call.repo, file, ref=ref, given=inputs, who=call.who)
     if not call.body.get("return_run_details"):
         return Response(status_code=204)
     shown = shapes.run(call.runner, call.repo, run)
     names = {"workflow_run_id": "id", "run_url": "url", "html_url": "html_url"}
-    return JSONResponse({theirs: shown[ours] for theirs, ours in names.items()})
+    return {theirs: shown[ours] for theirs, ours in names.items()}
 
 
-def runs(call: Call) -> Response:
+def runs(call: Call) -> dict[str, Any]:
     """Answer with the runs of the repository or of one workflow, newest first."""
     found = [run for run in reversed(call.of("runs")) if _asked_for(call, run)]
     shown = [shapes.run(call.runner, call.repo, run) for run in call.page(found)]
-    return JSONResponse({"total_count": len(found), "workflow_runs": shown})
+    return {"total_count": len(found), "workflow_runs": shown}
 
 
 def _asked_for(call: Call, run: Record) -> bool:
@@ -62,19 +57,19 @@ def _created(time: str, asked: str) -> bool:
     return time >= asked[2:] if asked.startswith(">=") else time.startswith(asked)
 
 
-def run(call: Call) -> Response:
+def run(call: Call) -> dict[str, Any]:
     """Answer with one workflow run."""
-    return JSONResponse(shapes.run(call.runner, call.repo, call.find("runs", "id", "run_id")))
+    return shapes.run(call.runner, call.repo, call.find("runs", "id", "run_id"))
 
 
-def cancel(call: Call) -> Response:
+def cancel(call: Call) -> dict[str, Any]:
     """Cancel a run; HTTPException 409 if it has already ended."""
     if not call.runner.cancel(call.find("runs", "id", "run_id")):
         raise HTTPException(409, "Cannot cancel a workflow run that is completed.")
-    return JSONResponse({}, 202)
+    return {}
 
 
-def artifacts(call: Call) -> Response:
+def artifacts(call: Call) -> dict[str, Any]:
     """Answer with the artifacts of a run."""
     run = call.find("runs", "id", "run_id")
     found = [
@@ -82,7 +77,7 @@ def artifacts(call: Call) -> Response:
         for path in call.runner.artifacts(run)
         if call.query.get("name") in (None, path.stem)
     ]
-    return JSONResponse({"total_count": len(found), "artifacts": call.page(found)})
+    return {"total_count": len(found), "artifacts": call.page(found)}
 
 
 def archive(call: Call) -> Response:
@@ -110,13 +105,10 @@ def _artifact(call: Call) -> Path:
 # The calls below exist only at the stand-in; GitHub shows these things on web pages or not at all.
 
 
-def schedule(call: Call) -> Response:
+def schedule(call: Call) -> dict[str, Any]:
     """Start a workflow as its timer would, and answer with the run."""
-    try:
-        started = triggers.scheduled(call.runner, call.repo, call.path["workflow_id"])
-    except LookupError:
-        raise HTTPException(404, "Not Found") from None
-    return JSONResponse(shapes.run(call.runner, call.repo, started), 201)
+    started = triggers.scheduled(call.runner, call.repo, call.path["workflow_id"])
+    return shapes.run(call.runner, call.repo, started)
 
 
 def log(call: Call) -> Response:
