@@ -21,7 +21,6 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.markdown import inert
 from loop.core.project import Project
-from loop.core.release_state import Track
 from loop.core.text import one_line
 from loop.packaging import image
 from loop.packaging.bento import Bento, built, fault, path_of, stored
@@ -154,28 +153,24 @@ def champion(project: Project) -> tuple[Bento | None, str]:
     stable = find(project)
     if stable is None:
         return None, "production has no release yet"
-    key, tag, device = stable.key, stable.bento, stable.device or "cpu"
-    if here(device) != device:
-        return _built_again(project, stable, "it was built for a GPU, which this machine lacks")
-    if not fault(path := path_of(project.model, key)):
-        return Bento(key, tag, path, device), "champion from the store"
-    try:
-        path = image.fetch(project.model, stable.image.rpartition("@")[2])
-        return Bento(key, tag, path, device), "champion from its artifact"
-    except LoopError as missing:
-        return _built_again(project, stable, str(missing))
-
-
-def _built_again(project: Project, stable: Track, missing: str) -> tuple[Bento | None, str]:
     key, device = stable.key, stable.device or "cpu"
+    missing: LoopError | str = "it was built for a GPU, which this machine lacks"
+    if here(device) == device:
+        if not fault(path := path_of(project.model, key)):
+            return Bento(key, stable.bento, path, device), "champion from the store"
+        try:
+            path = image.fetch(project.model, stable.image.rpartition("@")[2])
+            return Bento(key, stable.bento, path, device), "champion from its artifact"
+        except LoopError as error:
+            missing = error
     try:
         with checkout(project, stable) as theirs:
-            found_key = release_key(theirs, device=device)
+            found = release_key(theirs, device=device)
             bento = stored(theirs, here(device))
     except LoopError as error:
         return None, f"champion {key} is not available: {missing}; {error}"
-    if found_key != key:
-        return None, f"champion {key} is not available: {missing}; its commit builds {found_key}"
+    if found != key:
+        return None, f"champion {key} is not available: {missing}; its commit builds {found}"
     instead = "" if bento.device == device else f"; its release for CPUs, {bento.key}, is used instead"
     return bento, f"champion built again at its commit{instead}"
 
