@@ -67,7 +67,7 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
     profile is as wide as the reference's.
     """
     image = trained(fork, model)
-    bento = artifact.unpack(Path(image["layout"]), image["digest"], tmp_path / "unpacked")
+    artifact.unpack(Path(image["layout"]), image["digest"], bento := tmp_path / "unpacked")
     (row, answer), (key,) = KINDS[model], KINDS[model][0]
     example = json.loads((Project(fork, model).trained / "meta.json").read_text())["example"]
     example = example.get(key, example) if isinstance(example, dict) else example

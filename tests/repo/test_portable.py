@@ -89,11 +89,12 @@ def test_a_server_starts_if_no_limit_can_be_set(repository: Path, tmp_path: Path
     """A server starts even if the limit of open files cannot be raised, as on macOS."""
     code = """
 import resource, sys
+from types import SimpleNamespace
 from loop.runtime import serve
 def refuse(*_): raise ValueError("current limit exceeds maximum limit")
 resource.setrlimit = refuse
 serve.application = serve.listen = lambda *_: None
-serve.serve = lambda *_: print("served")
+serve.Server = lambda *_: SimpleNamespace(run=lambda _: print("served"), started=True)
 sys.argv = ["serve"]
 serve.main()
 """

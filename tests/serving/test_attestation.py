@@ -162,7 +162,7 @@ ON_GITHUB = {
     ),
     "nothing": (lambda *_: [], "has not attested"),
     "no list": (lambda *_: {"message": "Not Found"}, "cannot be read"),
-    "refused": (None, "cannot be read: gh attestation verify: Error: verifying with issuer"),
+    "refused": (None, "Error: verifying with issuer"),
     "no gh": (None, "cannot be read: gh does not run"),
 }
 

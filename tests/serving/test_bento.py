@@ -106,7 +106,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_a_stored_bento_that_was_changed_is_built_again(root, stored, spoil, capsys):
+def test_a_stored_bento_that_was_changed_is_made_again(root, stored, spoil, capsys):
     """The store may come from a cache that others can write; what it has is believed only file by file."""
     path, builds = stored
     assert bento.build(Project(root, MODEL)) == bento.built(Project(root, MODEL))
@@ -116,5 +116,5 @@ def test_a_stored_bento_that_was_changed_is_built_again(root, stored, spoil, cap
         bento.built(Project(root, MODEL))
     assert bento.build(Project(root, MODEL)).path == path
     assert len(builds) == 2
-    assert "is built again" in capsys.readouterr().err
+    assert "is made again" in capsys.readouterr().err
     assert (path / "bento.yaml").read_text() == "name: card_fraud\n"

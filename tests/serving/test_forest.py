@@ -8,7 +8,7 @@ import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.runtime import booster, forest
+from loop.runtime import booster
 
 
 def trained(folder, rounds=20, depth=4, **settings):
@@ -23,7 +23,7 @@ def trained(folder, rounds=20, depth=4, **settings):
 
 
 def read(made):
-    return forest.read(bytes(made.save_raw("json")))
+    return booster.forest(bytes(made.save_raw("json")))
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def test_trees_that_score_otherwise_are_not_used(tmp_path, monkeypatch, caplog):
     model = trained(tmp_path)
     document = json.loads(model.save_raw("json"))
     document["learner"]["gradient_booster"]["model"]["trees"][0]["split_conditions"][0] += 0.5
-    wrong = forest.read(json.dumps(document).encode())
-    monkeypatch.setattr(forest, "read", lambda _: wrong)
+    wrong = booster.forest(json.dumps(document).encode())
+    monkeypatch.setattr(booster, "forest", lambda _: wrong)
     rows = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
     assert booster.load(tmp_path)(rows).tolist() == model.inplace_predict(rows).tolist()
     assert "scores its trees differently" in caplog.text

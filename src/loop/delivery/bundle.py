@@ -98,10 +98,6 @@ def _candidate(project: Project) -> dict[str, Path]:
     """Return the files of a model's release candidate, keyed by their names in the bundle."""
     for kind in RECORDS:
         candidate.record(project, kind)
-    if read_json(project.build / "image.json")["kind"] == "bento-artifact":
-        bento = read_json(project.build / "bento.json")
-        with whole(project.build / "image") as aside:
-            artifact.pack(Path(bento["path"]), aside, project.public, bento["key"])
     names = ("gate.json", "rehearse.json", "bento.json", "champion.parquet")
     made = [path for name in names if (path := project.build / name).is_file()]
     found = {path.relative_to(project.root).as_posix(): path for path in made}
@@ -219,8 +215,7 @@ class _Unpacked:
 
         said = self._put_outputs(lock)
         if record["kind"] == "bento-artifact":
-            artifact.take(build / "image", record["digest"], image.layout_of(model), key)
-            record["layout"] = str(image.layout_of(model))
+            record["layout"] = str(image.keep(build / "image", model, record["digest"]))
         self._put_image(ours.package)
         for name in ("gate.json", "rehearse.json", "champion.parquet"):
             _copy(build / name, ours.build / name)

@@ -7,7 +7,6 @@ cosign stores its attestations.
 
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from loop.core.errors import LoopError
 from loop.core.signing import opened
-from loop.packaging import layout
+from loop.packaging import engine, layout
 from loop.packaging.registry import Registry
 
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
@@ -73,34 +72,18 @@ def _by_github(registry: Registry, digest: str) -> Iterator[Any]:
         "sourceRepositoryURI": f"{server}/{repository}",
         "sourceRepositoryRef": MAIN,  # a workflow on another branch may call the same file
     }
+    options = ["--repo", repository, "--cert-identity", wanted["subjectAlternativeName"]]
+    options += ["--cert-oidc-issuer", ISSUER, "--source-ref", MAIN]
+    options += ["--predicate-type", PREDICATE, "--format", "json"]
     with tempfile.TemporaryDirectory() as scratch:
         # given a file instead of an image's name, gh needs no login to the registry
         manifest = Path(scratch) / "manifest.json"
         manifest.write_bytes(registry.content(digest))
-        options = {
-            "--repo": repository,
-            "--cert-identity": wanted["subjectAlternativeName"],
-            "--cert-oidc-issuer": ISSUER,
-            "--source-ref": MAIN,
-            "--predicate-type": PREDICATE,
-            "--format": "json",
-        }
-        words = [word for pair in options.items() for word in pair]
-        told = _gh("attestation", "verify", str(manifest), *words)
+        told = engine.run(["gh", "attestation", "verify", str(manifest), *options], "see what gh says")
     for one in json.loads(told):
         certificate = one["verificationResult"]["signature"]["certificate"]
         if all(certificate.get(name) == value for name, value in wanted.items()):
             yield one["verificationResult"]["statement"]
-
-
-def _gh(*args: str) -> str:
-    try:
-        done = subprocess.run(["gh", *args], capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise LoopError(f"gh does not run: {error}", fix="install GitHub's command line, gh") from error
-    if done.returncode:
-        raise LoopError(f"gh {' '.join(args[:2])}: {done.stderr.strip()[-2000:]}")
-    return done.stdout
 
 
 def _about(said: Any, name: str, digest: str, key: str) -> bool:

@@ -6,7 +6,9 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -70,15 +72,18 @@ def stored(project: Project, device: plain.Device) -> Bento:
     """Return the work tree's bento for a device, built if the store has none. Raises as `build` does."""
     key = release_key(project, device=device)
     path = path_of(project.model, key)
+    sealed(path, partial(_build, project, key, device))
+    return Bento(key, f"{project.package}:{key}", path, device)
+
+
+def sealed(path: Path, make: Callable[[Path], None]) -> None:
+    """Let `make` write a bento to the store's folder `path`, unless it is there as this machine made it."""
     if why := fault(path):
         if path.is_dir():
-            click.echo(f"{path} is not used, and is built again: {why}", err=True)
-        reference = [project.reference.name] if project.reference.exists() else []
-        check(project, project.trained.name, *reference)
+            click.echo(f"{path} is not used, and is made again: {why}", err=True)
         with whole(path) as aside:
-            _build(project, key, device, aside)
+            make(aside)
         write_json(_seal(path), signed(_told(path), SEAL))
-    return Bento(key, f"{project.package}:{key}", path, device)
 
 
 def built(project: Project) -> Bento:
@@ -138,6 +143,8 @@ def _told(path: Path) -> bytes:
 
 def _build(project: Project, key: str, device: plain.Device, into: Path) -> None:
     """Build in a temporary BentoML home, so that the store never contains an incomplete bento."""
+    reference = [project.reference.name] if project.reference.exists() else []
+    check(project, project.trained.name, *reference)
     with tempfile.TemporaryDirectory(prefix="loop-bento-") as scratch:
         context, home = Path(scratch) / "context", Path(scratch) / "home"
         stage(project, key, context, device)
@@ -164,9 +171,10 @@ def stage(project: Project, key: str, context: Path, device: plain.Device = "cpu
         for path in plain_files(project.root, trained.relative_to(project.root).as_posix(), bytecode=True)
     }
     packed = dict(sources(project, device)) | {f"model/{name}": path for name, path in model_files.items()}
-    for reference in plain_files(project.root, project.reference.relative_to(project.root).as_posix()):
-        if _recorded(project, reference):  # the monitor reads it from the image
-            packed[reference.name] = reference
+    recorded, reference = project.lock.outs(project.model), project.reference.relative_to(project.root)
+    for path in plain_files(project.root, reference.as_posix()):
+        if recorded.get(reference.as_posix()) == md5(path):  # the monitor reads it from the image
+            packed[path.name] = path
     for name, source in packed.items():
         target = context / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -174,14 +182,6 @@ def stage(project: Project, key: str, context: Path, device: plain.Device = "cpu
     files = {name: sha256(path) for name, path in model_files.items()}
     release = {"model": project.public, "key": key, "engine": VERSION, "files": files}
     write_json(context / "release.json", {**release, "p99_ms": plain.latency_target(project)})
-
-
-def _recorded(project: Project, out: Path) -> bool:
-    """Whether an output of the stage `train` is the file that dvc.lock records."""
-    try:
-        return project.lock.md5(project.model, "train", out.name) == md5(out)
-    except LoopError:  # dvc.lock does not record this output
-        return False
 
 
 def _same_bytes(bento: Path) -> None:

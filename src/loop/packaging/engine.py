@@ -1,4 +1,4 @@
-"""Finds and runs this machine's container engine: docker, podman or buildah."""
+"""Finds this machine's container engine, docker, podman or buildah, and runs programs."""
 
 import os
 import subprocess
@@ -42,7 +42,10 @@ def save(program: str, tag: str, to: Path) -> None:
 def run(command: list[str], fix: str, env: Mapping[str, str] = os.environ) -> str:
     """Run a command and return its output. Raises LoopError with the end of its output if it fails."""
     env = {"BUILDAH_LAYERS": "true", **env}  # without it, buildah caches no layers
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise LoopError(f"{command[0]} does not run: {error}", fix=f"install {command[0]}") from error
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-3000:]
         raise LoopError(f"{' '.join(command)} failed:\n{said}", fix=fix)

@@ -8,6 +8,7 @@ put another image there.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,13 +20,13 @@ import click
 
 from loop.core import actions, repository
 from loop.core.errors import LoopError, Rejected
-from loop.core.files import read_json, write_json
-from loop.core.names import public
+from loop.core.files import read_json, whole, write_json
+from loop.core.names import package, public
 from loop.core.paths import cache
 from loop.core.plain import Device
 from loop.core.project import Project
 from loop.packaging import artifact, attestation, engine, layout
-from loop.packaging.bento import Bento, settings, store
+from loop.packaging.bento import Bento, sealed, settings, store
 from loop.packaging.key import release_key
 from loop.packaging.registry import Registry
 
@@ -37,19 +38,16 @@ MOST: dict[Device, int] = {"cpu": 500_000_000, "cuda": 8_000_000_000}
 
 def make(project: Project, bento: Bento, with_engine: str | None) -> dict[str, Any]:
     """Build a bento's image. Returns the record that image.json gets. Raises Rejected if it is too large."""
-    name, into = name_of(project.root, project.model), layout_of(project.model)
+    name = name_of(project.root, project.model)
     if with_engine:
         build = partial(_containerize, with_engine, bento)
         record = container(project.root, name, bento.key, with_engine, build)
         small(record, bento.device)
     else:
-        digest = artifact.pack(bento.path, into, project.public, bento.key)
-        record = {
-            "kind": "bento-artifact",
-            "layout": str(into),
-            "image": f"{name}@{digest}",
-            "digest": digest,
-        }
+        packed = project.build / "image"
+        digest = artifact.pack(bento.path, packed, project.public, bento.key)
+        record = {"kind": "bento-artifact", "image": f"{name}@{digest}", "digest": digest}
+        record["layout"] = str(keep(packed, project.model, digest))
     record["key"] = bento.key
     write_json(project.build / "image.json", record)
     return record
@@ -67,19 +65,23 @@ def name_of(root: Path, model: str) -> str:
     return f"{repository.read(root).registry}/{public(model)}"
 
 
-def layout_of(model: str) -> Path:
-    """Return the folder of the OCI image layout that stores a model's artifacts on this machine."""
-    return cache() / "images" / public(model)
+def keep(layout: Path, model: str, digest: str) -> Path:
+    """Verify an artifact, and copy its layout to where `fetch` finds it. Returns that folder."""
+    artifact.verify(layout, digest)
+    with whole(into := _layout_of(model, digest)) as aside:
+        shutil.copytree(layout, aside)
+    return into
 
 
 def fetch(model: str, digest: str) -> Path:
     """Return the folder of an artifact's bento in the cache, unpacked if it is missing or was changed."""
-    into = store() / "unpacked" / digest.removeprefix("sha256:")
-    if into.is_dir():
-        if not (changed := artifact.changed(layout_of(model), digest, into)):
-            return into
-        click.echo(f"{into}: {changed}; unpacking {digest} again", err=True)
-    return artifact.unpack(layout_of(model), digest, into)
+    into = store() / "unpacked" / package(model) / digest.removeprefix("sha256:")
+    sealed(into, partial(artifact.unpack, _layout_of(model, digest), digest))
+    return into
+
+
+def _layout_of(model: str, digest: str) -> Path:
+    return cache() / "images" / public(model) / digest.removeprefix("sha256:")
 
 
 def container(root: Path, name: str, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:

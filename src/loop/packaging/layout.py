@@ -41,57 +41,42 @@ def write(archive: Path, layout: Path) -> str:
         if len(diffs) != len(names):
             wrong = f"{archive}: has {len(names)} layers, but its config lists {len(diffs)}"
             raise LoopError(wrong, fix="build it again")
-        described = {"mediaType": CONFIG, **add(aside, content)}
+        described = add(aside, content, CONFIG)
         layers = [
             _layer(_member(tar, name), aside, step, diff)
             for name, step, diff in zip(names, steps, diffs, strict=True)
         ]
-        return _only(aside, described, layers)
+        return finish(aside, described, layers)
 
 
 def single(layout: Path, kind: str, content: bytes) -> str:
     """Write an artifact with one layer of media type `kind`. Returns the digest of its manifest."""
     with whole(layout) as aside:
-        empty = {"mediaType": EMPTY, **add(aside, b"{}")}
-        return _only(aside, empty, [{"mediaType": kind, **add(aside, content)}])
+        return finish(aside, add(aside, b"{}", EMPTY), [add(aside, content, kind)])
 
 
-def _only(layout: Path, config: dict[str, Any], layers: list[dict[str, Any]]) -> str:
-    described = add_manifest(layout, config, layers)
-    write_index(layout, [described])
-    return str(described["digest"])
-
-
-def add(layout: Path, content: bytes) -> dict[str, Any]:
-    """Write a blob. Returns its digest and size."""
+def add(layout: Path, content: bytes, kind: str) -> dict[str, Any]:
+    """Write a blob of media type `kind`. Returns its descriptor."""
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     with whole(blob(layout, digest)) as aside:
         aside.write_bytes(content)
-    return {"digest": digest, "size": len(content)}
+    return {"mediaType": kind, "digest": digest, "size": len(content)}
 
 
-def move(file: Path, layout: Path) -> dict[str, Any]:
-    """Move a file of the same file system to the blobs. Returns its digest and size."""
+def move(file: Path, layout: Path, kind: str) -> dict[str, Any]:
+    """Move a file of the same file system to the blobs. Returns its descriptor."""
     digest, size = f"sha256:{sha256(file)}", file.stat().st_size
-    file.replace(blob(layout, digest))
-    return {"digest": digest, "size": size}
+    file.rename(blob(layout, digest))
+    return {"mediaType": kind, "digest": digest, "size": size}
 
 
-def add_manifest(
-    layout: Path, config: dict[str, Any], layers: list[dict[str, Any]], **others: Any
-) -> dict[str, Any]:
-    """Write a manifest of these parts. Returns its descriptor."""
+def finish(layout: Path, config: dict[str, Any], layers: list[dict[str, Any]], **others: Any) -> str:
+    """Write the manifest and the index, which make a folder of blobs a layout. Returns the digest."""
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers, **others}
-    return {
-        "mediaType": MANIFEST,
-        **add(layout, json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()),
-    }
-
-
-def write_index(layout: Path, manifests: list[dict[str, Any]]) -> None:
-    """Write the list of manifests, which makes a folder of blobs a layout."""
+    described = add(layout, json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode(), MANIFEST)
     write_text(layout / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
-    write_text(layout / "index.json", json.dumps({"schemaVersion": 2, "manifests": manifests}, indent=2))
+    write_text(layout / "index.json", json.dumps({"schemaVersion": 2, "manifests": [described]}, indent=2))
+    return str(described["digest"])
 
 
 def blob(layout: Path, digest: str) -> Path:
@@ -101,22 +86,17 @@ def blob(layout: Path, digest: str) -> Path:
     return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
-def parts(manifest: dict[str, Any]) -> list[str]:
-    """Return the digests of a manifest's config and layers."""
-    return [part["digest"] for part in (manifest["config"], *manifest["layers"])]
-
-
 def verify(layout: Path) -> str:
     """Return the digest of the only image. Raises LoopError if a blob is missing or changed."""
     for path in (layout / "blobs" / "sha256").iterdir():
         if (found := sha256(path)) != path.name:
             raise LoopError(f"{path} was changed: its content is sha256:{found}", fix="build it again")
     (described,) = read_json(layout / "index.json")["manifests"]
-    digest = str(described["digest"])
-    for part in (digest, *parts(manifest(layout, digest))):
-        if not blob(layout, part).is_file():
-            raise LoopError(f"{layout} has no {part}", fix="build it again")
-    return digest
+    made = manifest(layout, described["digest"])
+    for part in (made["config"], *made["layers"]):
+        if not blob(layout, part["digest"]).is_file():
+            raise LoopError(f"{layout} has no {part['digest']}", fix="build it again")
+    return str(described["digest"])
 
 
 def manifest(layout: Path, digest: str) -> dict[str, Any]:
@@ -162,7 +142,7 @@ def _layer(source: IO[bytes], layout: Path, step: str, diff: str) -> dict[str, A
         wrong = f"a layer of the engine's image is {found}, but its config says {diff}"
         raise LoopError(wrong, fix="build it again")
     notes = {UNPACKED: str(unpacked), **({MADE_BY: step} if step else {})}
-    return {"mediaType": LAYER, **move(aside, layout), "annotations": notes}
+    return {**move(aside, layout, LAYER), "annotations": notes}
 
 
 def _unpacked(source: IO[bytes]) -> Iterator[bytes]:
@@ -179,13 +159,11 @@ def _unpacked(source: IO[bytes]) -> Iterator[bytes]:
 
 def _steps(config: dict[str, Any], count: int) -> list[str]:
     """Return the build step of each layer; empty strings if the config's history does not list them."""
-    kept = [step for step in config.get("history") or [] if not step.get("empty_layer")]
-    return [_said(step.get("created_by", "")) for step in kept] if len(kept) == count else [""] * count
-
-
-def _said(step: str) -> str:
-    """Return a build step without the prefix that every engine adds, cut to 100 characters."""
-    return step.partition("/bin/sh -c ")[2].removeprefix("#(nop) ")[:100] or step[:100]
+    kept = [step.get("created_by", "") for step in config.get("history") or [] if not step.get("empty_layer")]
+    if len(kept) != count:
+        return [""] * count
+    # without the prefix that every engine adds
+    return [step.partition("/bin/sh -c ")[2].removeprefix("#(nop) ")[:100] or step[:100] for step in kept]
 
 
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:

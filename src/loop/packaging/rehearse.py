@@ -21,7 +21,6 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.markdown import inert
 from loop.core.project import Project
-from loop.core.release_state import Track
 from loop.core.text import one_line
 from loop.packaging import image
 from loop.packaging.bento import Bento, built, fault, path_of, stored
@@ -58,7 +57,6 @@ class Side:
     requests: int = 0
     failed: int = 0
     seconds: list[float] = field(default_factory=list)  # latency of each single-row request of this round
-    cpu: float = 0.0  # CPU seconds that the server used for the single-row requests of this round
     p50_ms: float = float("inf")
     p99_ms: float = float("inf")
     # single-row responses per CPU second, which does not depend on other load of the machine
@@ -66,18 +64,17 @@ class Side:
     score_shift: float = 0.0
     errors: list[str] = field(default_factory=list)
 
-    def close_round(self) -> None:
-        """Keep this round's latency if it is the lowest so far."""
+    def close_round(self, cpu: float) -> None:
+        """Keep this round's latency if it is the lowest so far; `cpu` is CPU seconds for single rows."""
         if self.seconds:
             p50, p99 = (float(p) for p in np.percentile(np.array(self.seconds) * 1000, [50, 99]))
             if p99 < self.p99_ms:
                 self.p50_ms, self.p99_ms = p50, p99
-            spent = max(self.cpu, TICK)
-            self.per_second = max(self.per_second, len(self.seconds) / spent)
-        self.seconds, self.cpu = [], 0.0
+            self.per_second = max(self.per_second, len(self.seconds) / max(cpu, TICK))
+        self.seconds = []
 
     def report(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("seconds", "cpu")}
+        return {name: value for name, value in vars(self).items() if name != "seconds"}
 
 
 def rehearse(project: Project) -> dict[str, Any]:
@@ -154,28 +151,24 @@ def champion(project: Project) -> tuple[Bento | None, str]:
     stable = find(project)
     if stable is None:
         return None, "production has no release yet"
-    key, tag, device = stable.key, stable.bento, stable.device or "cpu"
-    if here(device) != device:
-        return _built_again(project, stable, "it was built for a GPU, which this machine lacks")
-    if not fault(path := path_of(project.model, key)):
-        return Bento(key, tag, path, device), "champion from the store"
-    try:
-        path = image.fetch(project.model, stable.image.rpartition("@")[2])
-        return Bento(key, tag, path, device), "champion from its artifact"
-    except LoopError as missing:
-        return _built_again(project, stable, str(missing))
-
-
-def _built_again(project: Project, stable: Track, missing: str) -> tuple[Bento | None, str]:
     key, device = stable.key, stable.device or "cpu"
+    missing: LoopError | str = "it was built for a GPU, which this machine lacks"
+    if here(device) == device:
+        if not fault(path := path_of(project.model, key)):
+            return Bento(key, stable.bento, path, device), "champion from the store"
+        try:
+            path = image.fetch(project.model, stable.image.rpartition("@")[2])
+            return Bento(key, stable.bento, path, device), "champion from its artifact"
+        except LoopError as error:
+            missing = error
     try:
         with checkout(project, stable) as theirs:
-            found_key = release_key(theirs, device=device)
+            found = release_key(theirs, device=device)
             bento = stored(theirs, here(device))
     except LoopError as error:
         return None, f"champion {key} is not available: {missing}; {error}"
-    if found_key != key:
-        return None, f"champion {key} is not available: {missing}; its commit builds {found_key}"
+    if found != key:
+        return None, f"champion {key} is not available: {missing}; its commit builds {found}"
     instead = "" if bento.device == device else f"; its release for CPUs, {bento.key}, is used instead"
     return bento, f"champion built again at its commit{instead}"
 
@@ -213,26 +206,18 @@ def _round(played: list[tuple[Server, httpx.Client, Side]], rows: list[Row]) -> 
         for _, client, side in played:
             _ask(client, side, body, expected)
     for (server, _, side), spent in zip(played, before, strict=True):
-        side.cpu = server.cpu_seconds() - spent
-    for body, expected in _batches(rows):
+        side.close_round(server.cpu_seconds() - spent)
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        body = {batch[0].key: [row.features for row in batch], "id": [row.id for row in batch]}
         for _, client, side in played:
-            _ask(client, side, body, expected)
-    for *_, side in played:
-        side.close_round()
+            _ask(client, side, body, batch)
 
 
 def _singles(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
     """Yield a request body per row, some with values by name, with the row expected."""
     for position, row in enumerate(rows):
         yield {row.key: row.named if position % BY_NAME == 0 else row.features, "id": row.id}, [row]
-
-
-def _batches(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
-    """Yield request bodies of up to BATCH rows, with the rows expected."""
-    for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
-        ids = [row.id for row in batch]
-        yield {batch[0].key: [row.features for row in batch], "id": ids}, batch
 
 
 def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[Row]) -> None:
@@ -262,12 +247,9 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
     if response.status_code != httpx.codes.OK:
         return {}, f"{response.status_code} {response.text[:200]}"
     try:
-        answer = response.json()
-    except (ValueError, RecursionError) as error:
-        return {}, f"the answer is not JSON: {error}"
-    if not isinstance(answer, dict):
-        return {}, f"the answer is not an object: {response.text[:200]}"
-    return answer, ""
+        return msgspec.json.decode(response.content, type=dict[str, Any]), ""
+    except (msgspec.DecodeError, RecursionError) as error:
+        return {}, f"the answer is no JSON object: {error}"
 
 
 def shift(served: Any, expected: list[Row]) -> float:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from random import getrandbits
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -163,10 +164,13 @@ class App(Starlette):
             body = await self._body(receive)
             if coding := headers.get(b"content-encoding"):
                 body = decoded(body, coding, self.max_bytes)
+            came = perf_counter()
+            self.predictor.check_waiting()
+            rows, encode = read(body, headers)
         except BadRequest as bad:
             refused = self.predictor.refused(bad)
         else:
-            return await self.predictor.predict(partial(read, body, headers))
+            return await self.predictor.predict(rows, encode, came)
         if refused.unread and refused.status == LARGE and b"expect" not in headers:
             return refused._replace(unread=not await self._ended(receive))
         return refused
@@ -188,7 +192,7 @@ class App(Starlette):
                     self._hold(body, message)
         except TimeoutError:
             said = f"the body was not received within {BODY_SECONDS:g} s"
-            raise BadRequest(said, status=408, reason="timeout", unread=True) from None
+            raise BadRequest(said, status=408, unread=True) from None
         finally:
             self._held -= len(body)
         return bytes(body)
@@ -201,12 +205,10 @@ class App(Starlette):
         if len(body) > self.max_bytes:
             raise self._too_large(unread=unread)
         if self._held > HELD:
-            said = "too many bodies are being received"
-            raise BadRequest(said, status=OVERLOAD, reason="overload", unread=unread)
+            raise BadRequest("too many bodies are being received", status=OVERLOAD, unread=unread)
 
     def _too_large(self, *, unread: bool) -> BadRequest:
-        said = f"the body is over {self.max_bytes} bytes"
-        return BadRequest(said, status=LARGE, reason="size", unread=unread)
+        return BadRequest(f"the body is over {self.max_bytes} bytes", status=LARGE, unread=unread)
 
     async def _ended(self, receive: Receive) -> bool:
         """Read and discard a refused body; returns whether it ended within UNREAD_SECONDS."""

@@ -38,7 +38,7 @@ DAYS = 16  # days to keep log files: 7 that the monitor reads, 7 until labels ar
 # the monitor converts closed .jsonl files to .parquet and keeps their modification times
 SUFFIXES = (".jsonl", ".parquet")
 FULL = (errno.ENOSPC, errno.EDQUOT)
-AT_ONCE = 1024 * 1024  # maximum bytes in one write
+AT_ONCE = 1024 * 1024  # bytes of lines that are written together
 GATHER = 0.05  # seconds for which the log collects lines before it writes them
 # Seconds without an error after which a failure counts as over. A full disk accepts some writes in between.
 QUIET = 60.0
@@ -139,7 +139,7 @@ class PredictionLog:
         self, folder: Path, release: Release, dropped: Callable[[int], None], days: float = DAYS
     ) -> None:
         self._release, self._dropped = release, dropped
-        self._waiting: deque[Scored] = deque()
+        self._waiting: deque[tuple[Scored, int]] = deque()  # with their sizes in bytes
         self._count, self._bytes, self._lock = 0, 0, Lock()
         self._some, self._closing = Event(), Event()
         self._queue, self._encoding = Trouble("keeping up"), Trouble("encoding lines")
@@ -155,9 +155,10 @@ class PredictionLog:
             if fits := self._count + count <= LINES and self._bytes + size <= QUEUED:
                 self._count += count
                 self._bytes += size
-                self._waiting.append(scored)
+                self._waiting.append((scored, size))
         if fits:
-            self._some.set()
+            if not self._some.is_set():  # asking is faster than setting it again
+                self._some.set()
         else:
             self._dropped(count)
             told = f"{self._count} lines wait in the queue, so new lines are dropped"
@@ -185,31 +186,26 @@ class PredictionLog:
         self._file.close()
 
     def _write_waiting(self) -> None:
-        """Append the queued lines to the file, in blocks of at most AT_ONCE bytes."""
+        """Append the queued lines to the file, in writes of about AT_ONCE bytes."""
         pending, count = bytearray(), 0
-        for encoded in self._lines():
-            if pending and len(pending) + len(encoded) >= AT_ONCE:
-                self._append(pending, count)
-                pending, count = bytearray(), 0
-            pending += encoded + b"\n"
-            count += 1
-        if pending:
-            self._append(pending, count)
-
-    def _lines(self) -> Iterator[bytes]:
         while self._waiting:
             with self._lock:
-                scored = self._waiting.popleft()
+                scored, size = self._waiting.popleft()
                 self._count -= len(scored.ids)
-                self._bytes -= scored.size
+                self._bytes -= size
             try:
-                lines = [ENCODER.encode(line) for line in scored.lines(self._release)]
+                pending += ENCODER.encode_lines(scored.lines(self._release))
             except Exception as error:  # noqa: BLE001 - the lines of other requests are still written
                 self._dropped(len(scored.ids))
                 self._encoding.fails(self._file.path, error)
                 continue
             self._encoding.works()
-            yield from lines
+            count += len(scored.ids)
+            if len(pending) >= AT_ONCE:
+                self._append(pending, count)
+                pending, count = bytearray(), 0
+        if pending:
+            self._append(pending, count)
 
     def _append(self, content: bytearray, lines: int) -> None:
         """Append lines to the file; if the disk is full, delete old files, or else drop the lines."""

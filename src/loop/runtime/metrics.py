@@ -29,7 +29,8 @@ class Histogram:
     def __init__(
         self, registry: CollectorRegistry, name: str, text: str, of: dict[str, str], bounds: Sequence[float]
     ) -> None:
-        self._name, self._text, self._of, self._bounds = name, text, of, bounds
+        self._name, self._text, self._of = name, text, of
+        self._bounds, self._edges = bounds, np.array(bounds)
         self._counts, self._sum = [0] * (len(bounds) + 1), 0.0
         registry.register(self)
 
@@ -38,7 +39,7 @@ class Histogram:
         self._sum += value
 
     def observe_all(self, values: NDArray[np.float64]) -> None:
-        places = np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._counts))
+        places = np.bincount(self._edges.searchsorted(values), minlength=len(self._counts))
         self._counts = [count + more for count, more in zip(self._counts, places.tolist(), strict=True)]
         self._sum += float(values.sum())
 

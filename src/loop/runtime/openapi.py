@@ -32,11 +32,11 @@ def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": name, "version": model.release.key},
         "paths": {
-            "/predict": {"post": _predict(model, max_bytes)},
+            "/predict": _predict(model, max_bytes),
             "/health": _get(running, {"200": _answered("The server is running.", _json(_ref("Health")))}),
             f"/v2/models/{name}": _get(about, {"200": described}),
-            f"/v2/models/{name}/infer": {"post": _infer()},
-            **({"/v1/embeddings": {"post": _embeddings()}} if openai.speaks(model) else {}),
+            f"/v2/models/{name}/infer": _infer(),
+            **({"/v1/embeddings": _embeddings()} if openai.speaks(model) else {}),
             "/readyz": _get("Whether the server accepts requests; inside the cluster only.", ready),
             "/livez": _get("Whether the process is alive; inside the cluster only.", alive),
             "/metrics": _get("Metrics in Prometheus' text format; inside the cluster only.", metrics),
@@ -48,32 +48,26 @@ def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
 def _infer() -> dict[str, Any]:
     """Return the V2 inference path, with simple schemas, because V2 clients do not use them."""
     answer = {**_json(_ref("Inferred")), "application/octet-stream": {"schema": TEXT}}
-    return {
-        "summary": "Score rows by the Open Inference Protocol V2.",
-        "description": "JSON, optionally followed by binary tensors. A tensor `id` of BYTES or INT64 may give"
-        " each row an id, by which its label can be matched later.",
-        "requestBody": {"required": True, "content": _json(_ref("Inference"))},
-        "responses": {"200": _answered("The outputs.", answer), **_refused()},
-    }
+    text = (
+        "JSON, optionally followed by binary tensors. A tensor `id` of BYTES or INT64 may give"
+        " each row an id, by which its label can be matched later."
+    )
+    summary, answers = (
+        "Score rows by the Open Inference Protocol V2.",
+        {"200": _answered("The outputs.", answer)},
+    )
+    return _post(summary, _json(_ref("Inference")), answers, description=text)
 
 
 def _embeddings() -> dict[str, Any]:
-    """Return the path of OpenAI's embeddings API."""
-    vectors = _answered("The vectors, in the order of the texts.", _json(_ref("Vectors")))
-    unknown = _answered("The model has another name.", _json(_ref("Error")))
-    return {
-        "summary": "Embed texts with OpenAI's embeddings API.",
-        "requestBody": {"required": True, "content": _json(_ref("Texts"))},
-        "responses": {"200": vectors, "404": unknown, **_refused()},
+    answers = {
+        "200": _answered("The vectors, in the order of the texts.", _json(_ref("Vectors"))),
+        "404": _answered("The model has another name.", _json(_ref("Error"))),
     }
+    return _post("Embed texts with OpenAI's embeddings API.", _json(_ref("Texts")), answers)
 
 
 def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
-    answered = {"200": _answered("The score of one row, or a list of scores.", _json(_ref("Answer")))}
-    responses: dict[str, Any] = answered | _refused()
-    for response in responses.values():
-        response["headers"] = {"X-Request-ID": {"schema": TEXT, "description": "The caller's, or a new one."}}
-    responses["429"]["headers"]["Retry-After"] = {"schema": {"type": "integer"}, "description": "Seconds."}
     content = _json(_ref("Request"), _example(model))
     text = (
         f"At most {max_bytes} bytes, as sent and, if its Content-Encoding is gzip, decompressed."
@@ -86,21 +80,25 @@ def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
             f" {npy} is what numpy.save writes: one row (f,) or many (n, f) of float32 or float64;"
             " its response is JSON too."
         )
-    return {
-        "summary": "Score one row or several rows.",
-        "description": text,
-        "parameters": [{"name": "X-Request-ID", "in": "header", "required": False, "schema": TEXT}],
-        "requestBody": {"required": True, "content": content},
-        "responses": responses,
-    }
+    given = {"name": "X-Request-ID", "in": "header", "required": False, "schema": TEXT}
+    answers = {"200": _answered("The score of one row, or a list of scores.", _json(_ref("Answer")))}
+    path = _post("Score one row or several rows.", content, answers, description=text, parameters=[given])
+    for response in path["post"]["responses"].values():
+        response["headers"] = {"X-Request-ID": {"schema": TEXT, "description": "The caller's, or a new one."}}
+    retry = {"schema": {"type": "integer"}, "description": "Seconds."}
+    path["post"]["responses"]["429"]["headers"]["Retry-After"] = retry
+    return path
+
+
+def _post(summary: str, content: dict[str, Any], answers: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return a path that takes a body, and can refuse it beside giving the `answers`."""
+    refused = {status: _answered(why, _json(_ref("Error"))) for status, why in REFUSED.items()}
+    body = {"required": True, "content": content}
+    return {"post": {"summary": summary, **more, "requestBody": body, "responses": answers | refused}}
 
 
 def _get(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
     return {"get": {"summary": summary, "responses": responses}}
-
-
-def _refused() -> dict[str, Any]:
-    return {status: _answered(why, _json(_ref("Error"))) for status, why in REFUSED.items()}
 
 
 def _answered(description: str, content: dict[str, Any]) -> dict[str, Any]:

@@ -94,27 +94,18 @@ class Predictor:
         npy = headers.get(b"content-type", b"").startswith(NPY)
         return self.decoder.parse_npy(body) if npy else self.decoder.parse(body), self._json
 
-    async def predict(self, read: Callable[[], tuple[Rows, Encode]]) -> Answer:
-        """Decode a request with `read`, wait until it is scored, and return the response."""
-        came = perf_counter()
-        try:
-            self.check_waiting()
-            rows, encoded = read()
-        except BadRequest as bad:
-            return self.refused(bad)
-        except Exception:
-            logger.exception("a request can't be read")
-            return self.broke()
+    def predict(self, rows: Rows, encode: Encode, came: float) -> Future[Answer]:
+        """Let a decoded request wait for its score. Returns the response to come."""
         answer: Future[Answer] = get_running_loop().create_future()
-        self._waiting.append(Waiting(rows, came, answer, copy_context(), encoded))
+        self._waiting.append(Waiting(rows, came, answer, copy_context(), encode))
         if not self._scoring:
             self._go_on()
-        return await answer
+        return answer
 
     def check_waiting(self, *, unread: bool = False) -> None:
         """Raise BadRequest if the number of waiting requests has reached its limit."""
         if len(self._waiting) >= self.max_waiting:
-            raise BadRequest("too many requests wait", status=429, reason="overload", unread=unread)
+            raise BadRequest("too many requests wait", status=429, unread=unread)
 
     def refused(self, bad: BadRequest) -> Answer:
         """Count a refused request, and return the error response for it."""

@@ -32,6 +32,7 @@ HEADERS: dict[tuple[int, int], Any] = {
 DIMENSIONS, MOST = 8, 200  # limits for error messages: dimensions of a shape, characters of NumPy's message
 LONGEST_ID = 128  # maximum characters of a row's id
 OVER = float(2**128 - 2**103)  # the smallest number that does not round to a finite float32
+REASONS = {400: "json", 408: "timeout", 413: "size", 415: "encoding", 429: "overload"}
 TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", type(None): "null"}
 ANY = msgspec.json.Decoder()
 T = TypeVar("T")
@@ -41,10 +42,11 @@ class BadRequest(Exception):
     """A mistake of the caller, answered with a 4xx; `reason` is its label in the metrics."""
 
     def __init__(
-        self, error: str, field: str = "", status: int = 422, reason: str = "features", unread: bool = False
+        self, error: str, field: str = "", status: int = 422, reason: str = "", unread: bool = False
     ) -> None:
         super().__init__(error)
-        self.error, self.field, self.status, self.reason, self.unread = error, field, status, reason, unread
+        self.error, self.field, self.status, self.unread = error, field, status, unread
+        self.reason = reason or REASONS.get(status, "features")
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -62,14 +64,14 @@ def decoded(body: bytes, coding: bytes, most: int) -> bytes:
         return body
     if name not in (b"gzip", b"x-gzip"):
         said = f"Content-Encoding is {coding.decode('latin-1')[:MOST]!r}, should be gzip or not be set"
-        raise BadRequest(said, status=415, reason="encoding")
+        raise BadRequest(said, status=415)
     inflating = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
         plain = inflating.decompress(body, most + 1)
     except zlib.error as error:
         raise BadRequest(f"the body is not gzip: {error}", status=400, reason="encoding") from None
     if len(plain) > most:
-        raise BadRequest(f"the body, decompressed, is over {most} bytes", status=413, reason="size")
+        raise BadRequest(f"the body, decompressed, is over {most} bytes", status=413)
     if not inflating.eof or inflating.unused_data:
         wrong = "contains more than one gzip member" if inflating.eof else "is an incomplete gzip"
         raise BadRequest(f"the body {wrong}", status=400, reason="encoding")
@@ -141,7 +143,7 @@ class Decoder:
             return np.array(rows, np.float32)
         if any(len(row) != width for row in rows):
             raise ValueError
-        return self._float32(rows, [self.key] * len(rows))
+        return self.float32(rows, [self.key] * len(rows), self.key)
 
     def _columns(self, by_name: Iterable[Iterable[Any]]) -> columns.Columns:
         """Return the values of each feature as an array (n,). Raises ValueError if they do not form one."""
@@ -153,7 +155,7 @@ class Decoder:
         names = self.names
         if not self.matrix:
             said = "cannot represent this model's features, which are not all numbers; send JSON"
-            raise BadRequest(f"{NPY.decode()} {said}", status=415, reason="encoding")
+            raise BadRequest(f"{NPY.decode()} {said}", status=415)
         shape, dtype, start = _header(body)
         if len(shape) not in (1, 2) or shape[-1] != len(names):
             wanted = f"(rows, {len(names)}): {', '.join(names)}"
@@ -161,14 +163,14 @@ class Decoder:
         many, rows = len(shape) == 2, prod(shape[:-1])  # noqa: PLR2004
         if rows * len(names) * dtype.itemsize != len(body) - start:
             said = f"the body has {len(body) - start} bytes for an array {_told(shape)} of {dtype}"
-            raise BadRequest(said, status=400, reason="json")
+            raise BadRequest(said, status=400)
         check_count(rows, self.max_rows, "features")
         with np.errstate(over="ignore"):
             values = np.frombuffer(body, dtype, offset=start).reshape(rows, -1).astype(np.float32)
         where = [f"features[{i}]" for i in range(rows)] if many else ["features"]
-        return Rows(self.finite(values, where), [None] * rows, many=many, named=False)
+        return Rows(self._finite(values, where), [None] * rows, many=many, named=False)
 
-    def finite(self, values: NDArray[np.float32], where: Sequence[str]) -> NDArray[np.float32]:
+    def _finite(self, values: NDArray[np.float32], where: Sequence[str]) -> NDArray[np.float32]:
         """Return the values, or raise BadRequest for infinity or NaN in a feature that may not be missing."""
         if not (good := np.isfinite(values)).all():
             good |= np.isnan(values) & self._gaps
@@ -184,7 +186,7 @@ class Decoder:
         document, key = decode(body, ANY), self.key
         if not isinstance(document, dict):
             said = f"the body is {_kind(document)}, should be an object, also for several rows"
-            raise BadRequest(said, status=400, reason="json")
+            raise BadRequest(said, status=400)
         if unknown := sorted(document.keys() - {key, "id"}):
             raise BadRequest(f"is not known; a request has `{key}` and optionally `id`", unknown[0])
         if key not in document:
@@ -193,14 +195,13 @@ class Decoder:
         many = isinstance(given, list) and bool(given) and self._is_row(given[0])
         rows = given if many else [given]
         if len(rows) > self.max_rows:
-            said = f"has {len(rows)} rows, should have at most {self.max_rows}"
-            raise BadRequest(said, key, status=413, reason="size")
+            raise BadRequest(f"has {len(rows)} rows, should have at most {self.max_rows}", key, status=413)
         where = [f"{key}[{i}]" for i in range(len(rows))] if many else [key]
         ordered = [self._ordered(row, at) for row, at in zip(rows, where, strict=True)]
         named = document.get("id") is not None
         ids = _ids(document["id"] if named else [None] * len(rows), len(rows), many=many or not named)
         if self.matrix:
-            return Rows(self._float32(ordered, where), ids, many, named)
+            return Rows(self.float32(ordered, where, where[0]), ids, many, named)
         try:
             return Rows(self._columns(zip(*ordered, strict=True)), ids, many, named)
         except ValueError as error:  # each value is valid alone, but all together do not form a column
@@ -253,21 +254,23 @@ class Decoder:
             return f"is {_kind(value)}; {name} should be {each.wanted}"
         return ""
 
-    def _float32(self, rows: list[list[Any]], where: list[str]) -> NDArray[np.float32]:
-        """Return the rows as float32. Raises BadRequest if a number is too large for float32."""
+    def float32(self, values: Any, where: Sequence[str], field: str) -> NDArray[np.float32]:
+        """Return n rows' values as float32 (n, features); `where` are the rows' fields, `field` that of all.
+
+        Raises BadRequest if a number is too large, or a value is missing that must not be.
+        """
         try:
             with np.errstate(over="ignore"):
-                values = np.array(rows, dtype=np.float64).astype(np.float32)
+                matrix = np.asarray(values, np.float64).astype(np.float32).reshape(len(where), -1)
         except OverflowError:
-            raise BadRequest("contains a number that is too large for a float", where[0]) from None
-        return self.finite(values, where)
+            raise BadRequest("contains a number that is too large for a float", field) from None
+        return self._finite(matrix, where)
 
 
 def check_count(rows: int, most: int, field: str) -> None:
     """Raise BadRequest if there are no rows, or more than `most`."""
     if not 0 < rows <= most:
-        status, reason = (413, "size") if rows else (422, "features")
-        raise BadRequest(f"has {rows} rows, should have 1 to {most}", field, status=status, reason=reason)
+        raise BadRequest(f"has {rows} rows, should have 1 to {most}", field, status=413 if rows else 422)
 
 
 def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
@@ -280,10 +283,10 @@ def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
             shape, fortran, dtype = HEADERS[version](file)
     except Exception as error:  # noqa: BLE001 - NumPy evaluates the header, so any error is possible
         said = f"the body is not a .npy: {type(error).__name__} {str(error)[:MOST]}"
-        raise BadRequest(said, status=400, reason="json") from None
+        raise BadRequest(said, status=400) from None
     if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
         said = "the body is not a .npy: a length in its shape is negative, too large or not an integer"
-        raise BadRequest(said, status=400, reason="json")
+        raise BadRequest(said, status=400)
     if fortran or dtype.kind != "f" or dtype.itemsize not in (4, 8):
         order = "Fortran" if fortran else "C"
         said = f"the array is {str(dtype)[:MOST]} in {order} order, should be float32 or float64 in C order"
@@ -304,7 +307,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         if isinstance(error, msgspec.ValidationError) and decoder is not ANY:
             said, _, where = str(error).partition(" - at `$")
             raise BadRequest(said, where.rstrip("`").lstrip(".")) from None
-        raise BadRequest(f"the body is not JSON: {error}", status=400, reason="json") from None
+        raise BadRequest(f"the body is not JSON: {error}", status=400) from None
 
 
 def _ids(given: Any, rows: int, *, many: bool) -> list[Id]:

@@ -63,7 +63,8 @@ class Connection(HttpToolsProtocol):
     resets the connection of a client that is still sending, which may then never read the response.
     """
 
-    waits_since: float | None = None
+    waits_since = math.inf  # since when the client owes the rest of a head, or of a body that is discarded
+    idle_since = math.inf  # since when the client has sent nothing after its last answer
     beside = 0  # bytes since the start of the request, or since the last part of its body
     asked: Any = None  # the request that is being answered; uvicorn only keeps the one received last
     plain = b""  # the head of a request with an Upgrade header, without that header
@@ -86,23 +87,18 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        if len(data) <= SLICE:
-            self._piece(data)
-            return
+        self.idle_since = math.inf
         for begin in range(0, len(data), SLICE):
-            self._piece(data[begin : begin + SLICE])
-
-    def _piece(self, data: bytes) -> None:
-        if self.refused is None and self.beside > HEAD:
-            self._refuse(TOO_LONG)
-        self.beside += len(data)
-        if self.refused is None:
-            self._parse(data)
-            if self.refused is None and len(self.headers or ()) > FIELDS:
+            piece = data[begin : begin + SLICE]
+            if self.refused is None and self.beside > HEAD:
                 self._refuse(TOO_LONG)
-        elif self.beside > THROWN_AWAY:
-            self.transport.close()
+            self.beside += len(piece)
+            if self.refused is None:
+                self._parse(piece)
+                if self.refused is None and len(self.headers or ()) > FIELDS:
+                    self._refuse(TOO_LONG)
+            elif self.beside > THROWN_AWAY:
+                self.transport.close()
 
     def _parse(self, data: bytes) -> None:
         """Parse requests; one with an Upgrade header is parsed again without it, as an ordinary request."""
@@ -133,7 +129,7 @@ class Connection(HttpToolsProtocol):
                 raise Refused(NO_PROXY)
             self.plain = self._head()
             return
-        self.waits_since = None
+        self.waits_since = math.inf
         super().on_headers_complete()
 
     def _head(self) -> bytes:
@@ -152,10 +148,18 @@ class Connection(HttpToolsProtocol):
             return
         self.cycle.more_body = False
         self.cycle.message_event.set()
-        self.waits_since = None
+        self.waits_since = math.inf
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        # like uvicorn's, but without a timer for each response: `Server.on_tick` closes idle connections
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.idle_since = time.monotonic()
         if self.refused:
             self._tell()
         elif self.cycle.more_body and self.cycle.response_complete:
@@ -200,7 +204,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def wait_no_longer(self) -> None:
-        """Close a connection that was too slow; in the middle of a head it is first answered with a 408."""
+        """Close an idle or too slow connection; in the middle of a head it is first answered with a 408."""
         if self.refused is None and self.scope and "path" not in self.scope:
             self._refuse(TOO_SLOW)
         else:
@@ -230,10 +234,11 @@ class Server(uvicorn.Server):
         idle = not self.server_state.connections or time.monotonic() - self._since > LINGER
         self.should_exit |= bool(self._since) and idle
         if not counter % TICKS:
-            # connections without a complete head are closed before they exhaust the server
-            begun_before = time.monotonic() - HEAD_SECONDS
+            now = time.monotonic()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, Connection) and (connection.waits_since or math.inf) < begun_before:
+                assert isinstance(connection, Connection)  # noqa: S101 - what `main` configures
+                # connections without a complete head are closed before they exhaust the server
+                if connection.waits_since < now - HEAD_SECONDS or connection.idle_since < now - KEPT:
                     connection.wait_no_longer()
         return await super().on_tick(counter)
 
@@ -264,13 +269,24 @@ def listen(host: str, port: int) -> socket.socket:
         raise SystemExit(f"cannot listen at --host {host} --port {port}: {error}") from None
 
 
-def serve(app: App, listening: socket.socket) -> None:
-    """Serve the application until SIGTERM."""
+def main() -> None:
+    """Serve asgi.py of the working directory until SIGTERM, with as many connections as the system allows."""
+    parser = argparse.ArgumentParser(prog="python -m loop.runtime.serve", description=__doc__)
+    parser.add_argument("--host", default=EVERY)
+    parser.add_argument("--port", type=int, default=3000)
+    asked = parser.parse_args()
+    try:
+        settings.check()
+    except settings.WrongSetting as wrong:
+        raise SystemExit(str(wrong)) from None
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # each connection needs a file descriptor
+    with suppress(ValueError):  # macOS says that there is no limit, and does not let one set that
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    app, listening = application(), listen(asked.host, asked.port)
     config = uvicorn.Config(
         app,
         loop="uvloop",
         http=Connection,
-        timeout_keep_alive=KEPT,
         ws="none",
         lifespan="on",
         log_level="warning",
@@ -285,22 +301,6 @@ def serve(app: App, listening: socket.socket) -> None:
     server.run([listening])
     if not server.started:
         raise SystemExit(uvicorn.config.STARTUP_FAILURE)
-
-
-def main() -> None:
-    """Serve asgi.py of the working directory, with as many open connections as the system allows."""
-    parser = argparse.ArgumentParser(prog="python -m loop.runtime.serve", description=__doc__)
-    parser.add_argument("--host", default=EVERY)
-    parser.add_argument("--port", type=int, default=3000)
-    asked = parser.parse_args()
-    try:
-        settings.check()
-    except settings.WrongSetting as wrong:
-        raise SystemExit(str(wrong)) from None
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # each connection needs a file descriptor
-    with suppress(ValueError):  # macOS says that there is no limit, and does not let one set that
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    serve(application(), listen(asked.host, asked.port))
 
 
 if __name__ == "__main__":

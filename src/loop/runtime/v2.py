@@ -122,7 +122,7 @@ def _head(body: bytes, length: bytes) -> tuple[Request, int]:
     """Return the JSON at the start of a body, and the position where the binary data begins."""
     if not (length.isdigit() and int(length) <= len(body)):
         said = f"is {length.decode('latin-1')[:40]!r}, but the body has {len(body)} bytes"
-        raise BadRequest(f"Inference-Header-Content-Length {said}", status=400, reason="json")
+        raise BadRequest(f"Inference-Header-Content-Length {said}", status=400)
     return decode(body[: int(length)], REQUEST), int(length)
 
 
@@ -141,7 +141,9 @@ def _tensor(given: Given, of: Input | None, raw: bytes | None, field: str, decod
     if raw is None:
         _check_values(values, of, gaps=bool(decoder.missing), field=field)
     if of.datatype == "FP32":
-        return _matrix(values, shape, field, decoder)
+        if shape[1] != len(decoder.names):
+            raise BadRequest(f"is {shape}, should be [rows, {len(decoder.names)}]", f"{field}.shape")
+        return decoder.float32(values, [field] * shape[0], f"{field}.data")
     return _array(values, of, shape, field, decoder, binary=raw is not None)
 
 
@@ -174,18 +176,6 @@ def _check_values(values: list[Any], of: Input, *, gaps: bool, field: str) -> No
         msgspec.convert(values, list[one | None] if gaps else list[one])
     except msgspec.ValidationError as error:
         raise BadRequest(str(error).partition(" - at `$")[0], f"{field}.data") from None
-
-
-def _matrix(values: Any, shape: list[int], field: str, decoder: Decoder) -> NDArray[np.float32]:
-    """Return the values as float32 (n, features). Raises BadRequest if the shape or a value is wrong."""
-    if shape[1] != len(decoder.names):
-        raise BadRequest(f"is {shape}, should be [rows, {len(decoder.names)}]", f"{field}.shape")
-    with np.errstate(over="ignore"):
-        try:
-            matrix = np.asarray(values, np.float64).astype(np.float32).reshape(shape)
-        except OverflowError:
-            raise BadRequest("contains a number that is too large for a float", f"{field}.data") from None
-    return decoder.finite(matrix, [field] * len(matrix))
 
 
 def _array(
