@@ -13,7 +13,7 @@ import msgspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.core import params, plain, programs, repository
+from loop.core import params, paths, plain, repository
 from loop.core.dvc import share_cache
 from loop.core.files import read_json
 from loop.core.git import Git
@@ -58,7 +58,7 @@ def play(root: Path, source: Path | None, model: str | None = None) -> None:
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         # The demo has no container registry, so bentos are pinned as artifacts on disk
         "LOOP_ENGINE": "none",
-        "PATH": f"{programs.folder()}:{os.environ['PATH']}",
+        "PATH": f"{paths.programs()}:{os.environ['PATH']}",
     }
     with ExitStack() as stack:
         with tell.chapter("0 A team forks the template and releases its first model"):

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from loop.core import programs, repository
+from loop.core import paths, repository
 from loop.core.errors import LoopError
 from loop.core.files import read_json, write_text
 from loop.core.git import Git, GitError
@@ -43,7 +43,7 @@ def start(root: Path) -> str:
     stop(root)
     place = folder(root)
     place.mkdir(parents=True, exist_ok=True)
-    programs.folder()
+    paths.programs()
     environment = {
         "LOOP_ENGINE": "none",  # there is no container registry, so bentos are pinned as artifacts on disk
         "MLFLOW_TRACKING_URI": f"sqlite:///{place}/mlflow.db",
