@@ -61,7 +61,7 @@ def start() -> None:
 
     It begins with this clone's main, and Git in this clone then reaches it by the fork's own URL.
     """
-    from loop.core import programs, repository
+    from loop.core import repository
     from loop.core.github import MAIN
     from loop_demo.hub import launched
 
@@ -72,7 +72,7 @@ def start() -> None:
         raise LoopError(f"{repository.PATH} still names the template", fix=fix)
     _stopped(root)
     folder.mkdir(parents=True, exist_ok=True)
-    programs.folder()
+    paths.programs()
     environment = {
         "LOOP_ENGINE": "none",  # there is no container registry, so bentos are pinned as artifacts on disk
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",

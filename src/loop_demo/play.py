@@ -13,7 +13,7 @@ import msgspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.core import params, plain, programs, repository
+from loop.core import params, paths, plain, repository
 from loop.core.dvc import share_cache
 from loop.core.files import read_json
 from loop.core.git import Git
@@ -72,7 +72,7 @@ def staged(root: Path, folder: Path, source: Path | None, tell: Console, model: 
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
             # The demo has no container registry, so bentos are pinned as artifacts on disk
             "LOOP_ENGINE": "none",
-            "PATH": f"{programs.folder()}:{os.environ['PATH']}",
+            "PATH": f"{paths.programs()}:{os.environ['PATH']}",
         }
     )
     with ExitStack() as stack:

@@ -45,7 +45,7 @@ def test_md5_is_what_dvc_records(trained: Path):
     """Files and folders hash to the md5 that dvc.lock gives them."""
     data, lock = trained / "data/card_fraud", Lock.of(trained)
     assert champion.md5(data / "model") == lock.model_md5(MODEL)
-    assert champion.md5(data / "raw.parquet") == lock.data_md5(MODEL)
+    assert champion.md5(data / "raw.parquet") == lock.md5(MODEL, "ingest", "raw.parquet")
 
 
 TINY = """\
@@ -83,7 +83,7 @@ def test_a_champion_whose_outputs_are_lost_is_rebuilt(trained: Path, tmp_path: P
 @pytest.mark.slow
 def test_what_a_remote_has_is_trained_by_nobody_again(trained: Path, tmp_path: Path):
     """A machine with an empty cache pulls what `./loop push` has kept: a GPU's model needs no GPU twice."""
-    assert "no DVC remote" in loop(trained, "push", MODEL)
+    assert "no default remote" in loop(trained, "push", MODEL)
     with (trained / ".dvc/config").open("a") as config:
         config.write(
             f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {tmp_path / 'storage'}\n"

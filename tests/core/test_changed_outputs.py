@@ -77,7 +77,7 @@ def test_changed_bytes_are_no_output(
     if where == "cache":
         shutil.copytree(pushed / "cache", store)
     (entry,) = json.loads(place(store, folder).read_text())
-    name, part = (folder, "") if what == "list" else (entry["md5"], "/meta.json")
+    name = folder if what == "list" else entry["md5"]
     change(place(store, name))
     found, recorded = dvc.md5(place(store, name)), Lock.of(clone).stages
     with pytest.raises(Rejected, match=f"moved to .*/rotten/{name}"):
@@ -88,7 +88,7 @@ def test_changed_bytes_are_no_output(
         change(place(store, name) if place(store, name).exists() else copy(pushed / "cache", store, name))
     dvc.repro(Project(clone, "m"))
     told = capsys.readouterr().err
-    assert f"data/m/model{part}: found md5 {found}, dvc.lock records {name}" in told
+    assert f"data/m/model: object {name} of DVC's cache has the md5 {found}; moved to" in told
     remove = f"the DVC remote has the same bytes: remove files/md5/{name[:2]}/{name[2:]} there"
     assert (remove in told) == (where == "remote")
     assert dvc.md5(clone.parent / "cache/rotten" / name) == found
@@ -169,7 +169,7 @@ def test_a_rotten_object_is_not_pushed(clone: Path, pushed: Path) -> None:
     """The remote keeps what dvc.lock records."""
     shutil.copytree(pushed / "cache", clone.parent / "cache")
     change(place(clone.parent / "cache", Lock.of(clone).md5("m", "evaluate", "scores.parquet")))
-    with pytest.raises(Rejected, match=r"data/m/.*: found md5"):
+    with pytest.raises(Rejected, match=r"data/m/.* has the md5"):
         dvc.push(Project(clone, "m"))
 
 

@@ -17,7 +17,7 @@ from scene import Scene
 from small import configure, shrink, volume
 from standin import ROOT
 
-from loop.core import params, programs, repository
+from loop.core import params, paths, repository
 from loop.core.files import write_text
 from loop.core.git import Git
 from loop.core.names import public
@@ -134,7 +134,7 @@ def build_variables(cluster: Cluster, folder: Path) -> dict[str, str]:
         "BUILDAH_ISOLATION": os.environ.get("BUILDAH_ISOLATION", "chroot"),  # works inside a container too
         **({"LOOP_BASE_IMAGE": base} if base else {}),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "PATH": f"{programs.folder()}:{os.environ['PATH']}",
+        "PATH": f"{paths.programs()}:{os.environ['PATH']}",
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pyarrow as pa
 
-from loop.core.programs import program
+from loop.core.paths import program
 from loop.core.signing import signed
 from loop.packaging import attestation
 from loop.packaging.registry import Registry

@@ -107,7 +107,11 @@ def release(
 ) -> release_state.Track:
     """Commit a release of this clone's model as stable, with `other` fields, and return its track."""
     lock = Lock.of(root)
-    facts = {"model_md5": lock.model_md5(MODEL), "data_md5": lock.data_md5(MODEL), "commit": Git(root).head()}
+    facts = {
+        "model_md5": lock.model_md5(MODEL),
+        "data_md5": lock.md5(MODEL, "ingest", "raw.parquet"),
+        "commit": Git(root).head(),
+    }
     track = release_state.Track(
         key=key,
         image=f"registry.example/{MODEL}@sha256:{'0' * 64}",

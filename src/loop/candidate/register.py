@@ -237,9 +237,7 @@ def _saved(folder: ModelFolder, project: Project, to: Path, run_id: str) -> Path
 def _packages(lock: Path) -> list[str]:
     """Return every package of a lock with version and marker. Without them, MLflow would guess packages."""
     text = edited.read(lock, str(lock), "copy it from another bento's folder, or run `make lock`")
-    return re.findall(
-        r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", edited.merged(text, str(lock), "make lock"), re.MULTILINE
-    )
+    return re.findall(r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", text, re.MULTILINE)
 
 
 def _batches(project: Project) -> Iterator[dict[str, Any]]:

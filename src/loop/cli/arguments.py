@@ -11,6 +11,7 @@ from loop.core.errors import LoopError
 from loop.core.names import public
 from loop.core.project import Project
 
+PATH = click.Path(path_type=Path)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -53,8 +54,6 @@ def environment_option(*names: str, **attributes: Any) -> Callable[[F], F]:
     )
 
 
-clone_option = click.option(
-    "--clone/--no-clone",
-    default=None,
-    help="Read Git from a temporary clone.  [default: only where there is no work tree]",
+reason_option = click.option(
+    "--reason", required=True, metavar="TEXT", help="The reason, for the commit's message."
 )

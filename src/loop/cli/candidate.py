@@ -6,14 +6,12 @@ from typing import Any
 
 import click
 
-from loop.cli.arguments import environment_option, optional_model, project_argument
-from loop.cli.printing import Printing, show
+from loop.cli.arguments import PATH, environment_option, optional_model, project_argument
+from loop.cli.printing import Printing, show, table
 from loop.core import actions, paths
 from loop.core.errors import Exit, LoopError
 from loop.core.project import Project
 from loop.core.results import Gate, Status, of
-
-PARQUET = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command
@@ -141,7 +139,7 @@ def rehearse(project: Project) -> None:
 @click.option("--port", default=3000, show_default=True, help="Port to listen at.")
 @click.option(
     "--log-dir",
-    type=click.Path(path_type=Path),
+    type=PATH,
     envvar="PREDICTION_LOG_DIR",
     help="Folder for the prediction log.  [default: no log]",
 )
@@ -183,9 +181,9 @@ def register(project: Project) -> None:
 
 @click.command
 @project_argument
-@click.option("--raw", type=PARQUET, required=True, help="Parquet file with the columns of schema.py.")
-@click.option("--ids", type=PARQUET, required=True, help="Parquet file with the ids of the rows to score.")
-@click.option("--out", type=PARQUET, required=True, help="Parquet file to write the scores to.")
+@click.option("--raw", type=PATH, required=True, help="Parquet file with the columns of schema.py.")
+@click.option("--ids", type=PATH, required=True, help="Parquet file with the ids of the rows to score.")
+@click.option("--out", type=PATH, required=True, help="Parquet file to write the scores to.")
 def score(project: Project, raw: Path, ids: Path, out: Path) -> None:
     """Score rows with the code and the model of this work tree.
 
@@ -228,17 +226,14 @@ def post_reports() -> None:
 
 def _table(answer: dict[str, Any]) -> None:
     """Print each metric of both models, then the verdict and its reasons."""
-    from rich.console import Console
-    from rich.table import Table
-
     champion = answer["champion"] or {"key": "none", "metrics": {}}
-    table = Table("metric", "challenger", f"champion {champion['key']}")
-    for name, value in answer["challenger"]["metrics"].items():
-        if isinstance(value, int | float):
-            theirs = champion["metrics"].get(name)
-            table.add_row(name, f"{value:.4g}", "-" if theirs is None else f"{theirs:.4g}")
-    console = Console()
-    console.print(table)
-    console.print(f"[bold]{answer['verdict']}[/bold]")
+    theirs = champion["metrics"]
+    rows = [
+        (name, f"{value:.4g}", "-" if theirs.get(name) is None else f"{theirs[name]:.4g}")
+        for name, value in answer["challenger"]["metrics"].items()
+        if isinstance(value, int | float)
+    ]
+    table(("metric", "challenger", f"champion {champion['key']}"), rows)
+    click.secho(answer["verdict"], bold=True)
     for reason in answer["reasons"]:
-        console.print(f"- {reason}", markup=False, highlight=False, soft_wrap=True)
+        click.echo(f"- {reason}")

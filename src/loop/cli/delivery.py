@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loop.cli.arguments import environment_option, optional_model, project_argument
-from loop.cli.printing import Printing, show
+from loop.cli.arguments import environment_option, optional_model, project_argument, reason_option
+from loop.cli.printing import Printing, show, table
 from loop.core import actions, paths
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import Git
@@ -272,9 +272,7 @@ def history(project: Project, environment: str) -> None:
 
 @click.command
 @project_argument
-@click.option(
-    "--reason", required=True, metavar="TEXT", help="Why it was retrained, for the commit's message."
-)
+@reason_option
 def land(project: Project, reason: str) -> None:
     """Commit what a retraining wrote, and push it to main.
 
@@ -297,22 +295,12 @@ def _at(project: Project, environment: str) -> tuple[Git, "Place"]:
 
 def _table(title: str, changes: list[Entry]) -> None:
     """Print the changes of an environment, one a row."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from loop.core.text import one_line
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140
-    table = Table("date", "action", "step", "release key", "digest", "why", "commit", title=title)
+    rows = []
     for entry in changes:
         when, digest = entry.when[:16].replace("T", " "), entry.digest.removeprefix("sha256:")[:8]
         action = entry.action or f"{entry.subject} ({entry.author})"
-        cells = (when, action, entry.step, entry.key, digest, entry.why, entry.commit[:8])
-        table.add_row(*(Text(one_line(cell)) for cell in cells))  # as a string, `[/]` is a tag of Rich's
-    console.print(table)
+        rows.append((when, action, entry.step, entry.key, digest, entry.why, entry.commit[:8]))
+    table(("date", "action", "step", "release key", "digest", "why", "commit"), rows, title)
 
 
 def _tell(place: "Place", done: "Done", **outputs: object) -> None:

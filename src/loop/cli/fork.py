@@ -1,19 +1,16 @@
 """The commands by which a team names, examines and upgrades its fork: `loop init, new, doctor, upgrade`."""
 
-import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
 import click
 
 from loop.cli import arguments
-from loop.cli.printing import Printing, show
+from loop.cli.printing import Printing, show, table
 from loop.core import actions, paths
 from loop.core.errors import Exit
 from loop.core.git import Git
@@ -21,7 +18,6 @@ from loop.core.names import public
 from loop.core.results import Doctor, Finding
 
 if TYPE_CHECKING:
-    from loop.fork.begin import Change
     from loop.fork.upgrade import Upgrade
 
 
@@ -65,7 +61,10 @@ def init(wheels: str | None, *, vendored: bool, yes: bool, **given: str | None) 
         changes.append(begin.Change("engine", "as it is", f"two wheels from {wheels}, without its source"))
     if vendored:
         changes.append(begin.Change("engine", "as it is", "its source, in src/loop"))
-    _show(changes)
+    if changes:
+        table(("what", "now", "then"), changes)
+    else:
+        click.echo("nothing to change: all of this is so already")
     if changes and asks and not click.confirm("Make these changes?", default=True):
         raise click.Abort
     begin.apply(root, given)
@@ -95,21 +94,6 @@ def _asked(root: Path, given: dict[str, str | None]) -> dict[str, str | None]:
         typed = click.prompt(key, default=default, show_default=bool(default))
         given[key] = typed if typed != current.get(key, "") else None
     return given
-
-
-def _show(changes: "Sequence[Change]") -> None:
-    """Print what would change as a table."""
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    if not changes:
-        click.echo("nothing to change: all of this is so already")
-        return
-    table = Table(*(Column(title, overflow="fold") for title in ("what", "now", "then")), box=None)
-    for change in changes:
-        table.add_row(*map(Text, change))
-    Console().print(table)
 
 
 @click.command()
@@ -157,17 +141,14 @@ def doctor(*, cache: bool) -> Exit:
 
 
 def _table(findings: list[Finding]) -> None:
-    """Print what was found and, on lines of its own, how to fix it, so that 80 columns are enough."""
+    """Print what was found and, on a line of its own, how to fix it."""
     colours = {"ok": "green", "default": "cyan", "bad": "red"}
-    wrapper = TextWrapper(shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
     room = min(max(len(each.what) for each in findings), 26)
     for each in findings:
-        wrapper.subsequent_indent = " " * (room + 11)
-        state, *rest = wrapper.wrap(f"{each.state:7}  {each.what:{room}}  {each.found}")
-        click.echo("\n".join([click.style(state[:7], fg=colours[each.state]) + state[7:], *rest]))
+        state = click.style(f"{each.state:7}", fg=colours[each.state])
+        click.echo(f"{state}  {each.what:{room}}  {each.found}")
         if each.fix:
-            wrapper.subsequent_indent = " " * 11
-            click.secho("\n".join(wrapper.wrap(f"{'':9}→ {each.fix}")), bold=True)
+            click.secho(f"{'':9}→ {each.fix}", bold=True)
 
 
 @click.command()
@@ -275,7 +256,7 @@ def propose_upgrade(branch: str) -> None:
 
 
 @click.command("propose-locks")
-@click.option("--reason", required=True, metavar="TEXT", help="The reason, for the commit's message.")
+@arguments.reason_option
 def propose_locks(reason: str) -> None:
     """Open or update the pull request of the locks.
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loop.cli.arguments import clone_option, environment_option, models_argument, project_argument
+from loop.cli.arguments import PATH, environment_option, models_argument, project_argument
 from loop.cli.printing import Printing, show
 from loop.core import actions, paths
 from loop.core.errors import Exit, LoopError
-from loop.core.git import Git
 from loop.core.project import Project
 from loop.core.results import Monitor, of
 
@@ -40,8 +39,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path),
-    help="Rows of the training to compare with.  [default: data/<package>/reference.parquet]",
+    type=PATH,
+    help="Training rows to compare with.  [default: data/<package>/reference.parquet]",
 )
 @click.option("--until", metavar="ISO", help="End of the window, UTC.  [default: the latest event]")
 @environment_option(
@@ -49,21 +48,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Environment whose stable release is measured by its labels.",
 )
-@click.option(
-    "--dispatch/--no-dispatch",
-    default=False,
-    help="Start train.yml if a retraining is due.  [default: --no-dispatch]",
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder to write.  [default: build/<package>/monitor]"
-)
+@click.option("--dispatch", is_flag=True, help="Start train.yml if a retraining is due.")
+@click.option("--out", type=PATH, help="Folder to write.  [default: build/<package>/monitor]")
 @click.option("--push", metavar="URL", envvar="PUSHGATEWAY_URL", help="Pushgateway to send the metrics to.")
-@click.option(
-    "--exit-code/--no-exit-code",
-    default=True,
-    help="Whether to end with 6 if a retraining is due.  [default: --exit-code]",
-)
-@clone_option
+@click.option("--no-exit-code", is_flag=True, help="End with 0, not 6, if a retraining is due.")
 def monitor(  # noqa: PLR0917 — click passes by name
     project: Project,
     log: str,
@@ -74,8 +62,7 @@ def monitor(  # noqa: PLR0917 — click passes by name
     dispatch: bool,
     out: Path | None,
     push: str | None,
-    exit_code: bool,
-    clone: bool | None,
+    no_exit_code: bool,
 ) -> None:
     """Compare production with training.
 
@@ -87,19 +74,23 @@ def monitor(  # noqa: PLR0917 — click passes by name
       ./loop monitor churn --log s3://acme/log
     """  # noqa: D301
     from loop.core import params
-    from loop.core.github import opened
+    from loop.core.github import GitHub, opened
+    from loop.monitoring import dispatch as retraining
     from loop.monitoring import report
     from loop.monitoring.monitor import look, read_reference, released
 
     rows = read_reference(project, reference or project.reference)
     failure = None
-    with opened(project.root, clone=clone) as git:
+    with opened(project.root) as git:
         version = released(git, project.model, environment)
         end = params.instant(until, "--until") if until else None
         found = look(git, project, log, store=store, reference=rows, until=end, version=version)
         if dispatch and found.over:
             try:
-                found = replace(found, dispatch=_ask(git, project.root, found))
+                wish = retraining.Wish(found.model, found.window.end, found.reason)
+                github = GitHub.of_environment(project.root)
+                answer = retraining.dispatch(git, github, wish, found.rules, datetime.now(UTC))
+                found = replace(found, dispatch=answer)
             except LoopError as error:  # the report is written all the same
                 failure = error
                 found = replace(found, dispatch={"dispatched": False, "why": str(error)})
@@ -111,17 +102,8 @@ def monitor(  # noqa: PLR0917 — click passes by name
         _push(push, found.model, folder, project.root if dispatch else None)
     if failure:
         raise failure
-    if found.over and exit_code:
+    if found.over and not no_exit_code:
         sys.exit(Exit.DRIFT)
-
-
-def _ask(git: Git, root: Path, found: "Findings") -> dict[str, object]:
-    """Start a retraining, unless there is a reason against it; what came of it."""
-    from loop.core.github import GitHub
-    from loop.monitoring.dispatch import Wish, dispatch
-
-    wish = Wish(found.model, found.window.end, found.reason)
-    return dispatch(git, GitHub.of_environment(root), wish, found.rules, datetime.now(UTC))
 
 
 def _push(url: str, model: str, folder: Path, root: Path | None) -> None:
@@ -175,11 +157,7 @@ def _tell(found: "Findings", folder: Path) -> list[str]:
 )
 @click.option("--namespace", help="Namespace of the pods, for Prometheus.  [default: <model>-<environment>]")
 @environment_option(default="production", show_default=True, help="Environment that has the canary.")
-@click.option(
-    "--dispatch/--no-dispatch",
-    default=False,
-    help="Act on the verdict by starting promote.yml or rollback.yml.  [default: --no-dispatch]",
-)
+@click.option("--dispatch", is_flag=True, help="Act on the verdict by starting promote.yml or rollback.yml.")
 @click.option(
     "--once",
     is_flag=True,
@@ -192,8 +170,7 @@ def _tell(found: "Findings", folder: Path) -> list[str]:
 @click.option(
     "--forever", is_flag=True, help="Go on after errors, and after the canary has ended. For a Deployment."
 )
-@click.option("--alive", type=click.Path(path_type=Path), help="File to touch at every check.")
-@clone_option
+@click.option("--alive", type=PATH, help="File to touch at every check.")
 def judge(  # noqa: PLR0917 — click passes by name
     project: Project,
     stable: str,
@@ -207,7 +184,6 @@ def judge(  # noqa: PLR0917 — click passes by name
     deadline: float | None,
     forever: bool,
     alive: Path | None,
-    clone: bool | None,
 ) -> None:
     """Watch a canary until it is promoted or rolled back.
 
@@ -230,7 +206,7 @@ def judge(  # noqa: PLR0917 — click passes by name
 
         @cache  # an error is not cached, so the next check asks origin again
         def watcher() -> Judge:
-            git = stack.enter_context(opened(project.root, clone=clone))
+            git = stack.enter_context(opened(project.root))
             return Judge(git, place, rules, tracks[0], tracks[1], github=github)
 
         if once:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from loop.cli.arguments import models_argument, optional_model, project_argument
+from loop.cli.arguments import models_argument, optional_model, project_argument, reason_option
 from loop.core import actions
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Git
@@ -129,7 +129,7 @@ def push(project: Project) -> None:
     from loop.core import dvc
 
     kept = dvc.push(project)
-    click.echo(f"{project.public}: {'copied to the DVC remote' if kept else 'there is no DVC remote'}")
+    click.echo(f"{project.public}: {'copied to the DVC remote' if kept else 'DVC has no default remote'}")
 
 
 @click.command()
@@ -214,7 +214,7 @@ def pin(project: Project, sources: tuple[str, ...]) -> None:
 @click.command()
 @project_argument
 @click.option("--until", required=True, metavar="ISO", help="Use what was known at this time, UTC.")
-@click.option("--reason", required=True, metavar="TEXT", help="The reason, for the commit's message.")
+@reason_option
 @click.option(
     "--store",
     metavar="PLACE",

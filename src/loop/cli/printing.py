@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from loop.core.results import Result
+from loop.core.text import one_line
 
 FLAG = "--json"
 SHOWN = "loop.shown"  # in click's context, with --json: the results to print when the command ends
@@ -62,6 +63,21 @@ def show(result: Result, text: Callable[[], object]) -> None:
         text()
     else:
         shown.append(result)
+
+
+def table(columns: Sequence[str], rows: Iterable[Iterable[str]], title: str | None = None) -> None:
+    """Print a table, outside of a terminal 140 characters wide."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140
+    made = Table(*(Column(name, overflow="fold") for name in columns), title=title)
+    for row in rows:
+        made.add_row(*(Text(one_line(cell)) for cell in row))  # as a string, `[/]` is a tag of Rich's
+    console.print(made)
 
 
 def document(result: Result) -> str:

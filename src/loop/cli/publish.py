@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from loop.cli.arguments import optional_model, project_argument
+from loop.cli.arguments import PATH, optional_model, project_argument
 from loop.core import actions, paths
 from loop.core.project import Project
 
@@ -131,9 +131,7 @@ def bundle(model: str | None, trained: bool) -> None:
 @click.command
 @optional_model
 @click.option("--sha256", required=True, metavar="HEX", help="The SHA-256 that `bundle` printed.")
-@click.option(
-    "--file", type=click.Path(path_type=Path), help="The file.  [default: where `bundle` writes it]"
-)
+@click.option("--file", type=PATH, help="The file.  [default: where `bundle` writes it]")
 @trained_option
 def unbundle(model: str | None, sha256: str, file: Path | None, trained: bool) -> None:
     """Unpack what `bundle` packed in another job.

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from dataclasses import dataclass
@@ -105,10 +105,6 @@ class Lock:
         recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in entries]
         return {key.removeprefix(prefix): value for each in recorded for key, value in each.items()}
 
-    def data_md5(self, model: str) -> str:
-        """Return the md5 of raw.parquet, the ingested rows that the model was made from."""
-        return self.md5(model, "ingest", "raw.parquet")
-
     def _entries(self, model: str) -> dict[str, dict[str, Any]]:
         """Return {stage's name: its record} for a model's stages."""
         return {name: entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")}
@@ -126,50 +122,32 @@ class Lock:
 # Cached, because a command parses the same dvc.lock dozens of times, at 0.02 s per model.
 @lru_cache(maxsize=8)
 def _stages(text: str, where: str) -> dict[str, Any]:
-    """Return the stages that a dvc.lock's text records, without null values, which DVC treats as missing."""
+    """Return the stages that a dvc.lock's text records. Raises LoopError for what DVC would not write."""
     document = edited.yaml(text, where, MERGE) or {}
-    for keys, expected in _odd(document):
-        line = edited.said(text, *keys)
-        raise LoopError(f"{where}: {line}{'.'.join(map(str, keys))}: should be {expected}", fix=MERGE)
-    stages = (document.get("stages") or {}).items()
-    given = {name: {key: each for key, each in entry.items() if each is not None} for name, entry in stages}
-    for entry in given.values():
-        if "params" in entry:
-            entry["params"] = {file: section or {} for file, section in entry["params"].items()}
-    return given
-
-
-def _odd(document: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield the keys in a dvc.lock whose values DVC would not write, each with the expected form."""
     stages = document.get("stages") or {} if isinstance(document, dict) else None
     if not isinstance(stages, dict):
-        yield ("stages",), "a section for each stage"
-        return
+        raise LoopError(f"{where}: stages: should be a section for each stage", fix=MERGE)
+    found = {}
     for name, entry in stages.items():
-        if not isinstance(entry, dict):
-            yield ("stages", name), "a section with `deps`, `params` and `outs`"
-            continue
-        files = entry.get("params") or {}
-        if not isinstance(files, dict) or not all(isinstance(each or {}, dict) for each in files.values()):
-            yield ("stages", name, "params"), "a section for each file, with its keys"
-        for part in ("deps", "outs"):
-            if not isinstance(listed := entry.get(part) or [], list):
-                yield ("stages", name, part), "a list"
-                continue
-            for place, each in enumerate(listed):
-                if form := _form(each):
-                    yield ("stages", name, part, place), form
+        try:
+            found[name] = _checked(entry)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            line = edited.said(text, "stages", name)
+            form = "should have `params` by file, and `deps` and `outs` with `path`, `md5` and `size`"
+            raise LoopError(f"{where}: {line}stages.{name}: {form}", fix=MERGE) from error
+    return found
 
 
-def _form(entry: Any) -> str:
-    """Return the expected form of an entry of `deps` or `outs` if it is malformed, otherwise ""."""
-    if not isinstance(entry, dict) or not isinstance(path := entry.get("path"), str):
-        return "a file with its `path`"
-    if "://" in path:
-        return ""  # for a file outside the clone, DVC records an etag instead of an md5
-    if not isinstance(found := entry.get("md5"), str) or not NAME.fullmatch(found):
-        return f"{path} with an `md5` of 32 hexadecimal digits"
-    return "" if isinstance(entry.get("size", 0), int) else f"{path} with a `size` in bytes"
+def _checked(entry: Any) -> dict[str, Any]:
+    """Return a stage's record without null values, which DVC treats as missing; any error if it is wrong."""
+    given = {key: each for key, each in entry.items() if each is not None}
+    given["params"] = {file: dict(section or {}) for file, section in given.get("params", {}).items()}
+    for each in (*given.get("deps", ()), *given.get("outs", ())):
+        # for a file outside the clone, DVC records an etag instead of an md5
+        known = each["path"].find("://") > 0 or NAME.fullmatch(each["md5"])
+        if not known or not isinstance(each.get("size", 0), int):
+            raise ValueError(each)
+    return given
 
 
 def begin(model: str) -> str:
@@ -285,16 +263,12 @@ def check(project: Project, *outs: str) -> None:
     if why := lock.torn(project.model):
         raise Rejected(why, fix=f"./loop repro {project.public}, then commit dvc.lock")
     recorded = lock.outs(project.model)
-    paths = [f"data/{project.package}/{out}" for out in outs] or list(recorded)
-    stale = {}
-    for path in paths:
-        if path not in recorded:
-            raise Rejected(f"dvc.lock does not record {path}", fix=f"./loop repro {project.public}")
-        if (project.root / path).exists():
-            if (found := md5(project.root / path)) != recorded[path]:
-                stale[path] = f"found md5 {found}"
-        elif outs:
-            stale[path] = "is missing"
+    paths = [f"data/{project.package}/{out}" for out in outs]
+    if unknown := [path for path in paths if path not in recorded]:
+        raise Rejected(f"dvc.lock does not record {', '.join(unknown)}", fix=f"./loop repro {project.public}")
+    changed = _changed(project.root, {path: recorded[path] for path in paths or recorded})
+    stale = {path: f"found md5 {found}" for path, found in changed.items()}
+    stale |= {path: "is missing" for path in paths if not (project.root / path).exists()}
     if stale:
         said = [f"{path}: {found}, dvc.lock records {recorded[path]}" for path, found in stale.items()]
         kept = [path for path in stale if not path.endswith(f"/{METRICS}")]
@@ -305,6 +279,12 @@ def check(project: Project, *outs: str) -> None:
             fix=f"if dvc.lock is right, as after `git checkout`: {' && '.join(back)}; "
             f"otherwise, or if the cache lacks these files: ./loop repro {project.public}",
         )
+
+
+def _changed(root: Path, outs: dict[str, str]) -> dict[str, str]:
+    """Return {path: md5 found} of the outputs {path: md5 recorded} that exist and differ."""
+    found = {path: md5(root / path) for path in outs if (root / path).exists()}
+    return {path: content for path, content in found.items() if content != outs[path]}
 
 
 def bring(project: Project, *outs: str, remote: bool = False) -> None:
@@ -336,7 +316,8 @@ def repro(project: Project, *, current: bool = False) -> None:
     and trusts the remote's run cache.
     """
     check_params(project)
-    pulls = _has_remote(project.root) and bool(Lock.of(project.root).outs(project.model))
+    root, outs = project.root, Lock.of(project.root).outs(project.model)
+    pulls = bool(outs and default_remote(root))
     if pulls and not current:
         _fetch(project)
     if bad := _set_aside(project):
@@ -346,14 +327,17 @@ def repro(project: Project, *, current: bool = False) -> None:
         if pulls and (worse := _set_aside(project)):
             then = f"remove {_in_remote(worse)} there, then ./loop push {project.public}"
             _warn(worse, f"the DVC remote has the same bytes: {then}")
-    dropped = _drop_altered(project)
-    if current and not bad and not dropped:
+    kept = {path: recorded for path, recorded in outs.items() if not path.endswith(f"/{METRICS}")}
+    changed = _changed(root, kept)
+    for path in changed:
+        _remove(root / path)  # because DVC could take it for its own
+    if current and not bad and not changed:
         click.echo(f"{project.public}: every stage is up to date")
     else:
         ends = _ends(project.model)
         if pulls:
-            dvc(project.root, "checkout", "--force", "--allow-missing", "--with-deps", *ends, quiet=True)
-        dvc(project.root, "repro", *ends)
+            dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *ends, quiet=True)
+        dvc(root, "repro", *ends)
     check(project)
 
 
@@ -372,25 +356,14 @@ def check_params(project: Project) -> None:
 
     DVC requires the key in the file, even if the engine has a default for it.
     """
-    document = edited.yaml(edited.read(project.root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
-    stages = document.get("stages") if isinstance(document, dict) else None
-    if not isinstance(stages, dict):
-        raise LoopError("dvc.yaml: stages: is missing", fix=STAGES)
-    begins = "models.${key}."
-    for name, stage in stages.items():
-        do = stage.get("do", stage) if isinstance(stage, dict) else None
-        listed = do.get("params") or [] if isinstance(do, dict) else None
-        if not isinstance(listed, list):
+    text = edited.read(project.root / "dvc.yaml", "dvc.yaml", STAGES)
+    for key in re.findall(r"- models\.\$\{key\}\.([\w.]+)", text):
+        if plain.at(plain.read(project.root).get(project.package), key, MISSING) is MISSING:
+            default = plain.at(project.params.model_dump(by_alias=True, mode="json"), key)
             raise LoopError(
-                f"dvc.yaml: stages.{name}: should have a `cmd` and lists of deps and params", fix=STAGES
+                f"params.yaml: models.{project.package} lacks {key}, which a stage of dvc.yaml depends on",
+                fix=f"add it to params.yaml; the default is {json.dumps(default)}",
             )
-        for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
-            if plain.at(plain.read(project.root).get(project.package), key, MISSING) is MISSING:
-                default = plain.at(project.params.model_dump(by_alias=True, mode="json"), key)
-                raise LoopError(
-                    f"params.yaml: models.{project.package} lacks {key}, which the stage {name} depends on",
-                    fix=f"add it to params.yaml; the default is {json.dumps(default)}",
-                )
 
 
 def _fetch(project: Project) -> None:
@@ -412,23 +385,19 @@ class Rotten:
     name: str
     found: str
     aside: Path  # where the object was moved
-    path: str = ""  # an output that contains the object
+    path: str  # an output that contains the object, or ""
 
     def __str__(self) -> str:
-        part = self.path or self.name
-        return f"{part}: found md5 {self.found}, dvc.lock records {self.name}; moved to {self.aside}"
+        what = f"object {self.name} of DVC's cache has the md5 {self.found}; moved to {self.aside}"
+        return f"{self.path}: {what}" if self.path else what
 
 
 def sweep(root: Path) -> list[Rotten]:
     """Hash every object in DVC's cache and move aside all objects whose bytes do not match their names."""
-    cache, lock = objects(root), Lock.of(root)
-    used = {name: path for path, output in lock.outs().items() for name in _parts(cache, output)}
-    there = {path.parent.name + path.name: path for path in cache.glob("[0-9a-f][0-9a-f]/*")}
-    files = {name: path for name, path in there.items() if MD5.fullmatch(name)}
-    bad = [_aside(cache, name, found, used.get(name, "")) for name, found in altered(files).items()]
-    for path in (each.path for each in bad if each.path):
-        _remove(root / path)  # because DVC would keep using this output in data/
-    return bad
+    cache = objects(root)
+    there = (path.parent.name + path.name for path in cache.glob("[0-9a-f][0-9a-f]/*"))
+    unused = {name: "" for name in there if MD5.fullmatch(name)}
+    return _move_altered(root, unused | _used(cache, Lock.of(root).outs()))
 
 
 def _check_cache(project: Project, paths: Iterable[str] = ()) -> None:
@@ -442,32 +411,34 @@ def _check_cache(project: Project, paths: Iterable[str] = ()) -> None:
 
 
 def _set_aside(project: Project, paths: Iterable[str] = ()) -> list[Rotten]:
-    """Move cached objects that differ from dvc.lock aside, and remove their outputs; returns the objects."""
-    cache, outs = objects(project.root), Lock.of(project.root).outs(project.model)
-    bad = []
-    for path in (path for path in paths or outs if path in outs):
-        for name, found in altered(_parts(cache, outs[path])).items():
-            part = f"{path}{_name_in(cache, outs[path], name)}"
-            bad.append(_aside(cache, name, found, part))
-            _remove(project.root / path)
-    return bad
-
-
-def _aside(cache: Path, name: str, found: str, path: str) -> Rotten:
-    place, aside = _place(cache, name), cache.parents[1] / "rotten" / name
-    aside.parent.mkdir(exist_ok=True)
-    if place.is_file():  # if the object is gone, another output that shares it has already moved it
-        place.replace(aside)
-    return Rotten(name, found, aside, path)
-
-
-def _drop_altered(project: Project) -> list[str]:
-    """Remove outputs in data/ that differ from dvc.lock, as DVC could take them for its own; returns them."""
+    """Move a model's cached objects that differ from dvc.lock aside, by default those of all its outputs."""
     outs = Lock.of(project.root).outs(project.model)
-    there = [path for path in outs if not path.endswith(f"/{METRICS}") and (project.root / path).exists()]
-    bad = [path for path in there if md5(project.root / path) != outs[path]]
-    for path in bad:
-        _remove(project.root / path)
+    wanted = {path: outs[path] for path in paths or outs if path in outs}
+    return _move_altered(project.root, _used(objects(project.root), wanted))
+
+
+def _used(cache: Path, outs: dict[str, str]) -> dict[str, str]:
+    """Return {object: first output that contains it} for the outputs {path: md5}."""
+    used: dict[str, str] = {}
+    for path, recorded in outs.items():
+        used = dict.fromkeys(_parts(cache, recorded), path) | used
+    return used
+
+
+def _move_altered(root: Path, used: dict[str, str]) -> list[Rotten]:
+    """Move aside the objects whose bytes do not match their names; returns them.
+
+    `used` is {object: output that contains it, or ""}. These outputs are removed from data/, because DVC
+    would keep using them.
+    """
+    cache, bad = objects(root), []
+    for name, found in altered({name: _place(cache, name) for name in used}).items():
+        aside = cache.parents[1] / "rotten" / name
+        aside.parent.mkdir(exist_ok=True)
+        _place(cache, name).replace(aside)
+        bad.append(Rotten(name, found, aside, used[name]))
+        if used[name]:
+            _remove(root / used[name])
     return bad
 
 
@@ -483,7 +454,7 @@ def _warn(bad: list[Rotten], then: str) -> None:
 
 def _in_remote(bad: list[Rotten]) -> str:
     """Return the paths of these objects in a DVC remote."""
-    return ", ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in sorted({each.name for each in bad}))
+    return ", ".join(f"files/md5/{each.name[:2]}/{each.name[2:]}" for each in bad)
 
 
 def _place(cache: Path, name: str) -> Path:
@@ -494,14 +465,6 @@ def _parts(cache: Path, recorded: str) -> dict[str, Path]:
     """Return {name: path in the cache} of an output's objects; a missing or damaged list is not read."""
     itself = {recorded: _place(cache, recorded)}
     return made_of(cache, recorded) if itself[recorded].is_file() and not altered(itself) else itself
-
-
-def _name_in(cache: Path, folder: str, name: str) -> str:
-    """Return an object's path in a folder, such as `/meta.json`; empty if the object is the folder's list."""
-    if name == folder:
-        return ""
-    listed = json.loads(_place(cache, folder).read_text(encoding="utf-8"))
-    return next(f"/{entry['relpath']}" for entry in listed if entry["md5"] == name)
 
 
 def _hashed(path: Path) -> str:
@@ -519,23 +482,17 @@ def _hashed(path: Path) -> str:
 
 def push(project: Project) -> bool:
     """Upload a model's outputs to the DVC remote, so that others can pull them. False without a remote."""
-    if not _has_remote(project.root):
+    if not (remote := default_remote(project.root)):
         return False
     _check_cache(project)
     try:
         dvc(project.root, "push", "--with-deps", *_ends(project.model))
     except DvcError as error:
-        remote = masked(default_remote(project.root))
         raise DvcError(
-            f"uploading to the DVC remote {remote} failed; dvc's reason is above",
+            f"uploading to the DVC remote {masked(remote)} failed; dvc's reason is above",
             fix=f"check that it is reachable, has space and allows writing; ./loop push {project.public}",
         ) from error
     return True
-
-
-def _has_remote(root: Path) -> bool:
-    """Whether .dvc/config names a DVC remote."""
-    return any(section.startswith("'remote") for section in _config(root).sections())
 
 
 def default_remote(root: Path, *, local: bool = True) -> str:
@@ -550,10 +507,8 @@ def _config(root: Path, *, local: bool = True) -> ConfigParser:
     config = ConfigParser(interpolation=None)
     for name in (".dvc/config", ".dvc/config.local")[: 1 + local]:
         if (path := root / name).is_file():
-            text = edited.read(path, str(path), STAGES)
-            edited.merged(text, str(path), "keep one side of each conflict")
             try:
-                config.read_string(text, str(path))
+                config.read_string(edited.read(path, str(path), STAGES), str(path))
             except ConfigError as error:
                 raise LoopError(one_line(error), fix=f"correct that line of {name}") from error
     return config

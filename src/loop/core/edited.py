@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import date
 from functools import lru_cache
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,9 @@ FAULTS = (YAMLError, AttributeError, LookupError, TypeError, ValueError, Recursi
 
 
 def read(path: Path, where: str, fix: str) -> str:
-    """Return a file's text. Raises LoopError if the file does not exist or is not UTF-8."""
+    """Return a file's text. Raises LoopError if it does not exist, is not UTF-8, or has conflict markers."""
     try:
-        return path.read_text(encoding="utf-8")
+        return _merged(path.read_text(encoding="utf-8"), where, fix)
     except FileNotFoundError as error:
         raise LoopError(f"{where}: does not exist", fix=fix) from error
     except UnicodeDecodeError as error:
@@ -44,14 +43,6 @@ def yaml(text: str, where: str, fix: str = "correct that line") -> Any:
 def yamls(text: str, where: str, fix: str = "correct that line") -> list[Any]:
     """Return all YAML documents of a text. LoopErrors name `where`, the line and `fix`."""
     return list(_parsed(text, where, fix, lambda: list(YAML(typ="safe").load_all(text))))
-
-
-def merged(text: str, where: str, fix: str) -> str:
-    """Return the text. Raises LoopError if it contains the conflict markers of a merge."""
-    if found := MARKER.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        raise LoopError(f"{where}: line {line}: contains the conflict markers of a merge", fix=fix)
-    return text
 
 
 def said(text: str, *keys: str | int) -> str:
@@ -96,25 +87,13 @@ def rewriting(path: Path, width: int = WIDE) -> Iterator[Any]:
 
     Lines longer than `width` are folded. If the block raises an error, the file does not change.
     """
-    writer = _writer(width)
+    writer = YAML()
+    writer.preserve_quotes = True
+    writer.width = width
     document = writer.load(path.read_text(encoding="utf-8"))
     yield document
     with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
         writer.dump(document, file)
-
-
-def plain(node: Any) -> Any:
-    """Convert a node of a document from `rewriting` to plain dicts, lists and scalars."""
-    text = StringIO()
-    _writer().dump(node, text)
-    return YAML(typ="safe").load(text.getvalue())
-
-
-def _writer(width: int = WIDE) -> YAML:
-    writer = YAML()
-    writer.preserve_quotes = True
-    writer.width = width
-    return writer
 
 
 def _dates(
@@ -138,8 +117,17 @@ def _entry(node: Node | None, key: str | int) -> tuple[Node, Node] | None:
     return None
 
 
+def _merged(text: str, where: str, fix: str) -> str:
+    """Return the text. Raises LoopError if it contains the conflict markers of a merge."""
+    if found := MARKER.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        said = f"{where}: line {line}: contains the conflict markers of a merge"
+        raise LoopError(said, fix=f"keep one side of each conflict; {fix}")
+    return text
+
+
 def _parsed(text: str, where: str, fix: str, parse: Callable[[], Any]) -> Any:
-    merged(text, where, f"keep one side of each conflict; {fix}")
+    _merged(text, where, fix)
     try:
         return parse()
     except FAULTS as error:

@@ -108,17 +108,14 @@ def own(run: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def opened(root: Path, *, clone: bool | None = None) -> Iterator[Git]:
-    """Yield the work tree at `root`, or a temporary bare clone of the URL in its argocd/repository.yaml.
-
-    A clone is made if `clone` is true, and by default if `root` has no .git, as in the monitor's image.
-    """
-    if clone or (clone is None and not (root / ".git").exists()):
-        own = repository.read(root)
-        with bare(own.clone_url, partial(authorized, own.server)) as git:
-            yield git
-    else:
+def opened(root: Path) -> Iterator[Git]:
+    """Yield the work tree at `root`, or a temporary clone if it has no .git, as in the monitor's image."""
+    if (root / ".git").exists():
         yield Git(root)
+        return
+    own = repository.read(root)
+    with bare(own.clone_url, partial(authorized, own.server)) as git:
+        yield git
 
 
 def _error(state: RetryCallState) -> GitHubError:
@@ -178,9 +175,8 @@ class GitHub:
     def of_environment(cls, root: Path | None = None) -> "GitHub":
         """Create a client from GITHUB_REPOSITORY, the token and the API's URL in the environment.
 
-        LOOP_GITHUB_API_URL takes precedence over GITHUB_API_URL, because act sets the latter itself. If
-        `root` is given, argocd/repository.yaml there provides missing values. Raises LoopError if a value is
-        missing.
+        LOOP_GITHUB_API_URL takes precedence over GITHUB_API_URL, because act sets the latter itself. The
+        argocd/repository.yaml in `root` provides missing values. Raises LoopError if a value is missing.
         """
         env, own = os.environ, repository.read(root) if root and (root / repository.PATH).is_file() else None
         url = env.get("LOOP_GITHUB_API_URL") or env.get("GITHUB_API_URL")
@@ -268,9 +264,8 @@ class GitHub:
         """Return a workflow's runs since `since` that `events` started on main, newest first.
 
         `workflow_dispatch` and `schedule` run the workflow file of this repository's main branch, so the
-        titles of these runs can be trusted. A fork's pull request can create runs of the same workflow with
-        any title, even from a branch called main. The query excludes such runs, so that they cannot push
-        trusted runs off a page, and each returned run is checked again.
+        titles of these runs can be trusted. A fork's pull request can create runs with any title, even from a
+        branch called main, so each run is checked.
         """
         found = {}
         for event in events:

@@ -2,6 +2,8 @@
 
 import re
 
+from loop.core.text import one_line
+
 # Characters that may be Markdown, HTML, a link, a mention or a reference to an issue.
 ALIVE = re.compile(r"""[`*~|<>&@#\\!$^{}"']|://|www\.|\]\s*[(\[:]|GH-\d""", re.IGNORECASE)
 LINKED = re.compile(r"[@#](?=\S)|GH-(?=\d)|:(?=//)|www(?=\.)", re.IGNORECASE)
@@ -13,7 +15,7 @@ def inert(text: str) -> str:
     It fits a sentence, a list or a table. GitHub does not link or mention inside code. A `|` would end a
     table cell even inside code, so it becomes `¦`.
     """
-    line = _one_line(text).replace("|", "¦")
+    line = one_line(text, None).replace("|", "¦")
     if not ALIVE.search(line) and "¦" not in line:
         return line
     ticks = _longer_than(line, "`")
@@ -22,19 +24,13 @@ def inert(text: str) -> str:
 
 def quiet(text: str) -> str:
     """Return the text on one line for a commit message, with links, mentions and references made inactive."""
-    return LINKED.sub(lambda found: f"{found[0]}\u200b", _one_line(text))
+    return LINKED.sub(lambda found: f"{found[0]}\u200b", one_line(text, None))
 
 
 def fenced(text: str, kind: str = "") -> str:
     """Return the text as a fenced code block whose fence is longer than any run of backticks in the text."""
     fence = _longer_than(text, "```")
     return f"{fence}{kind}\n{text}\n{fence}"
-
-
-def _one_line(text: str) -> str:
-    """Return the text without line breaks, with unprintable characters shown by their Unicode numbers."""
-    line = " ".join(text.split())
-    return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in line)
 
 
 def _longer_than(text: str, least: str) -> str:

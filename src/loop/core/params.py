@@ -260,7 +260,7 @@ sections, read = edited.sections, plain.read
 def load(root: Path, model: str) -> Model:
     """Return one model's section of params.yaml as a typed object. Raises LoopError if it is not valid."""
     text = plain.text(root)
-    found = typed(sections(text, FILE), model, FILE, text)
+    found = typed(text, model, FILE)
     named, known = found.serve.device, plain.environments(root)
     if isinstance(named, dict) and (strange := [name for name in named if name not in known]):
         keys = ("models", package(model), "serve", "device")
@@ -272,12 +272,10 @@ def load(root: Path, model: str) -> Model:
     return found
 
 
-def typed(models: dict[str, Any], model: str, where: str, text: str = "") -> Model:
-    """Return one model's section of `models` as a typed object.
-
-    `where` names the file that `models` was read from, and `text` is its content, for the line in an error.
-    """
-    return parse(Model, plain.section(models, model, where), f"{where}: models.{package(model)}", text)
+def typed(text: str, model: str, where: str) -> Model:
+    """Return one model's section of a params.yaml's text, which `where` names, as a typed object."""
+    section = plain.section(sections(text, where), model, where)
+    return parse(Model, section, f"{where}: models.{package(model)}", text)
 
 
 def parse(kind: type[S], values: Any, where: str, text: str = "", fix: str = "") -> S:
@@ -341,4 +339,4 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
                     raise LoopError(f"{where} is {node!r}", fix="make it a mapping, or remove it")
             node[last] = value
         for name, section in document["models"].items():
-            parse(Model, edited.plain(section), f"params.yaml: models.{name}")
+            parse(Model, section, f"{FILE}: models.{name}")

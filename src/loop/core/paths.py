@@ -4,6 +4,7 @@ No function of this module creates a folder in a clone.
 """
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +15,7 @@ from loop.core.errors import LoopError, Rejected
 LIBRARY = Path(__file__).resolve().parents[1]
 SHIPPED = LIBRARY / "template"  # a wheel of the engine contains a copy of the template's files in this folder
 TEMPLATE = SHIPPED if SHIPPED.is_dir() else LIBRARY.parents[1]
-TOOL = TEMPLATE / "tools" / "environment"
+TOOLS = TEMPLATE / "tools"
 
 
 def root(start: Path | None = None) -> Path:
@@ -40,15 +41,13 @@ def library(root: Path) -> Path:
     return own if own.is_dir() else LIBRARY
 
 
-def outputs(paths: Iterable[str]) -> list[str]:
-    """Return, sorted, the paths that DVC keeps: all files in data/<package>/ except those in KEPT."""
-    inside = (path for path in paths if path.startswith("data/") and path.count("/") > 1)
-    return sorted(path for path in inside if path.split("/", 2)[2] not in KEPT)
-
-
 def tracked(paths: Iterable[str]) -> Rejected | None:
-    """Return a Rejected error if `paths`, which Git tracks, contain outputs of DVC stages, otherwise None."""
-    if not (found := outputs(paths)):
+    """Return a Rejected error if `paths`, which Git tracks, contain outputs of DVC stages, otherwise None.
+
+    These are all files in data/<package>/ except those in KEPT.
+    """
+    inside = (path for path in paths if path.startswith("data/") and path.count("/") > 1)
+    if not (found := sorted(path for path in inside if path.split("/", 2)[2] not in KEPT)):
         return None
     shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
     return Rejected(
@@ -66,12 +65,28 @@ def cache() -> Path:
 
 
 def environment(lock: Path) -> Path:
-    """Return the folder of a lock file's Python environment, which tools/environment creates if missing."""
-    # The monitor's image lacks the script tools/environment, because its packages are already installed.
-    if not TOOL.is_file():
-        said = f"{lock}: cannot be installed, because {TOOL} does not exist"
-        raise LoopError(said, fix="run this in a clone")
-    done = subprocess.run([TOOL, lock], stdout=subprocess.PIPE, text=True, check=False)
+    """Return the folder of a lock file's Python environment, which is created if missing."""
+    return Path(_output("environment", str(lock)))
+
+
+def programs() -> str:
+    """Return the folder with act, kustomize, kubeconform, actionlint and crane, built if missing."""
+    return _output("programs")
+
+
+def program(name: str) -> str:
+    """Return the path of a Go program of tools/go.mod, or in the monitor's image of the one on PATH."""
+    if not (TOOLS / "programs").is_file() and (found := shutil.which(name)):
+        return found
+    return f"{programs()}/{name}"
+
+
+def _output(tool: str, *args: str) -> str:
+    """Run a script of tools/ and return what it prints. Raises LoopError if it fails or does not exist."""
+    script = TOOLS / tool
+    if not script.is_file():
+        raise LoopError(f"{script} does not exist", fix="run this in a clone")
+    done = subprocess.run([script, *args], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise LoopError(f"tools/environment {lock} failed; its output is above")
-    return Path(done.stdout.strip())
+        raise LoopError(f"tools/{' '.join((tool, *args))} failed; its output is above")
+    return done.stdout.strip()

@@ -86,10 +86,6 @@ def serving_lock(model: str, device: Device) -> str:
 
 
 def latency_target(project: Project) -> float | None:
-    """Return `sla.p99_ms`, or None if it is not set.
-
-    The image contains it, because the server's latency histogram has a bucket boundary there. It reads only
-    this key, so older schemas work too.
-    """
+    """Return `sla.p99_ms`, a bucket boundary of the server's latency histogram, or None if it is not set."""
     target = at(read(project.root).get(project.package), "sla.p99_ms")
     return float(target) if target else None

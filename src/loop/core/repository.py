@@ -14,31 +14,29 @@ TEMPLATE = "your-team"
 FORMS = {  # for each key of argocd/repository.yaml, the expected form and an example
     "name": ("1 to 39 lower-case letters, digits and dashes, with no dash at either end", "churn"),
     "url": (
-        "https://<server>/<owner>/<name>.git, or by SSH git@<server>:<owner>/<name>.git",
+        "https://<server>/<owner>/<name>.git or git@<server>:<owner>/<name>.git, the server in lower case",
         "https://github.com/acme/churn.git",
     ),
-    "registry": ("<host>[:<port>][/<owner>…], as in ghcr.io/acme or registry.acme.com:5000", "ghcr.io/acme"),
+    "registry": (
+        "<host>[:<port>][/<owner>…] in lower case, without scheme or tag; a public registry needs an owner",
+        "ghcr.io/acme",
+    ),
 }
+HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 URL = re.compile(
-    r"(?:(?P<scheme>https?|ssh)://(?:[^@/]*@)?|(?P<scp>[\w.-]+@))(?P<host>[^/:@]+)(?::(?P<port>\d{1,5})(?=/))?"
+    rf"(?:(?P<scheme>https?|ssh)://(?:[^@/]*@)?|(?P<scp>[\w.-]+@))(?P<host>{HOST})(?::(?P<port>\d{{1,5}})(?=/))?"
     r"(?(scp):|/)(?P<path>\w[\w.-]*/[\w-][\w.-]*?)(?:\.git)?/?",
     re.ASCII,
 )
-HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 # The first part of a registry is a host only if it has a dot or a port; otherwise Docker Hub reads it as an
 # owner.
-REGISTRY = re.compile(
-    rf"(localhost|(?=[^/]*[.:]){HOST})(:(?P<port>\d{{1,5}}))?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
-)
+REGISTRY = re.compile(rf"(localhost|(?=[^/]*[.:]){HOST})(:\d{{1,5}})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 PATTERNS = {"name": re.compile(r"[a-z0-9]([a-z0-9-]{0,37}[a-z0-9])?"), "url": URL, "registry": REGISTRY}
 # On these registries every image belongs to an owner, so the host alone is not a valid registry.
 OWNED = ("docker.io", "gcr.io", "ghcr.io", "public.ecr.aws", "quay.io", "registry.gitlab.com")
 # The user part reaches to the last `@`, because a password pasted without URL encoding may itself contain `@`
 # or `/`.
 USERINFO = re.compile(r"(?:(?P<scheme>\w+)://)?(?P<user>.*)@(?!sha256:)", re.DOTALL)
-
-CREDENTIAL = "contains a credential, which everybody who can read this repository could use"
-OTHER = "does not have this form"
 
 
 @dataclass(frozen=True)
@@ -148,57 +146,13 @@ def _sound(values: dict[str, Any]) -> None:
 def _fault(key: str, value: Any) -> tuple[str, str] | None:
     """Return an error message for a value and the command that corrects it, or None if the value is right."""
     form, example = FORMS[key]
+    fix = f"./loop init --{key} {example}"
     if not isinstance(value, str) or not value:
-        return f"is {'not a text' if value else 'empty'}; should be {form}", f"./loop init --{key} {example}"
-    if (reason := _why(key, value)) is None:
-        return None
-    right = _right(key, value)
-    fix = f"./loop init --{key} {example if _why(key, right) else right}"
-    if reason == CREDENTIAL:
+        return f"is {'not a text' if value else 'empty'}; should be {form}", fix
+    if (found := USERINFO.match(value)) and (":" in found["user"] or found["scheme"] in {"http", "https"}):
+        said = "contains a credential, which everybody who can read this repository could use"
         fix += "; then revoke the credential, because your shell's history and perhaps Git's contain it"
-    return f"is {masked(value)!r}, which {reason}; should be {form}", fix
-
-
-def _why(key: str, value: str) -> str | None:
-    """Return the reason why a value is wrong; None if it is right."""
-    found, userinfo = PATTERNS[key].fullmatch(value), USERINFO.match(value)
-    reasons: dict[str, object] = {}
-    if key == "url":
-        user, scheme = userinfo.group("user", "scheme") if userinfo else ("", "")
-        reasons = {
-            CREDENTIAL: ":" in user or (scheme or "").lower().startswith("http"),
-            "has a query, which may contain a credential": re.search(r"[?#]", value),
-            "has a space": re.search(r"\s", value),
-            "does not name the server in lower case": found and not re.fullmatch(HOST, found["host"]),
-        }
-    elif key == "registry":
-        reasons = {
-            CREDENTIAL: userinfo,
-            "has a space": re.search(r"\s", value),
-            "has a scheme": "://" in value,
-            "is not in lower case": value != value.lower(),
-            "ends with a slash": value.endswith("/"),
-            "has a tag or a digest": re.search(r"@|/[^/]*:", value),
-            "names no owner, but on this registry every image belongs to one": value in OWNED,
-        }
-    port = found.groupdict().get("port") if found else None
-    reasons |= {OTHER: not found, "has an impossible port": port and not 0 < int(port) < 1 << 16}
-    return next((reason for reason, is_so in reasons.items() if is_so), None)
-
-
-def _right(key: str, value: str) -> str:
-    """Correct the usual mistakes in a value, for the proposed fix. The result may still be wrong."""
-    value = re.sub(r"[?#].*", "", value.strip(), flags=re.DOTALL)
-    if key == "name":
-        return re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:39]
-    userinfo = USERINFO.match(value)
-    rest = value[userinfo.end() :] if userinfo else value.rpartition("://")[2]
-    if key == "registry":
-        return re.sub(r"(?<=/)([^/:]*):[^/]*$", r"\1", rest.lower().partition("@")[0]).rstrip("/")
-    default = "ssh" if value.startswith("git@") else "https"
-    scheme = (re.match(r"(\w+)://", value) or ["", default])[1].lower()
-    server, _, path = rest.partition("/")
-    owner, _, name = path.partition("/")
-    name = name.partition("/")[0].removesuffix(".git")
-    user = "git@" if scheme == "ssh" else ""
-    return f"{scheme}://{user}{server.lower()}/{owner}/{name}.git"
+        return f"is {masked(value)!r}, which {said}; should be {form}", fix
+    if PATTERNS[key].fullmatch(value) and value not in OWNED:
+        return None
+    return f"is {masked(value)!r}; should be {form}", fix

@@ -30,8 +30,7 @@ def promote(git: Git, place: Place, key: str | None, step: str, why: str = "") -
 def rules(git: Git, now: Now, model: str) -> params.Canary:
     """Return a model's canary settings from the params.yaml of a commit."""
     where = f"params.yaml of {now.commit[:12]}"
-    models = params.sections(git.read(now.commit, "params.yaml") or "", where)
-    return params.typed(models, model, where).canary
+    return params.typed(git.read(now.commit, "params.yaml") or "", model, where).canary
 
 
 def rollback(git: Git, place: Place, why: str, key: str | None = None, *, bar: bool = True) -> Done:

@@ -9,7 +9,7 @@ from typing import Any
 from loop.core import edited
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import public
-from loop.core.programs import program
+from loop.core.paths import program
 from loop.core.release_state import State
 from loop.delivery import appproject, policy
 from loop.delivery.steps import step_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loop.candidate.tracking import Tracking
-from loop.core import edited, models, params, paths, plain, programs, release_state, repository
+from loop.core import edited, models, params, paths, plain, release_state, repository
 from loop.core.dvc import dvc, sweep
 from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
@@ -93,7 +93,7 @@ def _cache(root: Path) -> Iterator[Finding]:
 
 
 def _programs(_root: Path) -> Finding:
-    programs.folder()
+    paths.programs()
     return _ok("act, kustomize, kubeconform, actionlint and crane are built")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from loop.core.errors import LoopError
 from loop.core.files import read_json, write_json
-from loop.core.programs import program
+from loop.core.paths import program
 
 # Errors that registries return for a repository that does not exist, or that this login may not read.
 HIDDEN = re.compile(r"MANIFEST_UNKNOWN|NAME_UNKNOWN|UNAUTHORIZED|DENIED|status code (401|403|404)")

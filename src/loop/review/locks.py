@@ -28,5 +28,4 @@ def changes(before: Path, after: Path, locks: Iterable[str]) -> list[tuple[str, 
 def _packages(lock: Path) -> dict[str, str]:
     if not lock.is_file():
         return {}
-    text = edited.merged(edited.read(lock, str(lock), "make lock"), str(lock), "make lock")
-    return dict(PACKAGE.findall(text))
+    return dict(PACKAGE.findall(edited.read(lock, str(lock), "make lock")))

@@ -21,7 +21,7 @@ from typing import Any
 import uvicorn
 
 from loop.core.files import read_json, write_json
-from loop.core.programs import program
+from loop.core.paths import program
 from loop_demo.github import triggers
 from loop_demo.github.app import Server, build
 from loop_demo.github.hooks import Hooks
