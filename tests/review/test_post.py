@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from loop.core.github import GitHub
+from loop.pipeline import plots
 from loop.review import charts, post
 
 pytestmark = pytest.mark.sample
@@ -117,7 +118,7 @@ DEAD = (
 
 def test_nothing_in_a_report_is_live() -> None:
     """No mention, link, image, reference or HTML of others is left of it; the report's own marks stay."""
-    chart = charts.lines("ROC", "x", "y", {"candidate": [0.0, 1.0]})
+    chart = charts.lines(plots.CURVES["roc"], {"candidate": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]})
     own = f"## ✅ m\n\n<details><summary>2 packages</summary>\n\n| a &lt;b | 1 |\n</details>\n\n{chart}\n"
     assert post.harmless(own) == own
     github = Fake([pull()], {"report-m": zipped(LIVE.encode())})

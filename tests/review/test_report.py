@@ -1,5 +1,6 @@
 """loop.review: the report of a pull request, and where it is put."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -63,24 +64,25 @@ def test_the_report_is_in_the_summary_and_in_a_file(
     assert (path.read_text(), summary.read_text()) == (text, text + "\n")
 
 
-@pytest.mark.parametrize("drawn", [charts.roc, charts.precision_recall])
-def test_a_curve_is_drawn_on_one_grid(drawn: Any):
+def test_each_model_that_scored_the_rows_has_a_line() -> None:
     """Whoever has however many distinct scores, a curve has the chart's own points, all within 0..1."""
     y = np.array([0, 1] * 50)
-    for scores in (np.linspace(0, 1, 100), y.astype(float), np.zeros(100)):
-        points = drawn(y, scores)
-        assert len(points) == len(charts.GRID)
-        assert 0 <= min(points) <= max(points) <= 1
+    scored = {"candidate": np.linspace(0, 1, 100), "champion": y.astype(float), "base branch": np.zeros(100)}
+    text = report(Evidence("m", {"f1": 1}, scored={who: Rows(y, each) for who, each in scored.items()}))
+    assert "**ROC**: 🟦 candidate 🟧 champion ⬜ base branch 🟪 diagonal" in text
+    lines = [json.loads(line) for line in re.findall(r"line (\[.*])", text)]
+    assert {len(line) for line in lines} == {charts.POINTS}
+    assert all(0 <= min(line) <= max(line) <= 1 for line in lines)
 
 
 def test_a_regressions_chart_has_an_axis_of_numbers():
     """Twenty named bins would overlap on the axis, and Mermaid reads no 1e+06. One prediction is no chart."""
     true = np.linspace(1e-7, 2e6, 1000)
     text = report(Evidence("m", {"rmse": 1}, task="regression", scored={"candidate": Rows(true, true)}))
-    assert re.search(r'x-axis "prediction" [\d.]+ --> [\d.]+\n', text)
+    assert re.search(r'x-axis "mean prediction" [\d.]+ --> [\d.]+\n', text)
     assert not re.search(r"\de[+-]", text)
     text = report(Evidence("m", {"rmse": 1}, task="regression", scored={"candidate": Rows(true, true * 0)}))
-    assert "mermaid" not in text
+    assert "mean prediction" not in text
 
 
 def test_what_others_wrote_stays_text():

@@ -27,7 +27,7 @@ from loop.core.project import Project
 from loop.packaging import rehearse
 from loop.packaging.bento import built
 from loop.packaging.process import Server
-from loop.review.image import sizes
+from loop.review.evidence import sizes
 
 OUT = ROOT / "build" / "bench-models"
 ROWS = 500  # the number of different requests

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from loop.core.files import read_json, whole, write_json
-from loop.core.models import COMPARED, ModelFolder
+from loop.core.models import COMPARED, ModelFolder, Task
 from loop.pipeline import split
 from loop.runtime.columns import Columns, take
 from loop.stats import curves
@@ -51,23 +51,28 @@ def draw(
     x = split.values(rows, meta["features"])
     scorer = folder.scorer.load(trained)
     units = rows[folder.roles.entity].to_numpy() if folder.task in COMPARED else None
-    match folder.task:
-        case "ranking":
-            judged, places = Rows(y, scores, units=units), np.arange(1, PLACES + 1)
-            gains = [Metric("", partial(ndcg, k=k)).of(judged) for k in places.tolist()]
-            drawn = {"gain": thin(places, np.array(gains))}
-        case "embedding":
-            drawn = {"similarity": of_values(y, scores)["predicted"]}
-        case "regression":
-            drawn = of_values(y, scores)
-        case _:
-            drawn = of_classes(y, scores)
 
     def score(some: Any, of: NDArray[Any] | None) -> Floats:
         given = scorer(some)
         return split.similarities(folder, given, pa.array(of)) if folder.task == "embedding" else given
 
-    return drawn, importance(score, x, y, meta["features"], LOSS[folder.task], units=units)
+    important = importance(score, x, y, meta["features"], LOSS[folder.task], units=units)
+    return of(folder.task, Rows(y, scores, units=units)), important
+
+
+def of(task: Task, rows: Rows) -> dict[str, Points]:
+    """Return the curves of scored rows, keyed as in CURVES."""
+    match task:
+        case "ranking":
+            places = np.arange(1, PLACES + 1)
+            gains = [Metric("", partial(ndcg, k=k)).of(rows) for k in places.tolist()]
+            return {"gain": thin(places, np.array(gains))}
+        case "embedding":
+            return {"similarity": of_values(rows.labels, rows.scores)["predicted"]}
+        case "regression":
+            return of_values(rows.labels, rows.scores)
+        case _:
+            return of_classes(rows.labels, rows.scores)
 
 
 def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:

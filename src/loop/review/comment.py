@@ -1,13 +1,17 @@
 """Writes the report on a pull request to a file and to the job summary; `loop.review.post` posts it."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from loop.core import actions
 from loop.core.dvc import check
 from loop.core.errors import LoopError
 from loop.core.files import write_text
+from loop.core.git import Git, GitError
 from loop.core.project import Project
-from loop.review import base, cluster, locks
+from loop.review import cluster, locks
 from loop.review.evidence import gather
 from loop.review.report import report, without_model
 
@@ -34,14 +38,34 @@ def written(project: Project, branch: str) -> str:
     if not project.metrics.is_file():
         raise LoopError(f"{project.metrics} does not exist", fix=f"./loop repro {project.package}")
     check(project)
-    with base.checkout(project.root, branch) as tree:
+    with checkout(project.root, branch) as tree:
         return report(gather(project, Project(tree, project.model) if tree else None))
 
 
 def deployed(root: Path, branch: str) -> str:
     """Return the report on changes of no model. Raises LoopError if there is no remote `origin`."""
-    with base.checkout(root, branch) as tree:
+    with checkout(root, branch) as tree:
         if tree is None:
             fix = f"add it; the report compares with its {branch}"
             raise LoopError(f"{root} has no remote `origin`", fix=fix)
-        return without_model(cluster.differences(tree, root), locks.changes(tree, root, locks.every(root)))
+        tracked = Git(root).run("ls-files", "--", "*.lock").splitlines()
+        every = [path for path in tracked if path != "dvc.lock"]
+        return without_model(cluster.differences(tree, root), locks.changes(tree, root, every))
+
+
+@contextmanager
+def checkout(root: Path, branch: str) -> Iterator[Path | None]:
+    """Yield a temporary checkout of the commit where HEAD left origin's `branch`; None without an origin."""
+    git = Git(root)
+    if "origin" not in git.run("remote").split():
+        yield None
+        return
+    tip = git.fetch(branch)
+    try:
+        begin = git.run("merge-base", tip, "HEAD")
+    except GitError:  # no common commit: the clone is shallow, or main was force-pushed
+        begin = tip
+    with git.worktree(begin) as tree:
+        if (settings := root / ".dvc" / "config.local").is_file():
+            shutil.copy2(settings, tree / ".dvc" / "config.local")
+        yield tree

@@ -1,5 +1,7 @@
 """Gathers the content of the report from the stages' outputs, the gate, and the base branch."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -7,19 +9,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loop.core import plain
+from loop.core.dvc import DvcError, bring
 from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.models import Task
+from loop.core.paths import environment
 from loop.core.project import Project
 from loop.monitoring.drift import drift, seen
+from loop.packaging.key import sources
 from loop.pipeline import evaluate
-from loop.review import base, cluster, image, locks
+from loop.review import cluster, locks
 from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
 from loop.stats.metrics import Metric, Rows
 
 # metrics to compare besides the gate's, if the task has them
 COMPARED = ("average_precision", "roc_auc", "accuracy", "rmse", "mae")
+# outputs of the base branch's stages to compare with
+RESTORED = ("scores.parquet", "reference.parquet", "plots/importance.json")
 SAMPLES = 300  # bootstrap resamples; enough for display, while the gate decides with its own number
 
 
@@ -48,9 +56,9 @@ class Evidence:
 def gather(project: Project, theirs: Project | None) -> Evidence:
     """Read a candidate's evidence; `theirs` is a checkout of the base branch, or None without an origin."""
     if theirs:
-        base.outputs(theirs)
+        _restore(theirs)
     meta = known(project.trained / "meta.json") or {}
-    scored, before = _scored(project, theirs), image.sizes(theirs) if theirs else {}
+    scored, before = _scored(project, theirs), sizes(theirs) if theirs else {}
     mine = ("requirements.lock", f"bentos/{project.package}/requirements.lock")
     return Evidence(
         model=project.public,
@@ -64,9 +72,22 @@ def gather(project: Project, theirs: Project | None) -> Evidence:
         importance=_importance(project, theirs),
         drift=_drift(project, theirs),
         manifests=cluster.differences(theirs.root, project.root, project.model) if theirs else None,
-        image={part: (size, before.get(part)) for part, size in image.sizes(project).items()},
+        image={part: (size, before.get(part)) for part, size in sizes(project).items()},
         packages=locks.changes(theirs.root, project.root, mine) if theirs else [],
     )
+
+
+def _restore(theirs: Project) -> None:
+    """Restore the base branch's scores, reference and importance, as far as DVC's cache or remote has them.
+
+    Raises Rejected if a file differs from what the base's dvc.lock records.
+    """
+    for remote in (False, True):
+        missing = [name for name in RESTORED if not (theirs.data / name).is_file()]
+        if not missing or not (theirs.root / "dvc.lock").is_file():
+            break
+        with suppress(DvcError):  # the files that exist were restored; the report leaves out the others
+            bring(theirs, *missing, remote=remote)
 
 
 def _scored(project: Project, theirs: Project | None) -> dict[str, Rows]:
@@ -134,3 +155,25 @@ def known(path: Path) -> Any:
     except ValueError as error:
         fix = "run the command that writes it again"
         raise LoopError(f"{path}: is not JSON: {error}", fix=fix) from error
+
+
+def sizes(project: Project) -> dict[str, int]:
+    """Return the bytes of packages (installed from the bento's lock, without bytecode), code and model.
+
+    The sizes are of the image that environment dev serves; empty if the tree has no bento of this model.
+    Raises LoopError if the lock cannot be installed.
+    """
+    if not project.bento.is_dir():
+        return {}
+    device = plain.device(project)
+    lock = project.root / plain.serving_lock(project.model, device)
+    installed = (path for path in environment(lock).rglob("*") if path.suffix != ".pyc")
+    found = {"packages": _bytes(installed), "code": _bytes(path for _, path in sources(project, device))}
+    try:
+        return found | {"model": project.lock.model_size(project.model)}
+    except LoopError:  # the model is not trained there, for instance on the base branch of a new model
+        return found
+
+
+def _bytes(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths if path.is_file() and not path.is_symlink())

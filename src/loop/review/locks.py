@@ -5,14 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loop.core import edited
-from loop.core.git import Git
 
 PACKAGE = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)")
-
-
-def every(root: Path) -> list[str]:
-    """Return the hashed lock files that Git tracks, without dvc.lock."""
-    return [path for path in Git(root).run("ls-files", "--", "*.lock").splitlines() if path != "dvc.lock"]
 
 
 def changes(before: Path, after: Path, locks: Iterable[str]) -> list[tuple[str, str, str, str]]:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from loop.core.markdown import inert
-from loop.core.models import COMPARED
 from loop.packaging.image import MOST
+from loop.pipeline import plots
+from loop.pipeline.plots import CURVES
 from loop.review import charts, cluster
 from loop.review.evidence import Evidence
 from loop.stats.metrics import LOSS
@@ -69,26 +70,13 @@ def _metrics(found: Evidence) -> str:
 
 
 def _charts(found: Evidence) -> str:
-    """Return the curves of all models that scored these rows, and the candidate's calibration."""
-    if not found.scored or found.scored["candidate"].scores.ndim > 1 or found.task in COMPARED:
-        return ""
-    y, drawn = found.scored["candidate"].labels, {who: rows.scores for who, rows in found.scored.items()}
-    if found.task == "regression":
-        over, (true, predicted) = charts.by_prediction(y, drawn["candidate"])
-        if over[0] == over[1]:  # too few rows, or one prediction for all of them
-            return ""
-        both = {"candidate": true, "perfect": predicted}
-        return charts.lines("Predicted and true values", "prediction", "mean label", both, over)
-    roc = {who: charts.roc(y, scores) for who, scores in drawn.items()}
-    precision = {who: charts.precision_recall(y, scores) for who, scores in drawn.items()}
-    bins, (observed, predicted) = charts.reliability(y, drawn["candidate"])
-    both = {"candidate": observed, "perfect": predicted}
+    """Return the curves of all models that scored these rows."""
+    drawn = {who: plots.of(found.task, rows) for who, rows in found.scored.items()}
+    names = drawn.get("candidate", ())
     each = (
-        charts.lines("ROC", "false positive rate", "true positive rate", roc),
-        charts.lines("Precision and recall", "recall", "precision", precision),
-        charts.lines("Calibration", "mean score of a bin", "share of positives", both, bins),
+        charts.lines(CURVES[name], {who: curves[name] for who, curves in drawn.items()}) for name in names
     )
-    return "\n\n".join(each)
+    return "\n\n".join(chart for chart in each if chart)
 
 
 def _importance(found: Evidence) -> str:
