@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-from standin import Server, StandIn
+from standin import StandIn
 
 HAND = """\
 on: {workflow_dispatch: , schedule: [{cron: '0 3 * * 1'}]}
@@ -23,7 +22,7 @@ def test_the_first_branch_of_an_empty_repository_becomes_its_default(standin: St
     assert again.git("branch", "--show-current").stdout.strip() == "master"
 
 
-def test_the_configured_default_is_kept_if_it_is_pushed(standin: StandIn, folder: Path) -> None:
+def test_main_is_the_default_if_it_is_pushed(standin: StandIn, folder: Path) -> None:
     """If several branches are pushed to an empty repository, as for a mirror, main stays the default."""
     clone = standin.clone(folder)
     clone.commit("begin", {"a": "1\n"})
@@ -41,11 +40,3 @@ def test_dispatches_and_timers_use_the_default_branch(standin: StandIn, folder: 
     assert standin.ask("POST", DISPATCH, body={"ref": "main"}).status_code == 204
     assert standin.own("POST", f"_schedule/{standin.name}/hand.yml").json()["head_sha"] == sha
     assert standin.runs()[0]["head_branch"] == "master"
-
-
-@pytest.mark.timeout(60)
-def test_an_option_sets_the_default_branch(tmp_path: Path) -> None:
-    """`--default-branch` names the default branch before anything is pushed."""
-    server = Server(tmp_path / "root", "--at-once", "0", "--act", "false", "--default-branch", "trunk")
-    assert StandIn(server, "acme/loop").ask("GET", "").json()["default_branch"] == "trunk"
-    server.stop()

@@ -56,7 +56,6 @@ def arguments() -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on, also used in URLs (127.0.0.1)")
     add("--port", type=int, default=0, help="port to listen on; 0 takes a free port (0)")
     add("--repository", **many, metavar="OWNER/NAME", help="created if missing; may be repeated (acme/loop)")
-    add("--default-branch", default="main", help="default branch of created repositories (main)")
     queue = "allow merges only through a merge queue, by this method (merge)"
     add("--merge-queue", nargs="?", const="merge", choices=METHODS, help=queue)
     required = f"job that must succeed before the queue merges ({REQUIRED})"
@@ -111,7 +110,7 @@ def main() -> None:
     known = tokens(root / "tokens.json")
     ends = datetime.fromtimestamp((root / "tokens.json").stat().st_mtime, UTC) + LIFE
     names = options.repository or ["acme/loop"]
-    hosting = Hosting(root / "repositories", options.default_branch)
+    hosting = Hosting(root / "repositories")
     for name in names:
         hosting.create(name)
     runner = Runner(

@@ -230,7 +230,7 @@ def _backend(environment: dict[str, str], body: bytes) -> Response:
     """Run `git http-backend`, which is a CGI program, and return its answer."""
     environment = {**os.environ, **environment, "CONTENT_LENGTH": str(len(body))}
     command = ["git", "http-backend"]
-    done = subprocess.run(command, input=body, env=environment, stdout=subprocess.PIPE, check=False)
+    done = subprocess.run(command, input=body, env=environment, capture_output=True, check=False)
     head, _, content = done.stdout.partition(b"\r\n\r\n")
     headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
     status = int(headers.pop("Status", "200 OK" if headers else "500").split()[0])

@@ -15,7 +15,6 @@ PATH = Path(__file__).with_name("openapi.json")
 # Statuses of errors: every call may answer with them, but GitHub's description lists only some
 ERRORS = range(400, 600)
 BORN = "2026-01-01T00:00:00Z"  # the creation time of everything whose time is not known
-PLACEHOLDERS: dict[str, Any] = {"null": None, "boolean": False, "integer": 0, "array": [], "string": ""}
 
 
 @cache
@@ -67,32 +66,20 @@ def completed(schema: dict[str, Any], value: Any) -> Any:
 
     Objects have no placeholder. The stand-in itself gives every field that the template reads.
     """
-    schema = _followed(schema)
+    while "$ref" in schema:
+        schema = described()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
     if isinstance(value, list):
         return [completed(schema.get("items", {}), each) for each in value]
     if not isinstance(value, dict):
         return value
     for part in schema.get("allOf", []):
         value = completed(part, value)
-    fields = schema.get("properties", {})
-    full = {name: completed(fields.get(name, {}), each) for name, each in value.items()}
-    for name in schema.get("required", []):
-        kinds = _followed(fields[name]).get("type", "")
-        kind = "null" if "null" in kinds else str(kinds)
-        if name in full or kind not in PLACEHOLDERS:
-            continue
-        full[name] = PLACEHOLDERS[kind]
-        if kind == "string" and name.endswith("_url"):
-            full[name] = f"{value.get('url')}/{name.removesuffix('_url')}"
-        elif kind == "string" and fields[name].get("format") == "date-time":
-            full[name] = BORN
-    return full
-
-
-def _followed(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema that a $ref names, or the schema itself if it has no $ref."""
-    name = schema.get("$ref", "").removeprefix("#/$defs/")
-    return _followed(described()["$defs"][name]) if name else schema
+    fields, url = schema.get("properties", {}), str(value.get("url"))
+    full = dict(schema.get("default", {}))
+    for name, placeholder in full.items():
+        if isinstance(placeholder, str):
+            full[name] = placeholder.replace("{url}", url)
+    return full | {name: completed(fields.get(name, {}), each) for name, each in value.items()}
 
 
 @cache

@@ -153,8 +153,8 @@ def _commit_facts(repo: Repository, commit: str) -> dict[str, object]:
 class Hosting:
     """All repositories of the stand-in, as folders below `root`."""
 
-    def __init__(self, root: Path, default_branch: str = "main") -> None:
-        self.root, self._default_branch = root, default_branch
+    def __init__(self, root: Path) -> None:
+        self.root = root
         # A lock that is held while refs move, so that each move starts workflows only once
         self.moving = threading.Lock()
 
@@ -164,7 +164,7 @@ class Hosting:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["git", "init", "-q", "--bare", "-b", self._default_branch, path], check=True)
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", path], check=True)
         with (path / "config").open("a") as config:
             config.write(CONFIG)
 

@@ -2,7 +2,8 @@
 
 Run it by `make github-openapi` after adding a route or changing a version; it needs npm. GitHub publishes
 OpenAPI; openapi.json has it as plain JSON Schema without descriptions. The schemas allow no additional
-fields, so that a field which GitHub has renamed is noticed in requests and in answers.
+fields, so that a field which GitHub has renamed is noticed in requests and in answers. `default` holds
+placeholders for an object's required fields.
 """
 
 import base64
@@ -25,6 +26,7 @@ SHA512 = "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXb
 ACTIONS = ("opened", "synchronize", "reopened", "edited", "closed", "enqueued", "dequeued")
 EVENTS = ("push", "workflow_dispatch", "merge_group checks_requested", "workflow_run completed")
 KEPT = ("type", "required", "enum", "const")
+PLACEHOLDERS: dict[str, Any] = {"boolean": False, "integer": 0, "array": [], "string": ""}
 LIMITS = ("maxProperties", "minItems", "maxItems", "minLength", "maxLength")
 
 
@@ -70,8 +72,14 @@ class Described:
         made = {key: node[key] for key in (*KEPT, *LIMITS) if key in node}
         if node.get("format") in ("date-time", "uri"):
             made["format"] = node["format"]
-        if "properties" in node:
-            made["properties"] = {name: self.schema(part) for name, part in node["properties"].items()}
+        if properties := node.get("properties"):
+            made["properties"] = {name: self.schema(part) for name, part in properties.items()}
+            required = {name: self.follow(properties[name]) for name in node.get("required", [])}
+            made["default"] = {
+                name: _placeholder(name, part)
+                for name, part in required.items()
+                if part.get("nullable") or part.get("type") in PLACEHOLDERS
+            }
         if "items" in node:
             made["items"] = self.schema(node["items"])
         for key in ("anyOf", "oneOf", "allOf"):
@@ -108,6 +116,15 @@ class Described:
         """Return the schema of the payload of an event, such as "workflow_run completed"."""
         request = self.whole["x-webhooks"][re.sub("[ _]", "-", name)]["post"]["requestBody"]
         return self.schema(request["content"]["application/json"]["schema"])
+
+
+def _placeholder(name: str, node: dict[str, Any]) -> Any:
+    """Return the value of a required field that nobody reads; `{url}` stands for its object's own URL."""
+    if node.get("nullable"):
+        return None
+    if name.endswith("_url"):
+        return f"{{url}}/{name.removesuffix('_url')}"
+    return contract.BORN if node.get("format") == "date-time" else PLACEHOLDERS[node["type"]]
 
 
 def _nullable(made: dict[str, Any]) -> dict[str, Any]:

@@ -25,12 +25,10 @@ def number(name: str) -> int:
 def user(runner: Runner, login: str) -> dict[str, Any]:
     """Return GitHub's JSON object for an account."""
     bot = login.endswith("[bot]")
-    known = BOT_ID if bot else number(login)
     name = number(login) if bot else login
     return {
         "login": login,
-        "id": known,
-        "node_id": f"U_{known}",
+        "id": BOT_ID if bot else number(login),
         "type": "Bot" if bot else "User",
         "url": f"{runner.url}/users/{name}",
         "html_url": f"{runner.url}/{name}",
@@ -40,10 +38,8 @@ def user(runner: Runner, login: str) -> dict[str, Any]:
 def minimal_repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[str, Any]:
     """Return GitHub's JSON object for the repository of a run, which has few fields."""
     owner, _, name = repo.name.partition("/")
-    known = number(repo.name)
     return {
-        "id": known,
-        "node_id": f"R_{known}",
+        "id": number(repo.name),
         "name": name,
         "full_name": repo.name,
         "owner": user(runner, owner),
@@ -56,13 +52,11 @@ def minimal_repository(runner: Runner, repo: Repository, *, fork: bool = False) 
 
 def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[str, Any]:
     """Return GitHub's JSON object for a repository."""
-    page = f"{runner.url}/{repo.name}"
     return {
         **minimal_repository(runner, repo, fork=fork),
         "visibility": "public",
         "default_branch": repo.default_branch,
-        "svn_url": page,
-        **dict.fromkeys(("clone_url", "git_url", "ssh_url"), f"{page}.git"),
+        **dict.fromkeys(("clone_url", "git_url", "ssh_url"), f"{runner.url}/{repo.name}.git"),
         **dict.fromkeys(("created_at", "updated_at", "pushed_at"), BORN),
     }
 
@@ -81,7 +75,6 @@ def run(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     actor = user(runner, record["actor"]["login"])
     return {
         **{key: record[key] for key in (*shown, *times)},
-        "node_id": f"WFR_{record['id']}",
         "run_attempt": 1,
         "run_started_at": record["run_started_at"] or record["created_at"],
         "workflow_id": workflow,
@@ -155,7 +148,6 @@ def pull_in_list(runner: Runner, repo: Repository, record: Record) -> dict[str, 
     return {
         **{key: record[key] for key in shown},
         **{f"{name}_url": value for name, value in urls.items()},
-        "node_id": f"PR_{record['id']}",
         "url": url,
         "diff_url": f"{page}.diff",
         "patch_url": f"{page}.patch",

@@ -41,7 +41,7 @@ def pushed(runner: Runner, repo: Repository, before: Refs, who: str) -> None:
 
 
 def _choose_default_branch(repo: Repository, before: Refs, after: Refs) -> None:
-    """Make the first branch of an empty repository its default, unless the configured one was pushed too."""
+    """Make the first branch of an empty repository its default, unless main was pushed too."""
     had, has = ([ref for ref in refs if ref.startswith("refs/heads/")] for refs in (before, after))
     if not had and has and f"refs/heads/{repo.default_branch}" not in has:
         repo.run("symbolic-ref", "HEAD", min(has))
