@@ -205,6 +205,9 @@ def test_without_an_engine_the_bento_itself_is_pinned(root, host):
         unpacked.write_text("another")
     assert image.push(Project(root, "card-fraud")) == answer
     assert Registry(f"{host}/team/card-fraud", CRANE).digest("k1") is None
+    for wrong in ("latest", "sha256:../../x"):
+        with pytest.raises(LoopError, match="is not a digest"):
+            image.fetch("card-fraud", wrong)
 
 
 def base(text):

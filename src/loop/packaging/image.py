@@ -38,16 +38,14 @@ MOST: dict[Device, int] = {"cpu": 500_000_000, "cuda": 8_000_000_000}
 
 def make(project: Project, bento: Bento, with_engine: str | None) -> dict[str, Any]:
     """Build a bento's image. Returns the record that image.json gets. Raises Rejected if it is too large."""
-    name = name_of(project.root, project.model)
     if with_engine:
-        build = partial(_containerize, with_engine, bento)
-        record = container(project.root, name, bento.key, with_engine, build)
+        record = container(project, bento.key, with_engine, partial(_containerize, with_engine, bento))
         small(record, bento.device)
     else:
         packed = project.build / "image"
         digest = artifact.pack(bento.path, packed, project.public, bento.key)
-        record = {"kind": "bento-artifact", "image": f"{name}@{digest}", "digest": digest}
-        record["layout"] = str(keep(packed, project.model, digest))
+        name, kept = name_of(project.root, project.model), str(keep(packed, project.model, digest))
+        record = {"kind": "bento-artifact", "image": f"{name}@{digest}", "digest": digest, "layout": kept}
     record["key"] = bento.key
     write_json(project.build / "image.json", record)
     return record
@@ -57,7 +55,7 @@ def push(project: Project) -> dict[str, Any]:
     """Push what `make` built, unless the registry has an attested image of its key. Returns the record."""
     record = project.build / "bento.json"
     device = read_json(record).get("device") if record.is_file() else None
-    return pushed(project.root, name_of(project.root, project.model), release_key(project, device=device))
+    return pushed(project, release_key(project, device=device))
 
 
 def name_of(root: Path, model: str) -> str:
@@ -75,18 +73,21 @@ def keep(layout: Path, model: str, digest: str) -> Path:
 
 def fetch(model: str, digest: str) -> Path:
     """Return the folder of an artifact's bento in the cache, unpacked if it is missing or was changed."""
-    into = store() / "unpacked" / package(model) / digest.removeprefix("sha256:")
-    sealed(into, partial(artifact.unpack, _layout_of(model, digest), digest))
+    packed = _layout_of(model, digest)
+    into = store() / "unpacked" / package(model) / packed.name
+    sealed(into, partial(artifact.unpack, packed, digest))
     return into
 
 
 def _layout_of(model: str, digest: str) -> Path:
-    return cache() / "images" / public(model) / digest.removeprefix("sha256:")
+    # `blob` raises LoopError for what is not a digest
+    return cache() / "images" / public(model) / layout.blob(Path(), digest).name
 
 
-def container(root: Path, name: str, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
-    """Return the record of the image `name:key`, built unless the registry has an attested one."""
-    registry, folder = Registry.of(name), _folder(root, name)
+def container(project: Project, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
+    """Return the record of a project's image, built unless the registry has an attested one of this key."""
+    name, folder = name_of(project.root, project.model), project.build
+    registry = Registry.of(name)
     if there := _attested(registry, key):
         return there
     build(f"{name}:{key}")
@@ -101,15 +102,15 @@ def container(root: Path, name: str, key: str, program: str, build: Callable[[st
     return _record(name, digest, manifest, pushed=False, attested=False)
 
 
-def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
-    """Push the image that `container` built as `name:key`, and return its record.
+def pushed(project: Project, key: str) -> dict[str, Any]:
+    """Push the image that `container` built for `key`, and return its record.
 
     It can be run again safely. An attested image with this key is kept and recorded instead. One without an
     attestation is replaced, because Git will name the digest that was built here. Raises LoopError if the
     registry does not serve the pushed digest, because nodes could not pull it.
     """
-    folder, made = _folder(root, name), name.rpartition("/")[2]
-    path, image = folder / "image.json", folder / "image"
+    name, made = name_of(project.root, project.model), project.public
+    path, image = project.build / "image.json", project.build / "image"
     fix = f"./loop {made}-image" if made == "monitor" else f"./loop image {made}"
     if not path.is_file():
         raise LoopError(f"{path} does not exist", fix=fix)
@@ -167,11 +168,6 @@ def _attested(registry: Registry, key: str) -> dict[str, Any] | None:
 def _record(name: str, digest: str, manifest: dict[str, Any], **told: bool) -> dict[str, Any]:
     layers = layout.layers(manifest)
     return {"kind": "container", "image": f"{name}@{digest}", "digest": digest, "layers": layers, **told}
-
-
-def _folder(root: Path, name: str) -> Path:
-    """Return the folder for an image's files: build/<package>, or build/monitor."""
-    return Project(root, name.rpartition("/")[2]).build
 
 
 def _containerize(program: str, bento: Bento, tag: str) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from loop.core import repository
 from loop.core.files import plain_files, sha256, write_json
 from loop.core.paths import library
+from loop.core.project import Project
 from loop.packaging import engine
-from loop.packaging.image import container, name_of, pushed
+from loop.packaging.image import container, pushed
 
 NAME = "monitor"
 FOLDER = f"images/{NAME}"
@@ -26,7 +27,7 @@ def make(root: Path, program: str | None) -> dict[str, Any]:
     key = image_key(root)
     record: dict[str, Any] = {"kind": "none", "image": None, "digest": None}
     if program:
-        record = container(root, name_of(root, NAME), key, program, lambda tag: _build(root, program, tag))
+        record = container(Project(root, NAME), key, program, lambda tag: _build(root, program, tag))
     record["key"] = key
     write_json(root / "build" / NAME / "image.json", record)
     return record
@@ -34,7 +35,7 @@ def make(root: Path, program: str | None) -> dict[str, Any]:
 
 def push(root: Path) -> dict[str, Any]:
     """Push what `make` built, unless the registry has an attested image of its key. Returns the record."""
-    return pushed(root, name_of(root, NAME), image_key(root))
+    return pushed(Project(root, NAME), image_key(root))
 
 
 def image_key(root: Path) -> str:

@@ -27,10 +27,8 @@ FAILED = "Application startup failed"  # the server prints this if the model can
 
 def free_port() -> int:
     """Return a TCP port of this machine that is currently free."""
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        port: int = found.getsockname()[1]
-        return port
+    with socket.create_server((HOST, 0)) as found:
+        return int(found.getsockname()[1])
 
 
 class Server:

@@ -68,7 +68,9 @@ def _embeddings() -> dict[str, Any]:
 
 
 def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
-    content = _json(_ref("Request"), _example(model))
+    key, example = columns.key(model.meta.inputs), model.meta.example
+    row = example[key] if isinstance(example, dict) and key != "features" else example
+    content = _json(_ref("Request"), {key: row, "id": 1})
     text = (
         f"At most {max_bytes} bytes, as sent and, if its Content-Encoding is gzip, decompressed."
         " Several rows have either no ids or one id per row."
@@ -199,11 +201,6 @@ def _value(of: Input, *, missing: bool) -> dict[str, Any]:
 
 def _gap(value: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [value, {"type": "null"}]}
-
-
-def _example(model: Model) -> dict[str, Any]:
-    key, example = columns.key(model.meta.inputs), model.meta.example
-    return {key: example[key] if isinstance(example, dict) and key != "features" else example, "id": 1}
 
 
 def _object(properties: dict[str, Any], required: Iterable[str] | None = None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.runtime import columns
 from loop.runtime.columns import Input
 from loop.runtime.log import Scored
 from loop.runtime.model import Model
@@ -109,7 +110,8 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
     if absent := [name for name in known if name not in tensors and name not in decoder.missing]:
         raise BadRequest(f"has no tensor {absent[0]!r}; {inputs}", "inputs")
     ids = tensors.pop(ID, None) if ID not in known else None
-    values, rows = _rows(tensors, decoder)
+    values = _rows(tensors, decoder)
+    rows = columns.size(values)
     if ids is None:
         ids = [asked.id] if rows == 1 and fits(asked.id) else [None] * rows
     elif len(ids) != rows:
@@ -226,20 +228,18 @@ def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
     return found
 
 
-def _rows(tensors: dict[str, Any], decoder: Decoder) -> tuple[Any, int]:
-    """Return the tensors as rows, and their number; a column that may be missing is filled with gaps."""
+def _rows(tensors: dict[str, Any], decoder: Decoder) -> Any:
+    """Return the tensors as rows; a column that may be missing is filled with gaps."""
     if decoder.matrix:
-        matrix: NDArray[np.float32] = tensors[decoder.inputs[0].name]
-        return matrix, len(matrix)
+        return tensors[decoder.inputs[0].name]
     counts = {name: len(column) for name, column in tensors.items()}
     if len(set(counts.values())) != 1:
         raise BadRequest(f"have different numbers of rows: {counts}", "inputs")
-    rows = next(iter(counts.values()))
-    filled = {
+    rows = columns.size(tensors)
+    return {
         each.name: tensors[each.name] if each.name in tensors else each.column([None] * rows)
         for each in decoder.inputs
     }
-    return filled, rows
 
 
 def _wanted(asked: Request, model: Model) -> dict[str, bool]:
