@@ -66,6 +66,7 @@ def install(to: Path) -> None:
     """Write Debian's minimal system with PACKAGES, security updates and the trusted certificates.
 
     mmdebstrap removes what differs each time, such as logs, and SOURCE_DATE_EPOCH sets the time of each file.
+    /dev is left out, because a container's runtime makes it.
     """
     with tempfile.NamedTemporaryFile("w") as pip:
         pip.write(PIP)
