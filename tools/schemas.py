@@ -6,8 +6,8 @@ operator. Descriptions are dropped, and the schemas reject unknown keys.
 """
 
 import json
+import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ CUSTOM = {  # {Go module: its files with custom resource definitions}
         "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
     ),
 }
+REFERENCE = re.compile(r'"\$ref": "#/components/schemas/([^"]+)"')
 NOISE = ("description", "default", "example", "title", "nullable")
 
 
@@ -52,8 +53,10 @@ def main() -> None:
     specs = module(KUBERNETES) / "api" / "openapi-spec" / "v3"
     for file, kinds in BUILT_IN.items():
         known = json.loads((specs / f"{file}_openapi.json").read_text())["components"]["schemas"]
-        for name, group, version in served(known, kinds):
-            write(group, name.rsplit(".", maxsplit=1)[-1], version, with_definitions(known, name))
+        for name, definition in known.items():
+            for gvk in definition.get("x-kubernetes-group-version-kind", []):
+                if gvk["kind"] in kinds and name.endswith(f".{gvk['kind']}"):
+                    write(gvk["group"], gvk["kind"], gvk["version"], with_definitions(known, name))
     for source, files in CUSTOM.items():
         for file in files:
             spec = YAML(typ="safe").load((module(source) / file).read_text())["spec"]
@@ -68,14 +71,6 @@ def module(name: str) -> Path:
     return Path(json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["Dir"])
 
 
-def served(known: dict[str, Any], kinds: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
-    """Yield name, API group and version of the definitions for these kinds."""
-    for name, definition in known.items():
-        for gvk in definition.get("x-kubernetes-group-version-kind", []):
-            if gvk["kind"] in kinds and name.endswith(f".{gvk['kind']}"):
-                yield name, gvk["group"], gvk["version"]
-
-
 def with_definitions(known: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a definition together with all definitions that it refers to, as one document."""
     wanted, found = [name], {}
@@ -83,20 +78,8 @@ def with_definitions(known: dict[str, Any], name: str) -> dict[str, Any]:
         current = wanted.pop()
         if current not in found:
             found[current] = strict(known[current])
-            wanted += references(known[current])
+            wanted += REFERENCE.findall(json.dumps(known[current]))
     return {"$ref": f"#/definitions/{name}", "definitions": found}
-
-
-def references(node: Any) -> Iterator[str]:
-    """Yield the names of all definitions that a schema refers to."""
-    if isinstance(node, dict):
-        if isinstance(target := node.get("$ref"), str):
-            yield target.rsplit("/", 1)[1]
-        for value in node.values():
-            yield from references(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from references(value)
 
 
 def strict(node: Any) -> Any:

@@ -66,6 +66,7 @@ def install(to: Path) -> None:
     """Write Debian's minimal system with PACKAGES, security updates and the trusted certificates.
 
     mmdebstrap removes what differs each time, such as logs, and SOURCE_DATE_EPOCH sets the time of each file.
+    /dev is left out, because a container's runtime makes it.
     """
     with tempfile.NamedTemporaryFile("w") as pip:
         pip.write(PIP)
@@ -88,11 +89,12 @@ def install(to: Path) -> None:
 
 def push(layer: Path, registry: str) -> str:
     """Push the image with this layer, and return its name@digest. Equal layers give an equal digest."""
-    crane, name = program("crane"), f"{registry}/base:{layer.name.partition('.')[0]}"
+    name = f"{registry}/base:{layer.name.partition('.')[0]}"
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    _run(crane, "append", "--insecure", "--oci-empty-base", f"--new_layer={layer}", f"--new_tag={name}")
+    crane, direct = [program("crane"), "--insecure"], {"NO_PROXY": "*"}  # the registry is on this machine
+    _run(*crane, "append", "--oci-empty-base", f"--new_layer={layer}", f"--new_tag={name}", env=direct)
     return _run(
-        crane, "mutate", "--insecure", f"--set-platform=linux/{machine}", f"--tag={name}", name
+        *crane, "mutate", f"--set-platform=linux/{machine}", f"--tag={name}", name, env=direct
     ).strip()
 
 
