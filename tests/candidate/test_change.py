@@ -210,6 +210,4 @@ def test_a_base_of_seven_digits_is_a_commit(clone: Path):
     """A base may be given by seven digits, as people and `git log --oneline` write a commit."""
     base = Git(clone).head()[:7]
     write(clone, "docs/new.md", "text")
-    assert changed(clone, base, Git(clone).head()[:7]) == Changed(
-        [DOCS], lint=True, models=[], manifests=False
-    )
+    assert changed(clone, base) == Changed([DOCS], lint=True, models=[], manifests=False)

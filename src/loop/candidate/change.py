@@ -89,21 +89,21 @@ class Changed:
         ]
 
 
-def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
-    """Compare `head` with the commit where it left `base`.
+def changed(root: Path, base: str) -> Changed:
+    """Compare HEAD with the commit where it left `base`.
 
     If that commit is unknown (see `Git.fork_point`), everything counts as changed.
     """
     git = Git(root)
-    after = _facts(git, head)
-    if (begin := git.fork_point(base, head)) is None:
+    after = _facts(git, "HEAD")
+    if (begin := git.fork_point(base, "HEAD")) is None:
         return Changed(tests=[EVERYTHING], lint=True, models=sorted(after), manifests=True)
     try:
         before = _facts(git, begin)
     except LoopError:  # the invalid file at the base may be what this change corrects
         before = {}
     differing = {model for model in after if before.get(model) != after[model]}
-    paths = git.run("diff", "--name-only", "--no-renames", "-z", begin, head).split("\0")[:-1]
+    paths = git.run("diff", "--name-only", "--no-renames", "-z", begin, "HEAD").split("\0")[:-1]
     return broken(paths, set(after), differing)
 
 

@@ -19,16 +19,13 @@ from loop.core.results import Gate, Status, of
     "--base", required=True, metavar="COMMIT", help="Commit to compare with; zeros mean a new branch."
 )
 @click.option(
-    "--head", default="HEAD", show_default=True, metavar="COMMIT", help="Commit that has the change."
-)
-@click.option(
     "--parts",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
     help="How many jobs share the tests where all of them run.",
 )
-def changed(base: str, head: str, parts: int) -> None:
+def changed(base: str, parts: int) -> None:
     """List the tests and models that a change can break.
 
     CI calls it first and runs only those. Step outputs: tests and models as JSON lists, and `manifests`,
@@ -36,7 +33,7 @@ def changed(base: str, head: str, parts: int) -> None:
     """
     from loop.candidate import change
 
-    found = change.changed(paths.root(), base, head)
+    found = change.changed(paths.root(), base)
     manifests = json.dumps(found.manifests)
     actions.output(tests=json.dumps(found.jobs(parts)), models=json.dumps(found.models), manifests=manifests)
     said = f"tests: {', '.join(found.tests) or 'none'}; models: {', '.join(found.models) or 'none'}"
@@ -134,8 +131,6 @@ def rehearse(project: Project) -> None:
 
 @click.command
 @project_argument
-@click.option("--image", "digest", metavar="DIGEST", help="Digest (sha256:…) of an artifact on this machine.")
-@click.option("--key", metavar="KEY", help="Release key of a bento that was built here.")
 @click.option("--port", default=3000, show_default=True, help="Port to listen at.")
 @click.option(
     "--log-dir",
@@ -143,23 +138,15 @@ def rehearse(project: Project) -> None:
     envvar="PREDICTION_LOG_DIR",
     help="Folder for the prediction log.  [default: no log]",
 )
-def serve(project: Project, digest: str | None, key: str | None, port: int, log_dir: Path | None) -> None:
+def serve(project: Project, port: int, log_dir: Path | None) -> None:
     """Serve a bento on this machine, until Ctrl-C.
 
-    It serves the bento that was built last, by the same server as in production; --key or --image takes
-    another one.
+    It serves the bento that was built last, by the same server as in production.
     """
     from loop.packaging import bento
-    from loop.packaging.image import fetch
     from loop.packaging.process import Server
 
-    if digest:
-        path = fetch(project.model, digest)
-    elif key:
-        path = bento.checked(bento.path_of(project.model, key), project.model)
-    else:
-        path = bento.built(project).path
-    with Server(path, port, log_dir=log_dir) as server:
+    with Server(bento.built(project).path, port, log_dir=log_dir) as server:
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
         server.process.wait()
         click.echo(server.output())

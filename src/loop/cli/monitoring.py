@@ -155,7 +155,6 @@ def _tell(found: "Findings", folder: Path) -> list[str]:
     metavar="URL",
     help="Prometheus that has the metrics of all pods.  [default: /metrics of the two URLs]",
 )
-@click.option("--namespace", help="Namespace of the pods, for Prometheus.  [default: <model>-<environment>]")
 @environment_option(default="production", show_default=True, help="Environment that has the canary.")
 @click.option("--dispatch", is_flag=True, help="Act on the verdict by starting promote.yml or rollback.yml.")
 @click.option(
@@ -176,7 +175,6 @@ def judge(  # noqa: PLR0917 — click passes by name
     stable: str,
     canary: str,
     prometheus: str | None,
-    namespace: str | None,
     environment: str,
     dispatch: bool,
     once: bool,
@@ -197,7 +195,7 @@ def judge(  # noqa: PLR0917 — click passes by name
     from loop.monitoring.watch import watch
 
     rules, place = project.params.canary, Place(project.model, environment)
-    where = (prometheus, namespace or f"{project.public}-{environment}") if prometheus else None
+    where = (prometheus, f"{project.public}-{environment}") if prometheus else None
     tracks = [_track(name, url, where, once) for name, url in (("stable", stable), ("canary", canary))]
     github = partial(GitHub.of_environment, project.root) if dispatch else None
     if forever:  # as process 1 of a container, which ignores a signal that it does not handle

@@ -27,6 +27,7 @@ PLAIN = {  # git settings that override those in a user's configuration, which c
 Env = Mapping[str, str] | None  # environment variables beside those of this process
 # git commands that give wrong answers in a shallow clone, because it lacks history
 HISTORY = ("log", "merge-base", "rev-list")
+ATTEMPTS = 30  # of a commit on top of a branch to which others push
 RACED = (
     "non-fast-forward",
     "fetch first",
@@ -225,32 +226,32 @@ class Git:
         if any(line.startswith("=") for line in said.splitlines()):
             raise PushRaced(f"{branch} is at {commit} already")
 
-    def land(self, branch: str, decide: Callable[[str], Change | None], attempts: int = 30) -> str | None:
+    def land(self, branch: str, decide: Callable[[str], Change | None]) -> str | None:
         """Commit and push on top of the remote branch, and start over if another push comes first.
 
         `decide` receives the remote's commit id and returns the Change, or None if there is nothing to do; it
         may raise Superseded. Returns the new commit's id, or None if nothing was committed.
         """
         # Imported here, because tenacity imports asyncio and Tornado, and most commands only read.
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+        from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-        for attempt in Retrying(
+        @retry(
             retry=retry_if_exception_type(PushRaced),
             wait=wait_random_exponential(multiplier=0.1, max=3),
-            stop=stop_after_attempt(attempts),
+            stop=stop_after_attempt(ATTEMPTS),
             reraise=True,
-        ):
-            with attempt:
-                parent = self.fetch(branch)
-                change = decide(parent)
-                if change is None:
-                    return None
-                commit = self.commit_on(parent, change)
-                if self.run("rev-parse", f"{commit}^{{tree}}") == self.run("rev-parse", f"{parent}^{{tree}}"):
-                    return None
-                self.push(commit, branch)
-                return commit
-        raise AssertionError("unreachable: the last attempt reraises")
+        )
+        def attempt() -> str | None:
+            parent = self.fetch(branch)
+            if (change := decide(parent)) is None:
+                return None
+            commit = self.commit_on(parent, change)
+            if self.run("rev-parse", f"{commit}^{{tree}}") == self.run("rev-parse", f"{parent}^{{tree}}"):
+                return None
+            self.push(commit, branch)
+            return commit
+
+        return attempt()
 
     @contextmanager
     def worktree(self, commit: str) -> Iterator[Path]:

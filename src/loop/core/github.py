@@ -296,15 +296,15 @@ class GitHub:
                 raise
 
     @_looking_again
-    def pull_request(self, head: str, title: str, body: str, base: str = MAIN) -> dict[str, Any]:
+    def pull_request(self, head: str, title: str, body: str) -> dict[str, Any]:
         """Create or update the open pull request from branch `head`; returns it."""
         owner = self.repository.split("/", maxsplit=1)[0]
-        query = {"head": f"{owner}:{head}", "state": "open", "base": base}
+        query = {"head": f"{owner}:{head}", "state": "open", "base": MAIN}
         body = actions.cut(body, LONGEST, "The rest is left out, because it is too long.")
         if found := self.call("GET", "/pulls", params=query):
             number = found[0]["number"]
             return dict(self.call("PATCH", f"/pulls/{number}", json={"title": title, "body": body}))
-        new = {"head": head, "base": base, "title": title, "body": body}
+        new = {"head": head, "base": MAIN, "title": title, "body": body}
         return dict(self.call("POST", "/pulls", json=new))
 
     @_looking_again
