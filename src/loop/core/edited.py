@@ -54,6 +54,15 @@ def merged(text: str, where: str, fix: str) -> str:
     return text
 
 
+def locked(path: Path) -> list[str]:
+    """Return the requirements of a hashed lock file, such as `six==1.17.0`, each with its marker if any.
+
+    Raises LoopError if the file does not exist or contains the conflict markers of a merge.
+    """
+    text = merged(read(path, str(path), "make lock"), str(path), "make lock")
+    return re.findall(r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", text, re.MULTILINE)
+
+
 def said(text: str, *keys: str | int) -> str:
     """Return `line 5: ` for a key in a YAML text, or for its nearest parent; empty if neither is found."""
     try:
