@@ -16,7 +16,7 @@ from loop.core.project import Project
 from loop.delivery import appproject, render
 from loop.packaging.key import release_key
 from loop.report import lineage
-from loop.review import locks
+from loop.review import cluster
 
 INPUTS = int(os.environ.get("LOOP_FUZZ", "40"))  # of each file; raise it for a longer search
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -171,7 +171,7 @@ READERS: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "bentos/m/requirements.lock": (
         lambda root: (
             release_key(Project(root, "m")),
-            locks.changes(root, root, ["bentos/m/requirements.lock"]),
+            cluster.packages(root, root, ["bentos/m/requirements.lock"]),
         ),
         f"numpy==2.4.6 \\\n    --hash=sha256:{SHA}\nclick==8.3.0 \\\n    --hash=sha256:{SHA}\n",
     ),

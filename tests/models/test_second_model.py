@@ -16,7 +16,7 @@ from here import dvc_here  # noqa: F401 - a fixture
 from releases import track
 from trained import add, commit, loop, work_tree
 
-from loop.candidate import flavour
+from loop.candidate import register
 from loop.core import params, release_state
 from loop.core.project import Project
 from loop.fork import doctor
@@ -93,7 +93,7 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
     assert len(line["features"]) == len(reference) - 2  # beside `score` and the label
     mlflow.set_tracking_uri(f"sqlite:///{fork}/mlflow.db")
     entered = mlflow.pyfunc.load_model(f"models:/{model}@challenger")
-    same = entered.predict(flavour.example(Project(fork, model).trained))
+    same = entered.predict(register.example(Project(fork, model).trained))
     assert same == pytest.approx(np.array([answered[told]]))
 
 

@@ -41,8 +41,6 @@ def lived(fork: Path) -> Path:
     ids = np.arange(400)
     tell(data / "metrics.json", {"average_precision": 0.5, "rows": 400, "slices": {"NIGHT": {"q1": PART}}})
     tell(data / "model" / "meta.json", META)
-    for name in ("roc", "precision_recall", "calibration"):
-        tell(data / "plots" / "curves" / f"{name}.json", [{"x": 0.0, "y": 0.0}, {"x": 1.0, "y": 1.0}])
     tell(data / "plots" / "importance.json", [{"feature": "TX_AMOUNT", "rise": 0.5}])
     tell(data / "validation" / "quality.json", QUALITY)
     tell(build / "monitor" / "report.json", DRIFT)

@@ -34,8 +34,12 @@ def test_ndcg_is_scikit_learns(ranked):
     stars, scores, users = ranked
     each = [(stars[users == user], scores[users == user]) for user in np.unique(users)]
     wanted = [ndcg_score([labels], [given], k=10) for labels, given in each if labels.any()]
-    found = RANKED["ndcg_at_10"].of(Rows(stars, scores, units=users))
-    assert found == pytest.approx(np.mean(wanted) if wanted else 0.0)
+    rows = Rows(stars, scores, units=users)
+    if wanted:
+        assert RANKED["ndcg_at_10"].of(rows) == pytest.approx(np.mean(wanted))
+    else:
+        with pytest.raises(ValueError, match="different labels"):
+            RANKED["ndcg_at_10"].of(rows)
 
 
 @given(rankings())

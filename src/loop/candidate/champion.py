@@ -4,7 +4,6 @@ It is located through Git and fetched through DVC; no registry is involved.
 """
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -62,9 +61,6 @@ def checkout(project: Project, champion: Track) -> Iterator[Project]:
                 f"{champion.model_md5} of commit {champion.commit}, but its dvc.lock says {recorded}",
                 fix="roll production back to a release whose commit records its model",
             )
-        settings = Path(".dvc", "config.local")  # names the DVC cache and remotes that both work trees use
-        if (project.root / settings).is_file():
-            shutil.copy2(project.root / settings, tree / settings)
         _obtain(theirs, champion)
         yield theirs
 

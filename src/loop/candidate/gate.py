@@ -166,7 +166,7 @@ def _compare(project: Project, ours: pa.Table, theirs: pa.Table, threshold: floa
     plain = settings.evaluate.model_copy(update={"slices": [], "threshold": threshold})
     metric = evaluate.own(folder, settings.evaluate).known(folder.task)[settings.gate.metric]
     challenger = evaluate.measurable(folder, ours, classes, settings.evaluate)
-    champion = replace(challenger, scores=evaluate.values(theirs), threshold=evaluate.decisive(plain))
+    champion = evaluate.measurable(folder, theirs, classes, plain)
     how = {"samples": settings.gate.samples, "confidence": settings.gate.confidence}
     difference = bootstrap.difference(champion, challenger, metric, **how)
     verdict, why = judge(difference, settings.gate, lower=metric.lower)

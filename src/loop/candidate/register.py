@@ -5,6 +5,7 @@ that production names is registered again, with its run, tags and alias.
 """
 
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from loop.candidate import flavour
 from loop.candidate.champion import checkout, find, own_loop
 from loop.candidate.score import same_code
 from loop.candidate.tracking import Tracking
@@ -26,9 +27,11 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, write_json
 from loop.core.git import Git
 from loop.core.models import ModelFolder
+from loop.core.paths import library
 from loop.core.project import Project
 from loop.core.release_state import Track
 from loop.core.repository import masked
+from loop.runtime.columns import Input
 
 ABANDONED = 24 * 3600  # seconds after which a run that is still RUNNING belongs to a killed process
 
@@ -89,10 +92,12 @@ class _Registry:
     """MLflow's tracking server and model registry, for one model."""
 
     server: Tracking
-    folder: ModelFolder  # the model's folder, whose code saves the model in MLflow's format
-    name: str
-    experiment: str
+    project: Project  # its code saves any version in MLflow's format, also one of a checkout
     experiment_id: str
+
+    @property
+    def name(self) -> str:
+        return self.project.public
 
     @classmethod
     def connect(cls, project: Project) -> "_Registry":
@@ -116,7 +121,7 @@ class _Registry:
             lambda: server.ask("search_registered_models", f"name = '{name}'"),
             lambda: server.ask("create_registered_model", name),
         )
-        return cls(server, project.folder, name, title, experiment.experiment_id)
+        return cls(server, project, experiment.experiment_id)
 
     def known(self, md5: str) -> Registered | None:
         """Return the version with this model md5, the oldest if several processes create one, or None."""
@@ -124,8 +129,11 @@ class _Registry:
         versions = self.server.ask("search_model_versions", which)
         if not versions:
             return None
-        first = min(versions, key=lambda version: int(version.version))
-        return Registered(self.name, int(first.version), first.run_id, self.experiment, md5)
+        return self._of(min(versions, key=lambda version: int(version.version)), md5)
+
+    def _of(self, version: Any, md5: str) -> Registered:
+        experiment = self.project.params.register_.experiment
+        return Registered(self.name, int(version.version), version.run_id, experiment, md5)
 
     def entered(self, project: Project, commit: str) -> Registered:
         """Return the version of a checkout's model, created if it is new.
@@ -146,16 +154,11 @@ class _Registry:
             "commit": commit,
             "dvc_lock": sha256(project.root / "dvc.lock"),
         }
-        run_id, version = self._logged(project, tags)
-        first = self.known(md5)
-        if first is None:
-            raise LoopError(
-                f"MLflow at {masked(self.server.uri)}: {self.name} {version} was deleted by somebody",
-                fix="find out who deletes versions there; then run `./loop register` again",
-            )
-        if first.version != version:
-            self.server.ask("delete_model_version", self.name, str(version))
-            self.server.ask("delete_run", run_id)
+        made = self._logged(project, tags)
+        first = self.known(md5) or made
+        if first != made:
+            self.server.ask("delete_model_version", self.name, str(made.version))
+            self.server.ask("delete_run", made.run_id)
         return first
 
     def alias(self, alias: str, version: Registered, tags: dict[str, str]) -> None:
@@ -164,12 +167,11 @@ class _Registry:
             self.server.ask("set_model_version_tag", self.name, str(version.version), key, value)
         self.server.ask("set_registered_model_alias", self.name, alias, str(version.version))
 
-    def _logged(self, project: Project, tags: dict[str, str]) -> tuple[str, int]:
+    def _logged(self, project: Project, tags: dict[str, str]) -> Registered:
         """Log a run from the outputs of the stages and create its version.
 
-        Returns the run's id and the version. The run is RUNNING until its version is created, and FAILED
-        after an error. Raises LoopError if a link is among the logged files, because MLflow would log its
-        target.
+        The run is RUNNING until its version is created, and FAILED after an error. Raises LoopError if a link
+        is among the logged files, because MLflow would log its target.
         """
         read = (path.relative_to(project.root).as_posix() for path in (project.trained, project.plots))
         plain_files(project.root, *read)
@@ -187,7 +189,7 @@ class _Registry:
             if project.plots.is_dir():
                 ask("log_artifacts", run.run_id, str(project.plots), "plots", at=at)
             with tempfile.TemporaryDirectory() as scratch:
-                saved = _saved(self.folder, project, Path(scratch) / "model", run.run_id)
+                saved = _saved(self.project.folder, project, Path(scratch) / "model", run.run_id)
                 ask("log_artifacts", run.run_id, str(saved), saved.name, at=at)
             made = ask("create_model_version", self.name, f"{at}/{saved.name}", run.run_id, tags=tags)
         except BaseException:
@@ -195,7 +197,7 @@ class _Registry:
                 self._end(run.run_id, "FAILED")
             raise
         self._end(run.run_id)
-        return run.run_id, int(made.version)
+        return self._of(made, tags["model_md5"])
 
     def _end(self, run_id: str, status: str = "FINISHED") -> None:
         if self.server.ask("get_run", run_id).info.status == "RUNNING":
@@ -218,26 +220,51 @@ def _saved(folder: ModelFolder, project: Project, to: Path, run_id: str) -> Path
     """
     from mlflow.models import Model, infer_signature
 
-    example, score = flavour.example(project.trained), folder.scorer.load(project.trained)
-    given = (
-        example if isinstance(example, np.ndarray) else {name: example[name].to_numpy() for name in example}
-    )
-    save = getattr(folder.estimator, "save_to_mlflow", partial(flavour.save, folder))
+    row, score = example(project.trained), folder.scorer.load(project.trained)
+    given = row if isinstance(row, np.ndarray) else {name: row[name].to_numpy() for name in row}
+    lock = project.root / plain.serving_lock(project.model, plain.device(project))
+    save = getattr(folder.estimator, "save_to_mlflow", partial(_save_function, folder))
     save(
         project.trained,
         path=str(to),
         mlflow_model=Model(artifact_path=to.name, run_id=run_id),
-        signature=infer_signature(example, np.asarray(score(given))),
-        input_example=example,
-        pip_requirements=_packages(project.root / plain.serving_lock(project.model, plain.device(project))),
+        signature=infer_signature(row, np.asarray(score(given))),
+        input_example=row,
+        pip_requirements=edited.locked(lock),
     )
     return to
 
 
-def _packages(lock: Path) -> list[str]:
-    """Return every package of a lock with version and marker. Without them, MLflow would guess packages."""
-    text = edited.read(lock, str(lock), "copy it from another bento's folder, or run `make lock`")
-    return re.findall(r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", text, re.MULTILINE)
+def example(trained: Path) -> Any:
+    """Return the example row of meta.json: an array if all features are numbers, else a pandas.DataFrame."""
+    import pandas as pd
+
+    meta = read_json(trained / "meta.json")
+    if isinstance(meta["example"], list):
+        return np.array([meta["example"]], dtype=np.float64)
+    inputs = msgspec.convert(meta["inputs"], list[Input])
+    return pd.DataFrame({each.name: each.column([meta["example"][each.name]]) for each in inputs})
+
+
+def _save_function(folder: ModelFolder, trained: Path, **kwargs: Any) -> None:
+    """Save the model as a Python function with its files, scorer.py and `loop.runtime`."""
+    import mlflow.pyfunc
+
+    above = library(folder.root).parent
+    with tempfile.TemporaryDirectory() as scratch:
+        modules = Path(scratch) / "code" / "loop"  # the modules of the engine that a scorer may import
+        (modules / "runtime").mkdir(parents=True)
+        for path in (above / "loop/__init__.py", *(above / "loop/runtime").glob("*.py")):
+            shutil.copy(path, modules / path.relative_to(above / "loop"))
+        mlflow.pyfunc.save_model(
+            python_model=str(Path(__file__).with_name("function.py")),
+            artifacts={
+                "model": str(trained),
+                "scorer": str(folder.root / "src" / "models" / folder.name / "scorer.py"),
+            },
+            code_paths=[str(modules)],
+            **kwargs,
+        )
 
 
 def _batches(project: Project) -> Iterator[dict[str, Any]]:

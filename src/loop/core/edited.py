@@ -45,6 +45,15 @@ def yamls(text: str, where: str, fix: str = "correct that line") -> list[Any]:
     return list(_parsed(text, where, fix, lambda: list(YAML(typ="safe").load_all(text))))
 
 
+def locked(path: Path) -> list[str]:
+    """Return the requirements of a hashed lock file, such as `six==1.17.0`, each with its marker if any.
+
+    Raises LoopError as `read` does.
+    """
+    text = read(path, str(path), "make lock")
+    return re.findall(r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", text, re.MULTILINE)
+
+
 def said(text: str, *keys: str | int) -> str:
     """Return `line 5: ` for a key in a YAML text, or for its nearest parent; empty if neither is found."""
     try:

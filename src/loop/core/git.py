@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -255,12 +256,18 @@ class Git:
 
     @contextmanager
     def worktree(self, commit: str) -> Iterator[Path]:
-        """Yield the path of a temporary checkout of `commit`, which is removed afterwards."""
+        """Yield the path of a temporary checkout of `commit`, which is removed afterwards.
+
+        It uses the same DVC cache and remotes as this clone.
+        """
+        settings = Path(".dvc", "config.local")
         # stale work trees are not pruned, because a user's work tree in a container looks missing from here
         with tempfile.TemporaryDirectory(prefix="loop-worktree-") as scratch:
             path = Path(scratch) / "tree"
             self.run("worktree", "add", "--quiet", "--detach", str(path), commit)
             try:
+                if (self.root / settings).is_file():
+                    shutil.copy2(self.root / settings, path / settings)
                 yield path
             finally:
                 self.run("worktree", "remove", "--force", str(path))

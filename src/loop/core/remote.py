@@ -3,14 +3,16 @@
 import errno
 import io
 import ipaddress
+import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from loop.core.errors import LoopError
+from loop.core.text import one_line
 
 if TYPE_CHECKING:
     import aiohttp
@@ -51,15 +53,23 @@ def is_data(below: str) -> bool:
 
 
 @contextmanager
-def reaching(place: str) -> Iterator[None]:
-    """Turn any error inside the block into a LoopError that names the place which could not be read."""
+def reaching(place: str, faults: Sequence[tuple[str, str, str]] = ()) -> Iterator[None]:
+    """Turn any error inside the block into a LoopError that names the place which could not be read.
+
+    `faults` are known errors: a pattern of the error's text, what is wrong, which may name the pattern's
+    groups as in a re template, and the fix.
+    """
     try:
         yield
     except LoopError:
         raise
     except Exception as error:  # each fsspec file system raises its own kinds of errors
-        said = f"{type(error).__name__}: {error}"
-        raise LoopError(f"{place}: cannot be read: {said}", fix="check the place and access to it") from error
+        said = one_line(f"{type(error).__name__}: {error}")
+        for pattern, what, fix in faults:
+            if found := re.search(pattern, said):
+                raise LoopError(f"{place}: {found.expand(what)}", fix=fix) from error
+        fix = "check the place, its format and your access to it"
+        raise LoopError(f"{place}: cannot be read: {said}", fix=fix) from error
 
 
 def fetch(url: str, to: Path) -> None:

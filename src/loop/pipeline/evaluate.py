@@ -71,13 +71,10 @@ def evaluate(
 
 def measurable(folder: ModelFolder, scored: pa.Table, classes: list[Any], section: Evaluate) -> Rows:
     """Return a scored table as the metrics of its model take it, with class numbers for labels."""
-    labels, units = split.numbers(scored[folder.roles.label], classes), own(folder, section).units(scored)
-    return Rows(labels, values(scored), decisive(section), scored, units=units)
-
-
-def decisive(section: Evaluate) -> float:
-    """Return the decision threshold of a binary model; 0.5 for other tasks, which have none."""
-    return 0.5 if section.threshold is None else section.threshold
+    labels, unit = split.numbers(scored[folder.roles.label], classes), own(folder, section).unit
+    units = scored[unit].to_numpy() if unit else None
+    threshold = 0.5 if section.threshold is None else section.threshold  # only a binary task has one
+    return Rows(labels, values(scored), threshold, scored, units=units)
 
 
 def check(folder: ModelFolder, section: Model) -> None:

@@ -11,7 +11,6 @@ import lzma
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +21,7 @@ import pyarrow.dataset as ds
 from pyarrow import csv, types
 
 from loop.core.errors import LoopError
-from loop.core.text import one_line
+from loop.core.remote import reaching
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 PICKLE = re.compile(r"\.(pkl|pickle)(\.\w+)?$")
@@ -87,16 +86,14 @@ class File:
     system: Any = None  # the fsspec file system; None means local
     pinned: bool = False  # whether the file's bytes match a pinned SHA-256, so that it may be a pickle
 
-    def batches(
-        self, wanted: Wanted, before: tuple[str, pa.Scalar] | None = None, columns: Columns | None = None
-    ) -> Iterator[pa.Table]:
-        """Yield the rows in the wanted columns; row groups that start after `before` may be skipped.
+    def batches(self, wanted: Wanted, columns: Columns | None = None) -> Iterator[pa.Table]:
+        """Yield the rows in the wanted columns.
 
         `columns` converts the file's own columns to the wanted columns; it gets text if the file is CSV.
         Raises LoopError if the file cannot be read or a column does not fit.
         """
         text, begun = self._kind == "csv", 0
-        for table in self._pickled() if self._kind == "pickle" else self._tables(wanted, before, columns):
+        for table in self._pickled() if self._kind == "pickle" else self._tables(wanted, columns):
             if columns:
                 yield mapped(columns(table), wanted, self.name, "columns", begun=begun)
             else:
@@ -112,16 +109,14 @@ class File:
         fix = f"end its name in {', '.join(SUFFIXES)}; begin it with `_` or `.` if it is not data"
         raise LoopError(f"{self.name}: is neither Parquet nor CSV", fix=fix)
 
-    def _tables(
-        self, wanted: Wanted, before: tuple[str, pa.Scalar] | None, columns: Columns | None
-    ) -> Iterator[pa.Table]:
+    def _tables(self, wanted: Wanted, columns: Columns | None) -> Iterator[pa.Table]:
         """Yield a file's rows in batches, before their types are converted.
 
         Only the needed columns are read, or all columns if the model's own `columns` function maps them.
         """
         if self.system is None:
             self._refuse_foreign()
-        with _reading(self.name):
+        with reaching(self.name, FAULTS):
             found = ds.dataset(self.path, format=FORMATS[self._kind], filesystem=self.system)
             [fragment] = found.get_fragments()
             schema = fragment.physical_schema
@@ -134,12 +129,11 @@ class File:
         batches = fragment.to_batches(
             schema=schema,
             columns=names if columns else [name for name in wanted.types if name in names],
-            filter=None if columns else _earlier(schema, before),
             batch_size=ROWS,
             batch_readahead=AHEAD,
         )
         while True:
-            with _reading(self.name):
+            with reaching(self.name, FAULTS):
                 if (batch := next(batches, None)) is None:
                     return
             table = pa.Table.from_batches([batch])
@@ -149,7 +143,10 @@ class File:
 
     def _refuse_foreign(self) -> None:
         """Raise LoopError if the file is empty, or if its first bytes are those of another format."""
-        with _reading(self.name), (gzip.open if self.path.endswith(".gz") else open)(self.path, "rb") as file:
+        with (
+            reaching(self.name, FAULTS),
+            (gzip.open if self.path.endswith(".gz") else open)(self.path, "rb") as file,
+        ):
             begin = file.read(4)
         if not begin:
             raise LoopError(f"{self.name}: {EMPTY}", fix=REWRITE)
@@ -162,7 +159,7 @@ class File:
     def _pickled(self) -> Iterator[pa.Table]:
         import pandas as pd
 
-        with _reading(self.name), Path(self.path).open("rb") as file:
+        with reaching(self.name, FAULTS), Path(self.path).open("rb") as file:
             begin = file.read(8)
             unpack = next((unpack for mark, unpack in PACKED.items() if begin.startswith(mark)), open)
             with unpack(self.path, "rb") as content:
@@ -172,7 +169,7 @@ class File:
                 f"{self.name}: found a pickled {type(frame).__name__}, expected a pandas DataFrame",
                 fix="write the rows as Parquet",
             )
-        with _reading(self.name):
+        with reaching(self.name, FAULTS):
             table = pa.Table.from_pandas(frame, preserve_index=False)
         for begun in range(0, table.num_rows, ROWS):
             yield table.slice(begun, ROWS)
@@ -234,34 +231,6 @@ def _refuse_lacking(lacking: list[str], names: list[str], wanted: Wanted, file: 
                 f"{file}: column {name}: is missing from {', '.join(names)}; expected {wanted.types[name]}",
                 fix=f"add it to the file, or remove it from {wanted.origin}",
             )
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Turn every error of a corrupt file or of a file system into a LoopError."""
-    try:
-        yield
-    except LoopError:
-        raise
-    except Exception as error:  # each file system raises its own error types
-        said = one_line(f"{type(error).__name__}: {error}", 500)
-        for pattern, what, fix in FAULTS:
-            if found := re.search(pattern, said):
-                raise LoopError(f"{name}: {found.expand(what)}", fix=fix) from error
-        fix = "check the location and your access to it, or write the file again as Parquet or CSV"
-        raise LoopError(f"{name}: cannot be read: {said}", fix=fix) from error
-
-
-def _earlier(schema: pa.Schema, before: tuple[str, pa.Scalar] | None) -> ds.Expression | None:
-    """Return a filter that skips whole row groups; later rows may pass, so the caller filters again."""
-    if before is None or before[0] not in schema.names:
-        return None
-    name, until = before
-    kind = schema.field(name).type
-    if not types.is_timestamp(kind):
-        return None
-    end = pc.ceil_temporal(until, unit="second").cast(kind)
-    return (ds.field(name) < end) | ds.field(name).is_null()
 
 
 def _cast(column: pa.ChunkedArray, expected: pa.DataType, where: str) -> pa.ChunkedArray:

@@ -14,7 +14,6 @@ DuckDB holds and sorts the rows, so that a store may be larger than memory.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +46,13 @@ def main(project: Project) -> None:
     wanted = schema_of(folder)
     with (
         whole(project.raw) as aside,
-        rows(project.params.ingest, folder, project.root) as groups,
         pq.ParquetWriter(aside, wanted.schema, compression="zstd") as file,
     ):
-        for group in groups:
+        for group in rows(project.params.ingest, folder, project.root):
             file.write_table(group, GROUP)
 
 
-@contextmanager
-def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[pa.Table]]:
+def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[pa.Table]:
     """Yield all rows that params.yaml names, in the model's COLUMNS, ordered by time and id.
 
     Relative paths start at `root`. Raises LoopError if a file's bytes are not the pinned bytes, or a column
@@ -72,7 +69,7 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[p
         table = conform(folder.source.simulate(world), folder, "simulator")
         if not ingest.logged:  # the database would take twice as long
             by = [(name, "ascending") for name in (folder.roles.time, folder.roles.id) if name]
-            yield iter([table.sort_by(by).combine_chunks()])
+            yield table.sort_by(by).combine_chunks()
             return
         begin = iter([table])
     else:
@@ -83,7 +80,7 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[p
         taking.source(begin, ", ".join(ingest.places) or "simulator")
         if ingest.logged:
             taking.store(ingest.logged, root)
-        yield taking.groups()
+        yield from taking.groups()
 
 
 def conform(table: pa.Table, folder: ModelFolder, file: str, absent: tuple[str, ...] = ()) -> pa.Table:
@@ -135,7 +132,7 @@ class _Taking:
         transactions = list(store.files(listing, "transactions", root))
         wanted = schema_of(self.folder, self.roles.unlogged)
         for number, file in enumerate(transactions, 1):
-            for batch in file.batches(wanted, (time, until) if time else None):
+            for batch in file.batches(wanted):
                 undated += batch[time].null_count if time else 0
                 timely = batch.filter(pc.less(batch[time], until)) if time else batch
                 self._numbered(timely, number).insert_into("taken")
@@ -219,7 +216,7 @@ class _Taking:
         wanted, names = Wanted(types, frozenset(), "the format of label reports"), ["id", "label", "reported"]
         self.con.from_arrow(wanted.schema.empty_table().rename_columns(names)).create("reports")
         for file in found:
-            for batch in file.batches(wanted, (REPORTED, pc.add(until, pa.scalar(1, pa.duration("us"))))):
+            for batch in file.batches(wanted):
                 timely = batch.filter(pc.less_equal(batch[REPORTED], until))
                 told = timely.filter(timely[label].is_valid())
                 nothing += timely.num_rows - told.num_rows

@@ -14,7 +14,7 @@ from loop.core.models import COMPARED, ModelFolder, Task
 from loop.pipeline import split
 from loop.runtime.columns import Columns, take
 from loop.stats import curves
-from loop.stats.metrics import LOSS, Metric, Rows, ndcg
+from loop.stats.metrics import LOSS, Metric, Rows, ndcg, of_entities
 
 Floats = NDArray[np.float64]
 Points = list[dict[str, Any]]
@@ -65,27 +65,23 @@ def of(task: Task, rows: Rows) -> dict[str, Points]:
     match task:
         case "ranking":
             places = np.arange(1, PLACES + 1)
-            gains = [Metric("", partial(ndcg, k=k)).of(rows) for k in places.tolist()]
+            gains = [Metric("", of_entities(partial(ndcg, k=k))).of(rows) for k in places.tolist()]
             return {"gain": thin(places, np.array(gains))}
         case "embedding":
             return {"similarity": of_values(rows.labels, rows.scores)["predicted"]}
         case "regression":
             return of_values(rows.labels, rows.scores)
         case _:
-            return of_classes(rows.labels, rows.scores)
-
-
-def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
-    """Return the curves of a classifier; several classes are pooled, each class against the rest."""
-    if scores.ndim > 1:
-        y, scores = np.eye(scores.shape[1], dtype=np.int64)[y].ravel(), scores.ravel()
-    precision, recall = curves.precision_recall(y, scores)
-    observed = curves.calibration(y, scores)
-    return {
-        "roc": thin(*curves.roc(y, scores)),
-        "precision_recall": thin(recall, precision),
-        "calibration": thin(observed.predicted, observed.observed),
-    }
+            labels, scores = rows.labels, rows.scores
+            if scores.ndim > 1:  # several classes are pooled, each class against the rest
+                labels, scores = np.eye(scores.shape[1], dtype=np.int64)[labels].ravel(), scores.ravel()
+            precision, recall = curves.precision_recall(labels, scores)
+            observed = curves.calibration(labels, scores)
+            return {
+                "roc": thin(*curves.roc(labels, scores)),
+                "precision_recall": thin(recall, precision),
+                "calibration": thin(observed.predicted, observed.observed),
+            }
 
 
 def of_values(y: NDArray[Any], scores: Floats) -> dict[str, Points]:

@@ -180,8 +180,4 @@ def _found(system: Any, path: str) -> dict[str, str]:
     if not system.isdir(base):
         return {}
     below = {name[len(base) :].lstrip("/"): name for name in sorted(system.find(base))}
-    return {
-        part: name
-        for part, name in below.items()
-        if remote.is_data(part) and (pattern == "*" or fnmatch(name, pattern))
-    }
+    return {part: name for part, name in below.items() if remote.is_data(part) and fnmatch(name, pattern)}

@@ -8,6 +8,7 @@ rejects the data, too.
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
@@ -16,9 +17,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from loop.core import html
 from loop.core.errors import LoopError, Rejected
@@ -126,7 +124,7 @@ def main(project: Project) -> None:
     checks = folder.expectations.suite(folder.section("expectations", wanted.validation.suite), wanted.split)
     report = examine(rows, checks, folder.name, folder.roles)
     least, rejected = wanted.validation.quality, project.build / "validation"
-    Console(stderr=True).print(*_shown(report), sep="\n", highlight=False)
+    print(*_shown(report), sep="\n", file=sys.stderr)
     bad = report.critical or report.score < least
     _write(report, rejected if bad else project.validation, least, rows.num_rows, project.model)
     if bad:
@@ -252,19 +250,13 @@ def check(name: str) -> str:
 FILTERS: dict[str, Callable[[Any], str]] = {"figure": figure, "check": check, "argument": argument}
 
 
-def _shown(report: Report) -> list[str | Table]:
-    """Return the console output: the score, and a table of the failed checks with example rows."""
+def _shown(report: Report) -> list[str]:
+    """Return the lines for the console: the score, and each failed check with example rows."""
     count = f"{len(report.failed)} of {len(report.findings)} checks failed"
-    title = f"{count}, data_quality_score {report.score:.4f}"
-    if not report.failed:
-        return [title]
-    table = Table()
-    for name in ("check", "column", "stops", "rows", "found"):
-        table.add_column(name, overflow="fold")
+    lines = [f"{count}, data_quality_score {report.score:.4f}"]
     for one in report.failed:
-        rows = (", ".join(f"{k} {v}" for k, v in row.items()) for row in one.examples)
-        seen = "\n".join(dict.fromkeys(map(one_line, rows))) or one_line(one.found)
-        stops = "yes" if one.critical else "no"
-        cells = (one.check, one.column, stops, str(one.unexpected), seen)
-        table.add_row(*map(Text, cells))  # as Text, because Rich would read `[/]` in data as markup
-    return [title, table]
+        rows = (", ".join(f"{name} {value}" for name, value in row.items()) for row in one.examples)
+        seen = "; ".join(dict.fromkeys(rows)) or one.found
+        stops = "stops the data" if one.critical else "lowers the score"
+        lines.append(one_line(f"- {one.check} of {one.column} {stops}, {one.unexpected} rows: {seen}", 2000))
+    return lines

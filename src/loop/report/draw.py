@@ -21,33 +21,30 @@ class Chart:
     up: tuple[str, ...]
 
 
-def curves(ours: Mapping[str, Points], evidence: Evidence) -> list[Chart]:
-    """Return a chart for each of DVC's curves, with the champion's line if it scored the same rows."""
-    champion = evidence.scored.get("champion")
-    theirs = plots.of(evidence.task, champion) if champion else {}
-    found = []
-    for name, curve in CURVES.items():
-        if points := ours.get(name):
-            lines = {"this model": points, "champion": theirs.get(name, [])}
-            drawn = {who: [(p["x"], p["y"]) for p in points] for who, points in lines.items() if points}
-            found.append(_chart(curve, drawn, valued=evidence.task in VALUED))
-    return found
+def curves(evidence: Evidence) -> list[Chart]:
+    """Return a chart for each of the task's curves, with a line for each model that scored the test rows."""
+    drawn = {who: plots.of(evidence.task, rows) for who, rows in evidence.scored.items()}
+    valued = evidence.task in VALUED
+    return [
+        _chart(CURVES[name], {who: each[name] for who, each in drawn.items()}, valued=valued)
+        for name in drawn.get("candidate", ())
+    ]
 
 
-def _chart(curve: Curve, drawn: dict[str, list[tuple[float, float]]], *, valued: bool) -> Chart:
+def _chart(curve: Curve, drawn: dict[str, Points], *, valued: bool) -> Chart:
     """Return a chart over 0 to 1 or, if labels are numbers, over the range of the points.
 
     With a diagonal, both axes share one range.
     """
     sides = [(0.0, 1.0)] * 2
     if valued:
-        across, up = zip(*(point for points in drawn.values() for point in points), strict=True)
+        across, up = (tuple(p[axis] for points in drawn.values() for p in points) for axis in "xy")
         sides = [across + up] * 2 if curve.diagonal else [across, up]
     (left, right), (low, high) = ends = [(min(side), max(side)) for side in sides]
     ticks = [tuple(f"{at:.3g}" for at in (least, (least + most) / 2, most)) for least, most in ends]
     wide, tall = SIDE / (right - left or 1), SIDE / (high - low or 1)
     lines = {  # the y axis of SVG points down
-        who: " ".join(f"{wide * (x - left):.1f},{tall * (high - y):.1f}" for x, y in points)
+        who: " ".join(f"{wide * (p['x'] - left):.1f},{tall * (high - p['y']):.1f}" for p in points)
         for who, points in drawn.items()
     }
     return Chart(curve, lines, *ticks)

@@ -16,7 +16,6 @@ from loop.core.release_state import State
 from loop.core.results import Entry
 from loop.delivery import history
 from loop.delivery.commit import Place
-from loop.pipeline.plots import CURVES
 from loop.report import draw, lineage
 from loop.report.draw import Chart
 from loop.report.lineage import Lineage
@@ -90,7 +89,6 @@ def gather(git: Git, project: Project, commit: str) -> Facts:
     environments = _environments(git, project, commit)
     found = _evidence(project) if project.metrics.is_file() else None
     stopped = known(project.build / "validation" / "quality.json")
-    plots = {name: known(project.plots / "curves" / f"{name}.json") or [] for name in CURVES}
     return Facts(
         model=project.public,
         project=project,
@@ -98,7 +96,7 @@ def gather(git: Git, project: Project, commit: str) -> Facts:
         environments=environments,
         evidence=found,
         intervals=_intervals(project, found),
-        curves=draw.curves(plots, found) if found else [],
+        curves=draw.curves(found) if found else [],
         quality=stopped or known(project.validation / "quality.json"),
         rejected=stopped is not None,
         drift=known(project.build / "monitor" / "report.json"),

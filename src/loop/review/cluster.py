@@ -1,9 +1,11 @@
-"""Shows how a change alters the cluster, by rendering every applied folder before and after the change."""
+"""Shows what a change alters beside the model: rendered manifests, and packages of hashed lock files."""
 
 import difflib
 import html
+from collections.abc import Iterable
 from pathlib import Path
 
+from loop.core import edited
 from loop.core.git import Git
 from loop.core.markdown import fenced, inert, quiet
 from loop.core.names import public
@@ -52,3 +54,20 @@ def _rendered(folder: Path) -> list[str]:
     if not (folder / "kustomization.yaml").is_file():
         return []
     return render.build(folder).splitlines()
+
+
+def packages(before: Path, after: Path, locks: Iterable[str]) -> list[tuple[str, str, str, str]]:
+    """Return (lock, package, version before, version after) of each difference; "-" stands for no version."""
+    found = []
+    for lock in locks:
+        old, new = _versions(before / lock), _versions(after / lock)
+        both = ((name, old.get(name, "-"), new.get(name, "-")) for name in sorted({*old, *new}))
+        found += [(lock, name, was, now) for name, was, now in both if was != now]
+    return found
+
+
+def _versions(lock: Path) -> dict[str, str]:
+    if not lock.is_file():
+        return {}
+    pinned = (each.partition(";")[0].strip().partition("==") for each in edited.locked(lock))
+    return {name: version for name, _, version in pinned}

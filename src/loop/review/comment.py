@@ -1,6 +1,5 @@
 """Writes the report on a pull request to a file and to the job summary; `loop.review.post` posts it."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from loop.core.errors import LoopError
 from loop.core.files import write_text
 from loop.core.git import Git, GitError
 from loop.core.project import Project
-from loop.review import cluster, locks
+from loop.review import cluster
 from loop.review.evidence import gather
 from loop.review.report import report, without_model
 
@@ -50,7 +49,7 @@ def deployed(root: Path, branch: str) -> str:
             raise LoopError(f"{root} has no remote `origin`", fix=fix)
         tracked = Git(root).run("ls-files", "--", "*.lock").splitlines()
         every = [path for path in tracked if path != "dvc.lock"]
-        return without_model(cluster.differences(tree, root), locks.changes(tree, root, every))
+        return without_model(cluster.differences(tree, root), cluster.packages(tree, root, every))
 
 
 @contextmanager
@@ -66,6 +65,4 @@ def checkout(root: Path, branch: str) -> Iterator[Path | None]:
     except GitError:  # no common commit: the clone is shallow, or main was force-pushed
         begin = tip
     with git.worktree(begin) as tree:
-        if (settings := root / ".dvc" / "config.local").is_file():
-            shutil.copy2(settings, tree / ".dvc" / "config.local")
         yield tree

@@ -19,7 +19,7 @@ from loop.core.project import Project
 from loop.monitoring.drift import drift, seen
 from loop.packaging.key import sources
 from loop.pipeline import evaluate
-from loop.review import cluster, locks
+from loop.review import cluster
 from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
 from loop.stats.metrics import Metric, Rows
@@ -73,7 +73,7 @@ def gather(project: Project, theirs: Project | None) -> Evidence:
         drift=_drift(project, theirs),
         manifests=cluster.differences(theirs.root, project.root, project.model) if theirs else None,
         image={part: (size, before.get(part)) for part, size in sizes(project).items()},
-        packages=locks.changes(theirs.root, project.root, mine) if theirs else [],
+        packages=cluster.packages(theirs.root, project.root, mine) if theirs else [],
     )
 
 
