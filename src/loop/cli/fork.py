@@ -282,9 +282,9 @@ def propose_locks(reason: str) -> None:
     refresh-lock.yml calls it after `make lock`. There is at most one such pull request.
     """
     from loop.core.github import GitHub
-    from loop.delivery.relock import propose
+    from loop.delivery import proposal
 
-    where = propose(paths.root(), GitHub.of_environment(), reason)
+    where = proposal.locks(paths.root(), GitHub.of_environment(), reason)
     actions.tell(f"the locks change: {where}" if where else "no lock has changed")
 
 

@@ -110,6 +110,16 @@ def plain(node: Any) -> Any:
     return YAML(typ="safe").load(text.getvalue())
 
 
+def block(document: Any) -> str:
+    """Return plain dicts, lists and scalars as YAML, with each entry on a line of its own."""
+    writer, text = YAML(typ="safe", pure=True), StringIO()
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.width = 1000
+    writer.dump(document, text)
+    return text.getvalue()
+
+
 def _writer(width: int = WIDE) -> YAML:
     writer = YAML()
     writer.preserve_quotes = True
