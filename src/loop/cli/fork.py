@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING
@@ -62,16 +63,17 @@ def init(wheels: str | None, *, vendored: bool, yes: bool, **given: str | None) 
         given = _asked(root, given)
     changes = begin.changes(root, given)
     if wheels:
-        changes.append(begin.Change("engine", "as it is", f"two wheels from {wheels}, without its source"))
+        then, make = f"two wheels from {wheels}, without its source", partial(convert, root, wheels)
+        changes.append(begin.Change("engine", "as it is", then, make))
     if vendored:
-        changes.append(begin.Change("engine", "as it is", "its source, in src/loop"))
+        changes.append(begin.Change("engine", "as it is", "its source, in src/loop", partial(vendor, root)))
     _show(changes)
     if changes and asks and not click.confirm("Make these changes?", default=True):
         raise click.Abort
-    begin.apply(root, given)
+    for change in changes:
+        change.make()
     if wheels or vendored:
-        files = convert(root, wheels) if wheels else vendor(root)
-        click.echo(f"{len(files)} files written or deleted; next: make test")
+        click.echo("next: make test")
     if mlflow := given["mlflow"]:
         click.echo(
             f"MLflow: export MLFLOW_TRACKING_URI={mlflow} here, and for CI "
@@ -108,7 +110,7 @@ def _show(changes: "Sequence[Change]") -> None:
         return
     table = Table(*(Column(title, overflow="fold") for title in ("what", "now", "then")), box=None)
     for change in changes:
-        table.add_row(*map(Text, change))
+        table.add_row(Text(change.what), Text(change.now), Text(change.then))
     Console().print(table)
 
 
@@ -203,7 +205,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
       ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
     """  # noqa: D301
     from loop.core import github
-    from loop.fork import checks, proposal, upgrade
+    from loop.fork import proposal, upgrade
 
     root = paths.root()
     git = Git(root)
@@ -230,7 +232,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
             f"next: git switch {branch}, settle the conflicts above, git commit -a, ./loop doctor, {proposed}"
         )
         raise SystemExit(Exit.BLOCK)
-    if not no_check and (failed := checks.run(git, branch)):
+    if not no_check and (failed := proposal.check(git, branch)):
         said = f"failed on {branch}: {', '.join(failed)}"
         click.echo(f"{said}; next: git switch {branch}, fix it, commit, {proposed}")
         raise SystemExit(Exit.BLOCK)
