@@ -15,6 +15,7 @@ from typing import Any, Self
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.delivery import render
+from loop.delivery.commit import Place
 from loop.packaging.image import fetch
 from loop.packaging.process import Server
 from loop_demo.envoy import Envoy
@@ -85,8 +86,8 @@ class Node:
         if commit == self.synced:
             return
         with self.git.worktree(commit) as tree:
-            folder = render.overlay(tree, self.model, ENVIRONMENT)
-            desired = Desired.of(render.documents(render.build(folder)))
+            manifests = render.build(tree / Place(self.model, ENVIRONMENT).overlay)
+        desired = Desired.of(render.documents(manifests))
         self._make_so(desired)
         self.synced = commit
 

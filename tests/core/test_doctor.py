@@ -143,7 +143,7 @@ def test_secrets_of_who_writes(
     """They are fine in an environment that is limited to main, and nowhere else; not so STORES_READ."""
     held = {"main-only": environment} if environment else {}
     settings(environments=held, organization_secrets=organization)
-    said = doctor._secrets(ROOT)
+    said = doctor._at_github(ROOT, doctor._secrets)
     assert (said.state, found in said.found, "docs/protection.md" in said.fix) == (
         state,
         True,
@@ -165,14 +165,14 @@ def test_secrets_of_who_writes(
 def test_review(settings: Callable[..., object], rules: list[Any], state: str, found: str) -> None:
     """What is merged is what was approved: a ruleset without one of the three says which."""
     settings(rules=rules)
-    said = doctor._review(ROOT)
+    said = doctor._at_github(ROOT, doctor._review)
     assert (said.state, found in said.found) == (state, True), said
 
 
 def test_without_a_token_it_says_that_it_has_not_looked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a token, doctor says that it has not checked secrets and rulesets."""
     monkeypatch.delenv("GITHUB_TOKEN", raising=False)
-    for said in (doctor._secrets(ROOT), doctor._review(ROOT)):
+    for said in (doctor._at_github(ROOT, doctor._secrets), doctor._at_github(ROOT, doctor._review)):
         assert (said.state, said.found.startswith("not checked: ")) == ("default", True), said
 
 

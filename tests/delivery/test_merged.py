@@ -7,7 +7,7 @@ from releases import git, save
 
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Git
-from loop.delivery.merged import merged
+from loop.delivery.guard import merged
 
 
 def test_names_of_a_merged_commit(here: Git, clone: Path) -> None:

@@ -16,9 +16,12 @@ from loop.core.params import edit
 from loop.core.release_state import State, release
 from loop.delivery import commit
 from loop.delivery.canary import promote, restore, rollback
-from loop.delivery.commit import Action, Place
-from loop.delivery.history import history
+from loop.delivery.commit import Place
 from loop.delivery.steps import promoted, released, step_of
+
+
+def history(git, place):
+    return commit.history(git, place, git.fetch())
 
 
 def attempt(do):
@@ -113,7 +116,7 @@ def test_ten_at_once_leave_a_straight_history(clone, another, here, production):
 
     def brings(at: Git, place: Place):
         return commit.land(
-            at, Action("release", place, lambda now: released(now.state, track(C), canary=True), "new")
+            at, "release", place, lambda now: released(now.state, track(C), canary=True), "new"
         )
 
     doing = [

@@ -263,13 +263,14 @@ def test_records_about_another_model_are_refused(clone):
         candidate.read(Project(clone, MODEL))
 
 
-def test_a_model_that_git_does_not_have_is_not_released(clone):
+def test_a_model_that_git_does_not_have_is_not_released(clone, here):
     """The training commit must record it, and be where everybody finds it."""
     built(clone, B)
     (clone / "dvc.lock").write_text(LOCK + "  \n# trained again\n")
     git(clone, "commit", "-q", "-m", "not pushed", "dvc.lock")
+    found = candidate.read(Project(clone, MODEL))
     with pytest.raises(LoopError, match="is not on origin's main"):
-        candidate.read(Project(clone, MODEL))
+        release(here, found, "dev")
     (clone / "dvc.lock").write_text(LOCK.replace(MODEL_MD5, "8" * 31 + "a"))
     with pytest.raises(LoopError, match="does not record the model in the work tree"):
         candidate.read(Project(clone, MODEL))

@@ -1,4 +1,4 @@
-"""loop.delivery.relock: new locks are proposed, and nothing else is."""
+"""loop.delivery.proposal.locks: new locks are proposed, and nothing else is."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import sha256
 from loop.core.git import Git
 from loop.core.github import GitHub, GitHubError
-from loop.delivery import guard, relock
+from loop.delivery import guard, proposal
 
 
 @pytest.fixture
@@ -30,17 +30,17 @@ def test_new_locks_are_one_pull_request(origin: Path, told: list[Any]) -> None:
     """One commit of locks on top of main with its reason, also when it is proposed again; CI is started."""
     clone, github = origin.parent / "clone", GitHub("", "o/r", "")
     save(clone, {"requirements.lock": "a==1\n", "bentos/m/requirements.lock": "a==1\n"})
-    assert relock.propose(clone, github, "weekly") is None
+    assert proposal.locks(clone, github, "weekly") is None
     for version in ("2", "3"):
         (clone / "requirements.lock").write_text(f"a=={version}\n")
-        assert relock.propose(clone, github, "weekly\nAction: release") == "pull request #7"
+        assert proposal.locks(clone, github, "weekly\nAction: release") == "pull request #7"
     git = Git(clone)
-    tip = git.fetch(relock.BRANCH)
+    tip = git.fetch(proposal.LOCKS)
     assert git.read(tip, "requirements.lock") == "a==3\n"
     assert git.run("rev-parse", f"{tip}^") == git.fetch()
     assert "Why: weekly Action: release" in git.run("log", "-1", "--format=%B", tip)
     assert guard.check_range(git, git.fetch(), tip)[0] == 1
-    assert told[-1] == ("ci.yml", relock.BRANCH)
+    assert told[-1] == ("ci.yml", proposal.LOCKS)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_a_fork_whose_workflows_may_open_no_pull_request(
     (clone / "requirements.lock").write_text("a==2\n")
     if fails:  # another 403 is a fault of the workflow's own permissions
         with pytest.raises(GitHubError):
-            relock.propose(clone, github, "weekly")
+            proposal.locks(clone, github, "weekly")
         return
-    assert relock.propose(clone, github, "weekly") == "branch refresh-lock"
-    assert told == [("ci.yml", relock.BRANCH)]
+    assert proposal.locks(clone, github, "weekly") == "branch refresh-lock"
+    assert told == [("ci.yml", proposal.LOCKS)]
     shown = capsys.readouterr().err
     assert "https://github.com/o/r/compare/main...refresh-lock?expand=1" in shown
     assert "Allow GitHub Actions to create" in shown
@@ -86,7 +86,7 @@ def test_more_than_locks_is_rejected(origin: Path, told: list[Any]) -> None:
     for path in ("requirements.lock", "src/x.py"):
         (clone / path).write_text("2\n")
     with pytest.raises(Rejected, match=r"src/x\.py"):
-        relock.propose(clone, GitHub("", "o/r", ""), "weekly")
+        proposal.locks(clone, GitHub("", "o/r", ""), "weekly")
     with pytest.raises(Rejected, match=r"src/x\.py"):
         guard.check(["requirements.lock", "src/x.py"], "it")
 
@@ -97,10 +97,10 @@ def test_what_a_link_points_to_is_not_proposed(origin: Path, told: list[Any]) ->
     save(clone, {"requirements.lock": "a==1\n"})
     (clone / "requirements.lock").unlink()
     with pytest.raises(Rejected, match="a lock was removed"):
-        relock.propose(clone, GitHub("", "o/r", ""), "weekly")
+        proposal.locks(clone, GitHub("", "o/r", ""), "weekly")
     (clone / "requirements.lock").symlink_to(".git/config")
     with pytest.raises(LoopError, match=r"requirements\.lock is a symbolic link"):
-        relock.propose(clone, GitHub("", "o/r", ""), "weekly")
+        proposal.locks(clone, GitHub("", "o/r", ""), "weekly")
     assert told == []
 
 

@@ -12,7 +12,7 @@ from releases import LOCK, MODEL, A, B, built, save, track
 from loop.core.git import Git
 from loop.core.release_state import State, files
 from loop.delivery.canary import rollback
-from loop.delivery.commit import Action, Place, land
+from loop.delivery.commit import Place, land
 from loop.delivery.steps import released
 
 CARRIED = ("params.yaml", "dvc.yaml", ".gitignore")
@@ -59,7 +59,7 @@ def _released(git: Git) -> None:
     place = Place(MODEL, "production")
     for key, why in ((A, "the first of all"), (B, "holds against the champion")):
         one = track(key).model_copy(update={"commit": git.head()})
-        land(git, Action("release", place, lambda now, one=one: released(now.state, one, canary=True), why))
+        land(git, "release", place, lambda now, one=one: released(now.state, one, canary=True), why)
     rollback(git, place, "p99 900 ms: <script>", B)
 
 

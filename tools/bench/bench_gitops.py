@@ -28,7 +28,7 @@ from shared import ROOT, run, write_table
 from loop.core import edited, params, repository
 from loop.core.git import Git
 from loop.core.names import public
-from loop.core.programs import program
+from loop.core.paths import program
 from loop.core.release_state import State, Track, files
 from loop_demo.hub import Hub
 

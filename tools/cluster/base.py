@@ -15,8 +15,7 @@ import tempfile
 from pathlib import Path
 
 from loop.core.files import whole
-from loop.core.paths import cache
-from loop.core.programs import program
+from loop.core.paths import cache, program
 
 SUITE = "bookworm"
 MIRRORS = (

@@ -78,10 +78,10 @@ def monitor_release(project: Project, environment: str, why: str) -> None:
     from loop.delivery.release import watch
 
     git, place = _at(project, environment)
-    if (image := candidate.monitor(git.root).image) is None:
+    if (image := candidate.monitor(git.root)) is None:
         click.echo(f"{place}: nothing to do; no engine built an image")
         return
-    _tell(place, watch(git, place, image, candidate.on_main(git), why))
+    _tell(place, watch(git, place, image, git.head(), why))
 
 
 @click.command()
@@ -180,6 +180,7 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
       ./loop render --check
     """  # noqa: D301
     from loop.delivery import overlays, render
+    from loop.delivery.commit import Place
 
     root, keep = paths.root(), "objects keep to schema and policy"
     if kserve and (check or not model or not environment):
@@ -193,16 +194,17 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
             fix="./loop render --check, or ./loop render MODEL --environment ENVIRONMENT",
         )
     elif check:
-        one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
-        click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
+        place = Place(model, environment)
+        click.echo(f"{place.overlay}: {len(overlays.check_one(root, place))} {keep}")
     elif kserve:
-        from loop.delivery.kserve import inference_service, text
+        from loop.core import edited
+        from loop.delivery.kserve import inference_service
 
-        one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
-        objects = render.documents(render.build(root / str(one)))
-        click.echo(text(inference_service(objects, one.state(root))), nl=False)
+        place = Place(model, environment)
+        objects = render.documents(render.build(root / place.overlay))
+        click.echo(edited.block(inference_service(objects, place.state(root))), nl=False)
     else:
-        click.echo(render.build(render.overlay(root, model, environment)), nl=False)
+        click.echo(render.build(root / Place(model, environment).overlay), nl=False)
 
 
 def _checked(root: Path, base: str | None) -> dict[str, int]:
@@ -247,9 +249,9 @@ def merged(name: str) -> None:
     A workflow that releases calls it first. It ends with 4 if main does not contain COMMIT, so that nobody
     can release what was never merged. Step output: commit.
     """
-    from loop.delivery import merged
+    from loop.delivery.guard import merged
 
-    commit = merged.merged(Git(Path.cwd()), name)
+    commit = merged(Git(Path.cwd()), name)
     actions.output(commit=commit)
     click.echo(commit)
 
@@ -263,10 +265,10 @@ def history(project: Project, environment: str) -> None:
     It reads the commits on main that changed the environment's release, newest first. The keys that it lists
     are those that `rollback --to` takes.
     """
-    from loop.delivery import history
+    from loop.delivery import commit
 
     git, place = _at(project, environment)
-    changes = history.history(git, place)
+    changes = commit.history(git, place, git.fetch())
     show(History(project.public, environment, changes), lambda: _table(str(place), changes))
 
 

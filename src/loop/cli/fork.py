@@ -4,6 +4,7 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,19 +59,18 @@ def init(wheels: str | None, *, vendored: bool, yes: bool, **given: str | None) 
         given = _asked(root, given)
     changes = begin.changes(root, given)
     if wheels:
-        changes.append(begin.Change("engine", "as it is", f"two wheels from {wheels}, without its source"))
+        then, make = f"two wheels from {wheels}, without its source", partial(convert, root, wheels)
+        changes.append(begin.Change("engine", "as it is", then, make))
     if vendored:
-        changes.append(begin.Change("engine", "as it is", "its source, in src/loop"))
+        changes.append(begin.Change("engine", "as it is", "its source, in src/loop", partial(vendor, root)))
     if changes:
-        table(("what", "now", "then"), changes)
+        table(("what", "now", "then"), ((change.what, change.now, change.then) for change in changes))
+        if asks:
+            click.confirm("Make these changes?", default=True, abort=True)
     else:
         click.echo("nothing to change: all of this is so already")
-    if changes and asks and not click.confirm("Make these changes?", default=True):
-        raise click.Abort
-    begin.apply(root, given)
-    if wheels or vendored:
-        files = convert(root, wheels) if wheels else vendor(root)
-        click.echo(f"{len(files)} files written or deleted; next: make test")
+    for change in changes:
+        change.make()
     if mlflow := given["mlflow"]:
         click.echo(
             f"MLflow: export MLFLOW_TRACKING_URI={mlflow} here, and for CI "
@@ -184,7 +184,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
       ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
     """  # noqa: D301
     from loop.core import github
-    from loop.fork import checks, proposal, upgrade
+    from loop.fork import proposal, upgrade
 
     root = paths.root()
     git = Git(root)
@@ -211,7 +211,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
             f"next: git switch {branch}, settle the conflicts above, git commit -a, ./loop doctor, {proposed}"
         )
         raise SystemExit(Exit.BLOCK)
-    if not no_check and (failed := checks.run(git, branch)):
+    if not no_check and (failed := proposal.check(git, branch)):
         said = f"failed on {branch}: {', '.join(failed)}"
         click.echo(f"{said}; next: git switch {branch}, fix it, commit, {proposed}")
         raise SystemExit(Exit.BLOCK)
@@ -263,9 +263,9 @@ def propose_locks(reason: str) -> None:
     refresh-lock.yml calls it after `make lock`. There is at most one such pull request.
     """
     from loop.core.github import GitHub
-    from loop.delivery.relock import propose
+    from loop.delivery import proposal
 
-    where = propose(paths.root(), GitHub.of_environment(), reason)
+    where = proposal.locks(paths.root(), GitHub.of_environment(), reason)
     actions.tell(f"the locks change: {where}" if where else "no lock has changed")
 
 

@@ -73,7 +73,7 @@ def attest(model: str | None) -> None:
     signed with this machine's key. Without MODEL it is the image of judge and monitor. Step outputs: new,
     which is false if an earlier release has attested this image; name, digest, kind, subject and folder.
     """
-    from loop.delivery import provenance
+    from loop.delivery import candidate, provenance
 
     root = paths.root()
     image = provenance.attest(root, model)
@@ -85,7 +85,7 @@ def attest(model: str | None) -> None:
     name, digest = image["image"].split("@")
     blob = f"blobs/{digest.replace(':', '/')}"
     file = f"{image['layout']}/{blob}" if "layout" in image else f"oci://{image['image']}"
-    folder = Project(root, model or provenance.MONITOR).build.relative_to(root)
+    folder = Project(root, model or candidate.MONITOR).build.relative_to(root)
     actions.output(new="true", name=name, digest=digest, kind=image["kind"], subject=file, folder=folder)
     click.echo(f"{folder}/sbom.json, provenance.json and provenance.dsse.json are about {image['image']}")
 

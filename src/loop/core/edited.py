@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import date
 from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,16 @@ def rewriting(path: Path, width: int = WIDE) -> Iterator[Any]:
     yield document
     with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
         writer.dump(document, file)
+
+
+def block(document: Any) -> str:
+    """Return plain dicts, lists and scalars as YAML, with each entry on a line of its own."""
+    writer, text = YAML(typ="safe", pure=True), StringIO()
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.width = 1000
+    writer.dump(document, text)
+    return text.getvalue()
 
 
 def _dates(

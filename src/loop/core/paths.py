@@ -4,6 +4,7 @@ No function of this module creates a folder in a clone.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -55,6 +56,12 @@ def tracked(paths: Iterable[str]) -> Rejected | None:
         fix="git rm -r --cached --quiet data && git add data && git commit; .gitignore then excludes them. "
         "If they contain secrets, remove them from the history too",
     )
+
+
+def matching(globs: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern of paths: `*` matches a part of one name, and a final `/*` all below a folder."""
+    parts = (re.escape(glob).replace(r"\*", ".*" if glob.endswith("/*") else "[^/]*") for glob in globs)
+    return re.compile("|".join(parts))
 
 
 def cache() -> Path:

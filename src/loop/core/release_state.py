@@ -1,13 +1,11 @@
 """The release state of an environment: reads and writes its release.yaml, which only commands may edit."""
 
 import json
-from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
-from ruamel.yaml import YAML
 
 from loop.core import edited, params
 from loop.core.errors import LoopError
@@ -156,7 +154,9 @@ def release(state: State) -> str:
     spec = {"stable": None, "canary": None, **spec, "barred": spec.get("barred", [])}
     annotations = {"config.kubernetes.io/local-config": "true"}
     metadata = {"name": "release", "annotations": annotations}
-    return _yaml({"apiVersion": "loop/v1", "kind": "Release", "metadata": metadata, "spec": spec})
+    return HEADER + edited.block(
+        {"apiVersion": "loop/v1", "kind": "Release", "metadata": metadata, "spec": spec}
+    )
 
 
 def component(state: State) -> str:
@@ -183,13 +183,4 @@ def component(state: State) -> str:
         "components": [f"../../../../components/{name}" for name, need in wanted.items() if need],
         "patches": patches,
     }
-    return _yaml({key: value for key, value in document.items() if value})
-
-
-def _yaml(document: dict[str, Any]) -> str:
-    yaml, text = YAML(typ="safe", pure=True), StringIO()
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.width = 1000
-    yaml.dump(document, text)
-    return HEADER + text.getvalue()
+    return HEADER + edited.block({key: value for key, value in document.items() if value})

@@ -14,23 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from loop.candidate import champion
-from loop.core import dvc
+from loop.core import dvc, edited
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, whole, write_json, write_text
 from loop.core.names import package
 from loop.core.project import Project
+from loop.core.results import Gate
 from loop.delivery import candidate
+from loop.delivery.candidate import MONITOR
 from loop.packaging import artifact, image, layout, monitor_image
 from loop.packaging.bento import path_of
 from loop.packaging.key import release_key
 
 TAR = "release.tar"
-MONITOR = monitor_image.NAME
-RECORDS = (candidate.Gate, candidate.Rehearse, candidate.Bento, candidate.Image)
+RECORDS = (Gate, candidate.Rehearse, candidate.Bento, candidate.Image)
 NAMES = (  # the file names that a bundle may contain; {0} is the model's Python package name
     r"build/({0}|monitor)/image\.json",
     r"build/({0}|monitor)/image/(oci-layout|index\.json|blobs/sha256/[0-9a-f]{{64}})",
@@ -52,14 +51,21 @@ def pack(root: Path, model: str | None, *, trained: bool = False) -> Path:
     file is a symbolic link, because a link could expose a file outside the clone.
     """
     project = Project(root, model or MONITOR)
-    if trained and model:
-        files = _outputs(project)
-    else:
-        candidate.monitor_record(root)
-        files = _image(Project(root, MONITOR)) | (_candidate(project) if model else {})
+    files = [] if trained and model else _image(Project(root, MONITOR))
+    objects: dict[str, Path] = {}
+    if model:
+        files += _outputs(project) if trained else [*_candidate(project), *_outputs(project)]
+        objects = _objects(project)
+    named = {path.relative_to(root).as_posix(): path for path in files}
+    named |= {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in objects.items()}
+    if missing := [str(path) for path in named.values() if not path.is_file()]:
+        what = f"{', '.join(missing[:3])}: missing, but dvc.lock records it"
+        raise LoopError(what, fix=f"./loop repro {project.public}")
+    if model:
+        dvc.check(project, project.metrics.name)
     path = project.build / TAR
     with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, source in sorted(files.items()):
+        for name, source in sorted(named.items()):
             top = root if source.is_relative_to(root) else dvc.objects(root)
             plain_files(top, source.relative_to(top).as_posix())  # raises LoopError for a link
             entry = tarfile.TarInfo(name)
@@ -94,41 +100,35 @@ def unpack(
             raise Rejected(f"{path}: {error!r}", fix=FIX) from error
 
 
-def _candidate(project: Project) -> dict[str, Path]:
-    """Return the files of a model's release candidate, keyed by their names in the bundle."""
+def _candidate(project: Project) -> list[Path]:
+    """Return the records and the image of a model's release candidate."""
     for kind in RECORDS:
         candidate.record(project, kind)
-    names = ("gate.json", "rehearse.json", "bento.json", "champion.parquet")
-    made = [path for name in names if (path := project.build / name).is_file()]
-    found = {path.relative_to(project.root).as_posix(): path for path in made}
-    return found | _image(project) | _outputs(project)
+    made = [project.build / f"{name}.json" for name in ("gate", "rehearse", "bento")]
+    scores = project.build / "champion.parquet"
+    return [*made, *([scores] if scores.is_file() else []), *_image(project)]
 
 
-def _outputs(project: Project) -> dict[str, Path]:
-    """Return the outputs of a model's DVC stages: dvc.lock, metrics.json and objects of DVC's cache."""
-    found = {"dvc.lock": project.root / "dvc.lock", f"data/{project.package}/metrics.json": project.metrics}
-    if _logged(project.lock, project.model):
-        found[f"data/{project.package}/logged.json"] = project.logged
-    if missing := [name for name, path in found.items() if not path.is_file()]:
-        raise LoopError(f"{project.root} has no {', '.join(missing)}", fix=f"./loop repro {project.public}")
-    dvc.check(project, project.metrics.name)
-    return found | {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in _objects(project).items()}
-
-
-def _image(project: Project) -> dict[str, Path]:
+def _image(project: Project) -> list[Path]:
     """Return the path of an image's image.json, plus its OCI layout unless the image is already pushed."""
-    record = read_json(project.build / "image.json")
+    record = candidate.record(project, dict, "image")
     needed = record["kind"] != "none" and not record.get("pushed")
-    files = [path for path in (project.build / "image").rglob("*") if needed and path.is_file()]
-    kept = [path for path in files if not path.name.startswith(".")]
-    return {path.relative_to(project.root).as_posix(): path for path in (project.build / "image.json", *kept)}
+    layout = (project.build / "image").rglob("*") if needed else ()
+    kept = [path for path in layout if path.is_file() and not path.name.startswith(".")]
+    return [project.build / "image.json", *kept]
+
+
+def _outputs(project: Project) -> list[Path]:
+    """Return the files of Git that a model's DVC stages write."""
+    logged = [project.logged] if _logged(project.lock, project.model) else []
+    return [project.root / "dvc.lock", project.metrics, *logged]
 
 
 def _objects(project: Project) -> dict[str, Path]:
     """Return the files in DVC's cache that hold a model's outputs and, if cached, the champion's model.
 
-    The champion's model is included because `loop register` may have to add it to the model registry.
-    Raises LoopError if DVC's cache lacks an object that dvc.lock records.
+    The champion's model is included because `loop register` may have to add it to the model registry. A file
+    that the cache lacks is among them.
     """
     cache, wanted = dvc.objects(project.root), _cached(project.lock, project.model)
     stable = champion.find(project)
@@ -140,9 +140,6 @@ def _objects(project: Project) -> dict[str, Path]:
             found |= dvc.made_of(cache, md5)
         except FileNotFoundError:
             found[md5] = cache / md5[:2] / md5[2:]
-    if missing := [md5 for md5, path in found.items() if not path.is_file()]:
-        what = f"DVC's cache {cache} lacks {', '.join(missing[:3])} of the outputs in dvc.lock"
-        raise LoopError(what, fix=f"./loop repro {project.public}")
     return found
 
 
@@ -154,9 +151,7 @@ def _cached(lock: Lock, model: str) -> list[str]:
 
 def _logged(lock: Lock, model: str) -> str | None:
     """Return the SHA-256 of logged.json that dvc.lock records; None if the model reads no data store."""
-    recorded = lock.stages.get(f"ingest@{package(model)}", {}).get("params", {}).get("params.yaml", {})
-    logged = recorded.get(f"models.{package(model)}.ingest", {}).get("logged") or {}
-    return logged.get("sha256")
+    return (lock.params(model).get("ingest", {}).get("logged") or {}).get("sha256")
 
 
 def _extract(path: Path, into: Project) -> None:
@@ -183,10 +178,10 @@ class _Unpacked:
     theirs: Project  # its root is the temporary folder
 
     def put(self) -> list[str]:
+        """Copy the monitor image and, unless the bundle has only that, the candidate into the clone."""
         monitor = self._monitor()
         said = self._put_candidate() if self.ours.model != MONITOR else []
-        self._put_image(MONITOR)
-        write_json(self.ours.root / "build" / MONITOR / "image.json", monitor)
+        self._put_image(MONITOR, monitor)
         return said
 
     def put_trained(self) -> list[str]:
@@ -216,10 +211,9 @@ class _Unpacked:
         said = self._put_outputs(lock)
         if record["kind"] == "bento-artifact":
             record["layout"] = str(image.keep(build / "image", model, record["digest"]))
-        self._put_image(ours.package)
+        self._put_image(ours.package, record)
         for name in ("gate.json", "rehearse.json", "champion.parquet"):
             _copy(build / name, ours.build / name)
-        write_json(ours.build / "image.json", record)
         here = read_json(build / "bento.json") | {"path": str(path_of(model, key))}
         write_json(ours.build / "bento.json", here)
         return said
@@ -238,24 +232,21 @@ class _Unpacked:
     def _check_outputs(self, lock: Lock) -> None:
         """Reject the bundle unless its outputs are exactly those that dvc.lock records, with these hashes."""
         theirs, folder = self.theirs, self.theirs.root / "objects"
-        found = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
-        for md5, content in dvc.altered(found).items():
-            raise Rejected(f"the bundle's object {md5} has content with md5 {content}", fix=FIX)
+        there = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
         wanted = {name for md5 in _cached(lock, theirs.model) for name in dvc.made_of(folder, md5)}
         stable = champion.find(self.ours)
-        allowed = {*dvc.made_of(folder, stable.model_md5)} if stable and stable.model_md5 in found else set()
-        lock_file = "dvc.lock of this checkout"
-        if missing := sorted(wanted - found.keys()):
-            raise Rejected(f"the bundle lacks object {missing[0]}, which {lock_file} records", fix=FIX)
-        if more := sorted(found.keys() - wanted - allowed):
-            raise Rejected(f"the bundle has object {more[0]}, which {lock_file} does not record", fix=FIX)
-        recorded = lock.md5(theirs.model, "evaluate", "metrics.json")
-        if (metrics := dvc.md5(theirs.metrics)) != recorded:
-            what = f"the bundle's metrics.json has md5 {metrics}, dvc.lock records {recorded}"
-            raise Rejected(what, fix=FIX)
-        listed = sha256(theirs.logged) if theirs.logged.is_file() else None
-        if listed != (pinned := _logged(lock, theirs.model)):
-            raise Rejected(f"the bundle's logged.json is {listed}, dvc.lock records {pinned}", fix=FIX)
+        if stable and stable.model_md5 in there:
+            wanted |= dvc.made_of(folder, stable.model_md5).keys() & there.keys()
+        found: dict[str, str | None] = {**{name: name for name in there}, **dvc.altered(there)}
+        found["metrics.json"] = dvc.md5(theirs.metrics)
+        found["logged.json"] = sha256(theirs.logged) if theirs.logged.is_file() else None
+        recorded: dict[str, str | None] = {name: name for name in wanted}
+        recorded["metrics.json"] = lock.md5(theirs.model, "evaluate", "metrics.json")
+        recorded["logged.json"] = _logged(lock, theirs.model)
+        for name in sorted({*found, *recorded}):
+            if (has := found.get(name)) != (should := recorded.get(name)):
+                what = f"the bundle's {name} has the hash {has}, dvc.lock of this checkout records {should}"
+                raise Rejected(what, fix=FIX)
 
     def _monitor(self) -> dict[str, Any]:
         theirs, key = Project(self.theirs.root, MONITOR), monitor_image.image_key(self.ours.root)
@@ -297,9 +288,8 @@ class _Unpacked:
         said, stages = [], ours.lock.stages
         mine = {name: entry for name, entry in lock.stages.items() if name.endswith(f"@{ours.package}")}
         if any(stages.get(name) != entry for name, entry in mine.items()):
-            text = io.StringIO()
-            YAML().dump({"schema": "2.0", "stages": {**stages, **mine}}, text)
-            write_text(ours.root / "dvc.lock", text.getvalue())
+            text = edited.block({"schema": "2.0", "stages": {**stages, **mine}})
+            write_text(ours.root / "dvc.lock", text)
             said.append("dvc.lock")
         for here, there in ((ours.metrics, theirs.metrics), (ours.logged, theirs.logged)):
             same = here.is_file() and there.is_file() and here.read_bytes() == there.read_bytes()
@@ -309,7 +299,7 @@ class _Unpacked:
         dvc.checkout(Project(ours.root, ours.model))  # by the new dvc.lock
         return said
 
-    def _put_image(self, name: str) -> None:
+    def _put_image(self, name: str, record: dict[str, Any]) -> None:
         """Copy the OCI layout that is to be pushed; without one, delete the layout of an earlier build."""
         made, target = (each.root / "build" / name / "image" for each in (self.theirs, self.ours))
         if made.is_dir():
@@ -317,6 +307,7 @@ class _Unpacked:
                 shutil.copytree(made, aside)
         else:
             shutil.rmtree(target, ignore_errors=True)
+        write_json(target.with_name("image.json"), record)
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -1,11 +1,12 @@
 """Promotes a canary by one step, rolls it back, or returns stable to an earlier release: one commit each."""
 
 from loop.core import params
-from loop.core.errors import Superseded
+from loop.core.errors import LoopError, Superseded
 from loop.core.git import Git
-from loop.core.release_state import State
-from loop.delivery import commit, history, steps
-from loop.delivery.commit import Action, Done, Now, Place
+from loop.core.names import public
+from loop.core.release_state import State, Track, file, recall
+from loop.delivery import commit, steps
+from loop.delivery.commit import Done, Now, Place
 
 
 def promote(git: Git, place: Place, key: str | None, step: str, why: str = "") -> Done:
@@ -21,10 +22,10 @@ def promote(git: Git, place: Place, key: str | None, step: str, why: str = "") -
             raise Superseded(f"expected a canary at step {step}, found {steps.described(state)}")
         key = state.canary.key
 
-    def change(now: Now) -> State:
+    def decide(now: Now) -> State:
         return steps.promoted(now.state, key, step, rules(git, now, place.model))
 
-    return commit.land(git, Action("promote", place, change, why))
+    return commit.land(git, "promote", place, decide, why)
 
 
 def rules(git: Git, now: Now, model: str) -> params.Canary:
@@ -39,8 +40,9 @@ def rollback(git: Git, place: Place, why: str, key: str | None = None, *, bar: b
     With `bar` the canary's release is blocked for good; without it the release may be proposed again, for
     instance because it was removed for lack of evidence. A promotion that was committed first is undone too.
     """
-    action = Action("rollback", place, lambda now: steps.rolled_back(now.state, why, key, bar=bar), why)
-    return commit.land(git, action)
+    return commit.land(
+        git, "rollback", place, lambda now: steps.rolled_back(now.state, why, key, bar=bar), why
+    )
 
 
 def restore(git: Git, place: Place, to: str, why: str, key: str | None = None) -> Done:
@@ -49,8 +51,30 @@ def restore(git: Git, place: Place, to: str, why: str, key: str | None = None) -
     There is no gate and no canary: the release passed them when it was first served, and the rollback is
     urgent because the release that stable serves now is causing harm.
     """
+    return commit.land(
+        git,
+        "rollback",
+        place,
+        lambda now: steps.restored(now.state, _served(git, place, to, now), why, key),
+        why,
+    )
 
-    def change(now: Now) -> State | None:
-        return steps.restored(now.state, history.served(git, place, to, now), why, key)
 
-    return commit.land(git, Action("rollback", place, change, why))
+def _served(git: Git, place: Place, key: str, now: Now) -> Track:
+    """Return release `key` as stable last served it, from main's history.
+
+    A state that cannot be read, for instance in an older format, is skipped and noted in `now`. Raises
+    LoopError if stable has never served the release.
+    """
+    path = file(place.environment, place.model)
+    for entry in commit.history(git, place, now.commit):
+        try:
+            found = recall(git.read(entry.commit, path) or "", "stable", key)
+        except LoopError as error:
+            now.notes.append(f"skipped the release state of {entry.commit[:12]}: {error}")
+            continue
+        if found:
+            return found
+    fix = f"./loop history {public(place.model)} --environment {place.environment}"
+    said = "; ".join([f"{place}: stable has never served {key}", *now.notes])
+    raise LoopError(said, fix=fix, docs="docs/runbooks/production.md#bring-an-older-release-back")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
@@ -13,29 +13,10 @@ from loop.core.git import Git
 from loop.core.plain import Device
 from loop.core.project import Project
 from loop.core.release_state import SERVER, Track
+from loop.core.results import Gate
 
-MONITOR = "build/monitor/image.json"
-R = TypeVar("R", bound=BaseModel)
-
-
-class Judged(BaseModel):
-    metrics: dict[str, Any] = {}
-    model_md5: str
-
-
-class Champion(BaseModel):
-    key: str
-    metrics: dict[str, Any] = {}
-
-
-class Gate(BaseModel):
-    """gate.json: the gate's verdict on the model, its reasons, and the comparison with the champion."""
-
-    verdict: str
-    reasons: list[str]
-    challenger: Judged
-    champion: Champion | None
-    difference: dict[str, Any] | None
+MONITOR = "monitor"  # in place of a model, the image of the canary judge and the drift job
+R = TypeVar("R")
 
 
 class Register(BaseModel):
@@ -79,13 +60,6 @@ class Image(BaseModel):
     pushed: bool = True  # whether the image is pushed: `loop push-image` sets it to true
 
 
-class Monitor(BaseModel):
-    """monitor/image.json: the image of the canary judge and the drift job; null if no engine built it."""
-
-    image: str | None
-    pushed: bool = True
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A release that is ready to be committed, together with its gate, rehearsal and image records."""
@@ -95,25 +69,30 @@ class Candidate:
     gate: Gate
     rehearse: Rehearse
     image: Image
-    monitor: Monitor | None  # the monitor image; None if the environment runs neither judge nor drift job
+    monitor: str | None  # the monitor image; None if no engine built it or the environment does not run it
 
 
 def read(project: Project, *, watched: bool = True) -> Candidate:
     """Return a model's candidate from its records in build/.
 
     With `watched` it includes the image of the canary judge and the drift job. Raises LoopError if an earlier
-    command has not run for this candidate, and Rejected if the gate or the rehearsal failed.
+    command has not run for this candidate, or if HEAD's dvc.lock records another model, and Rejected if the
+    gate or the rehearsal failed.
     """
-    build = project.build
     gate, rehearse = record(project, Gate), record(project, Rehearse)
     if gate.verdict != "promote":
         raise Rejected(f"{project.public}: the gate says {gate.verdict}: {'; '.join(gate.reasons)}")
     if not rehearse.passed:
         raise Rejected(f"{project.public}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
-    registered, bento = record(project, Register), record(project, Bento)
-    image, watching = record(project, Image), monitor(project.root) if watched else None
-    _pushed(build / "image.json", image, f"./loop push-image {project.public}")
-    commit = _committed(project)
+    registered, bento, image = record(project, Register), record(project, Bento), record(project, Image)
+    watching = monitor(project.root) if watched else None
+    check_pushed(project, image.image, pushed=image.pushed)
+    git = Git(project.root)
+    commit = git.head()
+    committed = Lock.parse(git.read(commit, "dvc.lock") or "")
+    if committed.stages == {} or committed.model_md5(project.model) != project.model_md5:
+        fix = "git commit dvc.lock params.yaml, push, and release again"
+        raise LoopError(f"dvc.lock of {commit[:12]} does not record the model in the work tree", fix=fix)
     for name, found, expected in (  # a record in build/ may belong to an earlier candidate
         ("gate", gate.challenger.model_md5, project.model_md5),
         ("register", registered.model_md5, project.model_md5),
@@ -122,8 +101,8 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
         ("rehearse", rehearse.sides.get("candidate", {}).get("key"), bento.key),
     ):
         if found != expected:
-            fix = f"./loop {name} {project.public}"
-            raise LoopError(f"{build / name}.json belongs to {found}, the candidate is {expected}", fix=fix)
+            what = f"{project.build / name}.json belongs to {found}, the candidate is {expected}"
+            raise LoopError(what, fix=command(project, name))
     track = Track(
         key=bento.key,
         image=image.image,
@@ -139,59 +118,38 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
     return Candidate(project.model, track, gate, rehearse, image, watching)
 
 
-def monitor(root: Path) -> Monitor:
-    """Return the pushed monitor image, which all models share. Raises LoopError if it is not pushed."""
-    image = monitor_record(root)
-    _pushed(root / MONITOR, image, "./loop push-image")
-    return image
+def monitor(root: Path) -> str | None:
+    """Return the name of the monitor image, None if no engine built it. Raises LoopError if not pushed."""
+    project = Project(root, MONITOR)
+    found = record(project, dict, "image")
+    check_pushed(project, found["image"], pushed=found.get("pushed", True))
+    return found["image"] and str(found["image"])
 
 
-def monitor_record(root: Path) -> Monitor:
-    """Return build/monitor/image.json, which `loop monitor-image` writes."""
-    return _read(root / MONITOR, Monitor, "./loop monitor-image")
-
-
-def record(project: Project, kind: type[R]) -> R:
-    """Return one record of a candidate; the class names the file, so `Gate` reads gate.json.
+def record(project: Project, kind: type[R], name: str = "") -> R:
+    """Return one record of a candidate; by default the class names the file, so `Gate` reads gate.json.
 
     Raises LoopError, with the command that writes the record, if the file is missing or invalid.
     """
-    name = kind.__name__.lower()
-    return _read(project.build / f"{name}.json", kind, f"./loop {name} {project.public}")
-
-
-def _read(path: Path, kind: type[R], fix: str) -> R:
+    name = name or kind.__name__.lower()
+    path, fix = project.build / f"{name}.json", command(project, name)
     if not path.is_file():
         raise LoopError(f"{path} does not exist", fix=fix)
     try:
-        return kind.model_validate(read_json(path))
+        return TypeAdapter(kind).validate_python(read_json(path))
     except (ValidationError, ValueError) as error:
         raise LoopError(f"{path}: {error}", fix=fix) from error
 
 
-def _pushed(path: Path, image: Image | Monitor, fix: str) -> None:
+def command(project: Project, name: str) -> str:
+    """Return the command that writes a record or, for instance by `push-image`, makes the next step."""
+    if project.model != MONITOR:
+        return f"./loop {name} {project.public}"
+    return f"./loop {'monitor-image' if name == 'image' else name}"
+
+
+def check_pushed(project: Project, image: str | None, *, pushed: bool) -> None:
     """Raise LoopError if an image is not pushed, because the cluster could not pull what Git names."""
-    if not image.pushed:
-        raise LoopError(f"{path}: {image.image} was built but not pushed", fix=fix)
-
-
-def on_main(git: Git) -> str:
-    """Return HEAD, from which everything in build/ was made. Raises LoopError unless origin's main has it."""
-    commit = git.head()
-    if not git.descends(git.fetch(), commit):
-        raise LoopError(f"commit {commit[:12]} is not on origin's main", fix="push or merge it first")
-    return commit
-
-
-def _committed(project: Project) -> str:
-    """Return HEAD. Raises LoopError unless dvc.lock is committed and HEAD is on main.
-
-    Both must be on main so that everybody can fetch the code and the data of a release.
-    """
-    git = Git(project.root)
-    commit = git.head()
-    committed = Lock.parse(git.read(commit, "dvc.lock") or "")
-    if committed.stages == {} or committed.model_md5(project.model) != project.model_md5:
-        fix = "git commit dvc.lock params.yaml, push, and release again"
-        raise LoopError(f"dvc.lock of {commit[:12]} does not record the model in the work tree", fix=fix)
-    return on_main(git)
+    if not pushed:
+        what = f"{project.build / 'image.json'}: {image} was built but not pushed"
+        raise LoopError(what, fix=command(project, "push-image"))

@@ -1,18 +1,23 @@
-"""Commits one change of an environment as the bot, and tries again if main has moved meanwhile.
+"""Commits one change of an environment as the bot, and reads these changes back from Git's log.
 
 The message of such a commit has a subject for people, and trailers that commands read back.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from loop.core import release_state
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git
 from loop.core.names import public
 from loop.core.release_state import State, Track, files
+from loop.core.results import Entry
 from loop.core.text import one_line
 from loop.delivery import guard, steps
+
+TRAILERS = ("Action", "Step", "Release-Key", "Digest", "Why")  # those that a history shows
+FIELD, RECORD = "\x1f", "\x1e"
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,23 @@ class Place:
     def __str__(self) -> str:
         return f"{public(self.model)}/{self.environment}"
 
+    @property
+    def overlay(self) -> str:
+        """The path of its kustomize folder, relative to the repository's root."""
+        return f"kustomize/overlays/{self.environment}/{public(self.model)}"
+
+    @property
+    def namespace(self) -> str:
+        return f"{public(self.model)}-{self.environment}"
+
+    def state(self, root: Path) -> State:
+        """Return the release state in a work tree. Raises LoopError if it cannot be read."""
+        return release_state.read(root, self.environment, self.model)
+
 
 @dataclass(frozen=True)
 class Now:
-    """The input of an action: a commit of main, and the release state of the model at that commit."""
+    """The input of a change: a commit of main, and the release state of the model at that commit."""
 
     commit: str
     state: State
@@ -36,21 +54,8 @@ class Now:
 
 
 @dataclass(frozen=True)
-class Action:
-    """One change of a model in one environment: a function of the state, and the reason for the commit.
-
-    `change` reads only main as origin has it now, never the work tree, so it can run again after a lost push.
-    """
-
-    name: str  # name of the action: release, promote, rollback or monitor
-    place: Place
-    change: Callable[[Now], State | None]
-    why: str
-
-
-@dataclass(frozen=True)
 class Done:
-    """The result of an action. If nothing had to be changed, `commit` is None."""
+    """The result of a change. If nothing had to be changed, `commit` is None."""
 
     commit: str | None
     after: State
@@ -61,37 +66,41 @@ def read(git: Git, commit: str, place: Place) -> State:
     """Return a model's release state at a commit. Raises LoopError if the commit has no release.yaml."""
     if (found := release_state.at(git, commit, place.environment, place.model)) is None:
         path = release_state.file(place.environment, place.model)
-        fix = f"push kustomize/overlays/{place.environment}/{public(place.model)}, made like another model's"
+        fix = f"push {place.overlay}, made like another model's"
         raise LoopError(f"{path} is not in {commit[:12]} of origin", fix=fix)
     return found
 
 
-def land(git: Git, action: Action) -> Done:
-    """Commit an action on origin's main, and compute it again if another push came first."""
+def land(git: Git, action: str, place: Place, decide: Callable[[Now], State | None], why: str) -> Done:
+    """Commit a change on origin's main, and compute it again if another push came first.
+
+    `action` is release, promote, rollback or monitor, and `why` the reason in the message. `decide` returns
+    the new state, or None if there is nothing to do. It reads only main as origin has it now, never the work
+    tree, so it can run again after a lost push.
+    """
     seen: list[tuple[Now, State]] = []
 
-    def decide(parent: str) -> Change | None:
-        now = Now(parent, read(git, parent, action.place))
-        after = action.change(now)
+    def change(parent: str) -> Change | None:
+        now = Now(parent, read(git, parent, place))
+        after = decide(now)
         seen.append((now, after or now.state))
-        return change(action, now, after) if after else None
+        return written(action, place, now, after, why) if after else None
 
-    commit = git.land("main", decide)
+    commit = git.land("main", change)
     now, after = seen[-1]
     return Done(commit, after, tuple(now.notes))
 
 
-def change(action: Action, now: Now, after: State) -> Change:
-    """Return the files and the message of an action's commit.
+def written(action: str, place: Place, now: Now, after: State, why: str) -> Change:
+    """Return the files and the message of a change's commit.
 
     Raises Rejected if the commit would change a file that only people may edit.
     """
-    place = action.place
-    written = files(after, place.environment, place.model)
-    guard.check(written, f"{action.name} of {place}")
-    track = _about(action.name, now.state, after)
+    texts = files(after, place.environment, place.model)
+    guard.check(texts, f"{action} of {place}")
+    track = _about(action, now.state, after)
     trailers = {
-        "Action": action.name,
+        "Action": action,
         "Environment": place.environment,
         "Model": public(place.model),
         "Release-Key": track.key,
@@ -102,10 +111,10 @@ def change(action: Action, now: Now, after: State) -> Change:
         "Digest": track.image.split("@")[1],
         "Monitor": _monitor(now.state, after),
         "Step": steps.step_of(after),
-        "Why": one_line("; ".join(part for part in (*now.notes, action.why) if part)),
+        "Why": one_line("; ".join(part for part in (*now.notes, why) if part)),
     }
     lines = "\n".join(f"{name}: {value}" for name, value in trailers.items() if value)
-    return Change(written, f"{place}: {told(action.name, now.state, after)}\n\n{lines}\n")
+    return Change(texts, f"{place}: {told(action, now.state, after)}\n\n{lines}\n")
 
 
 def _monitor(before: State, after: State) -> str:
@@ -137,3 +146,14 @@ def told(action: str, before: State, after: State) -> str:
         "return": f"traffic returns to stable, which now serves {key}",
     }
     return turns.get(steps.step_of(after)) or f"canary {before.canary.weight} % → {after.canary.weight} %"
+
+
+def history(git: Git, place: Place, commit: str) -> list[Entry]:
+    """Return every change of a model in an environment up to a commit, newest first.
+
+    Changes that a person committed have empty fields for action, step, key, digest and why.
+    """
+    trailers = [f"%(trailers:key={name},valueonly,separator= )" for name in TRAILERS]
+    form = FIELD.join(["%H", "%cI", "%an", "%s", *trailers]) + RECORD
+    log = git.run("log", f"--format={form}", commit, "--", release_state.file(place.environment, place.model))
+    return [Entry(*record.strip("\n").split(FIELD)) for record in log.split(RECORD) if record.strip()]

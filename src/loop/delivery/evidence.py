@@ -14,57 +14,50 @@ WEIGHTLESS = "Merging sends no traffic to this canary. The canary judge raises i
 
 def markdown(candidate: Candidate, before: State, after: State) -> str:
     """Return the pull request's body as Markdown: what changes, the gate, metrics, rehearsal and image."""
-    track, sides = candidate.track, candidate.rehearse.sides
+    track, gate, sides = candidate.track, candidate.gate, candidate.rehearse.sides
     figures = dict.fromkeys(figure for side in sides.values() for figure in side)
     rehearsed = [[name, *(_figure(side.get(name)) for side in sides.values())] for name in figures]
+    monitor = "none, because no container engine built it; judge and drift job do not run in the cluster"
+    if after.monitor:
+        monitor = f"`{after.monitor}`" + ("" if before.monitor == after.monitor else " (new)")
+    size = ""
+    if (
+        layers := candidate.image.layers
+    ):  # a node pulls the packed layers, and keeps them unpacked on its disk
+        packed, unpacked = (sum(layer[what] for layer in layers) / 1e6 for what in ("packed", "unpacked"))
+        size = f", {packed:.0f} MB packed, {unpacked:.0f} MB unpacked"
     facts = {
         "now": described(before),
         "after the merge": f"{track.key} at step {step_of(after)}",
-        "image": f"`{track.image}` ({candidate.image.kind}{_size(candidate.image.layers)})",
-        "image of judge and drift job": _monitor(before, after),
+        "image": f"`{track.image}` ({candidate.image.kind}{size})",
+        "image of judge and drift job": monitor,
         "bento": f"`{track.bento}`",
         "registered model": track.mlflow,
         "trained at": track.commit,
         "model md5, data md5": f"`{track.model_md5}`, `{track.data_md5}`",
     }
-    parts = [
-        f"Release **{track.key}** of {public(candidate.model)}.",
-        _table(("what", "is"), [[name, value] for name, value in facts.items()]),
-        "### Gate: promote\n\n" + "\n".join(f"- {inert(reason)}" for reason in candidate.gate.reasons),
-        _metrics(candidate),
-        "### Rehearsal: passed\n\n" + _table(("", *sides), rehearsed),
-        inert(candidate.rehearse.note),
-        WEIGHTLESS if after.canary else "",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _size(layers: list[dict[str, Any]]) -> str:
-    """Describe the total size of an image's layers, packed (pulled by a node) and unpacked (on its disk)."""
-    packed, unpacked = (sum(layer[what] for layer in layers) / 1e6 for what in ("packed", "unpacked"))
-    return f", {packed:.0f} MB packed, {unpacked:.0f} MB unpacked" if layers else ""
-
-
-def _monitor(before: State, after: State) -> str:
-    if after.monitor is None:
-        return "none, because no container engine built it; judge and drift job do not run in the cluster"
-    return f"`{after.monitor}`" + ("" if before.monitor == after.monitor else " (new)")
-
-
-def _metrics(candidate: Candidate) -> str:
-    gate = candidate.gate
     theirs = gate.champion.metrics if gate.champion else {}
-    rows = [
+    metrics = [
         [inert(name), _figure(value), _figure(theirs.get(name))]
         for name, value in gate.challenger.metrics.items()
         if isinstance(value, int | float)
     ]
     champion = f"champion {gate.champion.key}" if gate.champion else "no champion"
-    table = _table(("metric", "candidate", champion), rows)
-    if gate.difference is None:
-        return table
-    low, mean, high = (_figure(gate.difference.get(name)) for name in ("low", "mean", "high"))
-    return f"{table}\n\nDifference of {gate.difference.get('metric')}: {mean} [{low}, {high}]"
+    difference = ""
+    if found := gate.difference:
+        low, mean, high = map(_figure, (found.low, found.mean, found.high))
+        difference = f"Difference of {found.metric}: {mean} [{low}, {high}]"
+    parts = [
+        f"Release **{track.key}** of {public(candidate.model)}.",
+        _table(("what", "is"), [[name, value] for name, value in facts.items()]),
+        "### Gate: promote\n\n" + "\n".join(f"- {inert(reason)}" for reason in gate.reasons),
+        _table(("metric", "candidate", champion), metrics),
+        difference,
+        "### Rehearsal: passed\n\n" + _table(("", *sides), rehearsed),
+        inert(candidate.rehearse.note),
+        WEIGHTLESS if after.canary else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:

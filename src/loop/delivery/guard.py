@@ -10,7 +10,6 @@ GitHub have another committer and were reviewed, so the guard does not check the
 """
 
 from collections.abc import Collection
-from pathlib import PurePosixPath
 
 from loop.core import paths
 from loop.core.errors import LoopError, Rejected
@@ -44,10 +43,10 @@ def retrained(model: str) -> tuple[str, ...]:
 
 def check(changed: Collection[str], what: str) -> None:
     """Raise Rejected if a commit of the bot changes a file that the bot does not own."""
-    if changed and all(_fits(path, LOCKS) for path in changed):
+    if changed and all(map(paths.matching(LOCKS).fullmatch, changed)):
         return
-    allowed = {RETRAINED} if "dvc.lock" in changed else set()
-    if foreign := sorted(path for path in changed if not _fits(path, OWNED) and path not in allowed):
+    allowed = paths.matching([*OWNED, RETRAINED] if "dvc.lock" in changed else OWNED)
+    if foreign := sorted(path for path in changed if not allowed.fullmatch(path)):
         raise Rejected(
             f"{what} by {BOT['GIT_AUTHOR_NAME']} changes files owned by people: {', '.join(foreign)}",
             fix=f"the bot may only write {', '.join(OWNED)}, and {RETRAINED} together with dvc.lock",
@@ -84,13 +83,23 @@ def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
     return len(mine), which
 
 
+def merged(git: Git, name: str) -> str:
+    """Return the full SHA of a branch of origin, a tag or a (short) SHA, if main contains that commit.
+
+    Raises LoopError if the name matches no commit, and Rejected if main does not contain the commit.
+    """
+    main = git.fetch()
+    # Ask origin for the branch, because a checkout in CI resets origin/<branch> to the event's older commit.
+    is_branch = name and git.listed(name)
+    commit = git.fetch(name) if is_branch else git.commit(name)
+    if commit is None:
+        raise LoopError(f"{name!r} is not a branch, tag or commit here", fix="give the SHA of a main commit")
+    if not git.descends(main, commit):
+        raise Rejected(f"main has not merged {name} ({commit[:12]})", fix="merge its pull request first")
+    return commit
+
+
 def touched(git: Git, commit: str) -> set[str]:
     """Return the paths that a commit changes; for a merge, only those that differ from both parents."""
     args = ("--root", "--no-commit-id", "--name-only", "--no-renames", "-r", "-c", "-z")
     return {name for name in git.run("diff-tree", *args, commit).split("\0") if name}
-
-
-def _fits(path: str, patterns: Collection[str]) -> bool:
-    """Return whether a path matches a pattern; `*` matches one folder name or file name, never a slash."""
-    there = PurePosixPath(path)
-    return any(len(there.parts) == pattern.count("/") + 1 and there.match(pattern) for pattern in patterns)

@@ -1,16 +1,13 @@
 """An overlay's release as KServe runs it: one InferenceService on Knative."""
 
-from collections.abc import Mapping
-from io import StringIO
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from loop.core.errors import LoopError
 from loop.core.release_state import State
 
 API = "serving.kserve.io/v1beta1"
 CONTAINER = "kserve-container"  # the name by which KServe finds the container that predicts
+USER = ("runAsNonRoot", "runAsUser", "runAsGroup")
 MOUNTED = {"emptyDir"}  # the kinds of volume that Knative allows without a flag of its own
 # Knative refuses what is not in this list, such as a container's lifecycle.
 ALLOWED = ("image", "command", "args", "workingDir", "env", "resources", "securityContext")
@@ -30,8 +27,17 @@ def inference_service(objects: list[dict[str, Any]], state: State) -> dict[str, 
     deployment = deployments["serving-canary" if split else "serving-stable"]
     template = deployment["spec"]["template"]
     (serving,) = template["spec"]["containers"]
+    container = {key: serving[key] for key in ALLOWED if key in serving}
+    user = {key: template["spec"]["securityContext"][key] for key in USER}  # from the pod's own context
+    container |= {
+        "name": CONTAINER,
+        "ports": [{"containerPort": serving["ports"][0]["containerPort"], "protocol": "TCP"}],
+        "readinessProbe": {"httpGet": {"path": serving["readinessProbe"]["httpGet"]["path"]}},
+        "securityContext": {**container.get("securityContext", {}), **user},
+        "volumeMounts": list(serving["volumeMounts"]),
+    }
     predictor: dict[str, Any] = {
-        "containers": [_container(serving, template["spec"])],
+        "containers": [container],
         "volumes": [  # a folder of the pod's own in place of a claim
             volume if MOUNTED & volume.keys() else {"name": volume["name"], "emptyDir": {}}
             for volume in template["spec"]["volumes"]
@@ -49,28 +55,4 @@ def inference_service(objects: list[dict[str, Any]], state: State) -> dict[str, 
             "annotations": {"serving.kserve.io/deploymentMode": "Knative"},
         },
         "spec": {"predictor": predictor},
-    }
-
-
-def text(service: Mapping[str, Any]) -> str:
-    """An object as YAML."""
-    yaml, written = YAML(typ="safe", pure=True), StringIO()
-    yaml.default_flow_style = False
-    yaml.width = 1000  # an image by digest stays on one line
-    yaml.dump(service, written)
-    return written.getvalue()
-
-
-def _container(container: Mapping[str, Any], pod: Mapping[str, Any]) -> dict[str, Any]:
-    """The serving container under KServe's name, with the user that the pod's own context names."""
-    kept = {key: container[key] for key in ALLOWED if key in container}
-    user = {key: pod["securityContext"][key] for key in ("runAsNonRoot", "runAsUser", "runAsGroup")}
-    probe = container["readinessProbe"]["httpGet"]["path"]
-    return {
-        **kept,
-        "name": CONTAINER,
-        "ports": [{"containerPort": container["ports"][0]["containerPort"], "protocol": "TCP"}],
-        "readinessProbe": {"httpGet": {"path": probe}},
-        "securityContext": {**kept.get("securityContext", {}), **user},
-        "volumeMounts": list(container["volumeMounts"]),
     }

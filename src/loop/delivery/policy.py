@@ -1,11 +1,12 @@
 """The policies that every rendered manifest must meet. Each policy yields its violations as sentences."""
 
+import json
 import re
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from loop.delivery.workloads import Manifest, of, sync_options, workloads
+from loop.delivery.workloads import Manifest, Workload, of, sync_options, workloads
 
 PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
 GPU = "nvidia.com/gpu"
@@ -19,7 +20,6 @@ PUBLIC = tuple(
 FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # route filters that cannot redirect a call
 WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and alerts identify a pod
 KEPT = {"Prune=false", "Delete=false"}
-NO_LABEL = re.compile(r"[^a-zA-Z0-9_]")  # Prometheus makes an underscore of it in the name of a pod's label
 LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
 # The volume types that the Pod Security Standard "restricted" allows. Other types may expose the node.
 VOLUMES = {
@@ -32,7 +32,16 @@ VOLUMES = {
     "projected",
     "secret",
 }
-# Fields that a securityContext must not set.
+# Fields that a securityContext must set to these values, and fields that it must not set.
+DEFAULT = {"type": "RuntimeDefault"}
+REQUIRED = {
+    "runAsNonRoot": True,
+    "readOnlyRootFilesystem": True,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": DEFAULT,
+    "appArmorProfile": DEFAULT,
+}
 UNSET = ("privileged", "procMount", "seLinuxOptions", "sysctls", "windowsOptions")
 # Private networks and the cloud's metadata server. Egress to the internet must exclude them.
 PRIVATE = (
@@ -41,7 +50,10 @@ PRIVATE = (
 )
 SIDES = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
 DNS_PORT = 53
-DNS = {"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "kube-dns"}
+DNS = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+}
 
 
 def breaches(manifests: list[Manifest]) -> list[str]:
@@ -51,7 +63,7 @@ def breaches(manifests: list[Manifest]) -> list[str]:
 
 def digest_only(manifests: list[Manifest]) -> Iterator[str]:
     """Images must be pinned by digest and carry no tag, because a tag can move and so restart pods."""
-    for name, container in _containers(manifests):
+    for name, container, _ in _containers(manifests):
         if not PINNED.fullmatch(image := str(container.get("image"))):
             yield f"{name}: image is {image}, must be name@sha256:<digest> without a tag"
 
@@ -114,58 +126,49 @@ def autoscaler_owns_replicas(manifests: list[Manifest]) -> Iterator[str]:
             yield f"Deployment {name}: has neither spec.replicas nor a HorizontalPodAutoscaler"
 
 
-def gpu_pool(manifests: list[Manifest]) -> Iterator[str]:
-    """A pod with a GPU limit needs a toleration, a nodeSelector, and maxSurge 0 because GPUs are scarce."""
+def on_a_gpu(manifests: list[Manifest]) -> Iterator[str]:
+    """A pod with a GPU limit needs a toleration, a nodeSelector, and maxSurge 0 because GPUs are scarce.
+
+    A track must have a GPU limit exactly if its release was built for a GPU.
+    """
     for workload in workloads(manifests):
-        if not _limits_gpu(workload.every_container):
-            continue
-        if not any(toleration.get("key") == GPU for toleration in workload.pod.get("tolerations", [])):
+        serving, every = (
+            any(GPU in container.get("resources", {}).get("limits", {}) for container in containers)
+            for containers in (workload.containers, workload.every_container)
+        )
+        if every and not any(each.get("key") == GPU for each in workload.pod.get("tolerations", [])):
             yield f"{workload}: limits {GPU}, must have a toleration of {GPU}"
-        if not workload.pod.get("nodeSelector"):
+        if every and not workload.pod.get("nodeSelector"):
             yield f"{workload}: limits {GPU}, must have a nodeSelector"
-        strategy = workload.manifest["spec"].get("strategy", {})
-        if workload.stays and strategy.get("rollingUpdate", {}).get("maxSurge") != 0:
+        surge = workload.manifest["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge")
+        if every and workload.stays and surge != 0:
             yield f"{workload}: limits {GPU}, must have maxSurge 0"
-
-
-def serves_on(manifests: list[Manifest]) -> Iterator[str]:
-    """A track must request a GPU exactly if its release was built for a GPU."""
-    for workload in workloads(manifests):
         labels = workload.manifest["metadata"].get("labels", {})
-        if "track" not in labels:
-            continue
-        asks, built = _limits_gpu(workload.containers), labels.get("device") == "cuda"
-        if built and not asks:
+        built = labels.get("device") == "cuda"
+        if "track" in labels and built and not serving:
             fix = "list component gpu after release in its overlay, and remove component small"
             yield f"{workload}: its release was built for a GPU, but it does not limit {GPU}; {fix}"
-        if asks and not built:
+        if "track" in labels and serving and not built:
             fix = "set `serve: {device: cuda}` in params.yaml and release again, or remove the limit"
             yield f"{workload}: limits {GPU}, but its release was built for the CPU; {fix}"
 
 
-def _limits_gpu(containers: list[Manifest]) -> bool:
-    """Return whether one of the containers has a GPU limit."""
-    return any(GPU in container.get("resources", {}).get("limits", {}) for container in containers)
+def probed_and_drained(manifests: list[Manifest]) -> Iterator[str]:
+    """A long-running container needs a liveness probe and, if it has ports, a readiness probe.
 
-
-def probed(manifests: list[Manifest]) -> Iterator[str]:
-    """A long-running container needs a liveness probe and, if it has ports, a readiness probe."""
+    A container with ports must sleep in preStop, because callers learn late that its pod is stopping.
+    """
     for workload in workloads(manifests):
-        for container in workload.containers if workload.stays else ():
-            wanted = ["readinessProbe"] if container.get("ports") else []
-            for probe in [*wanted, "livenessProbe"]:
-                if not container.get(probe):
-                    yield f"{workload}/{container['name']}: has no {probe}"
-
-
-def drained(manifests: list[Manifest]) -> Iterator[str]:
-    """A container with ports must sleep in preStop, because callers learn late that its pod is stopping."""
-    for workload in workloads(manifests):
+        most = workload.pod.get("terminationGracePeriodSeconds", 30)
         for container in workload.containers:
+            name, ports = f"{workload}/{container['name']}", container.get("ports")
+            if workload.stays and ports and not container.get("readinessProbe"):
+                yield f"{name}: has no readinessProbe"
+            if workload.stays and not container.get("livenessProbe"):
+                yield f"{name}: has no livenessProbe"
             wait = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-            most = workload.pod.get("terminationGracePeriodSeconds", 30)
-            if container.get("ports") and not 0 < wait < most:
-                yield f"{workload}/{container['name']}: must sleep in preStop, shorter than its grace period"
+            if ports and not 0 < wait < most:
+                yield f"{name}: must sleep in preStop, shorter than its grace period"
 
 
 def evictable(manifests: list[Manifest]) -> Iterator[str]:
@@ -181,7 +184,7 @@ def evictable(manifests: list[Manifest]) -> Iterator[str]:
 
 def bounded(manifests: list[Manifest]) -> Iterator[str]:
     """Every container must set requests and limits for CPU and memory, and every job a deadline."""
-    for name, container in _containers(manifests):
+    for name, container, _ in _containers(manifests):
         for bound in ("requests", "limits"):
             given = container.get("resources", {}).get(bound, {})
             for resource in ("cpu", "memory"):
@@ -203,10 +206,9 @@ def restricted(manifests: list[Manifest]) -> Iterator[str]:
     """
     for workload in workloads(manifests):
         yield from (f"{workload}: {breach}" for breach in _near_the_node(workload.pod))
-        for container in workload.every_container:
-            context = {**workload.pod.get("securityContext", {}), **container.get("securityContext", {})}
-            found = [*_unsafe(context), *_of_the_host(container)]
-            yield from (f"{workload}/{container['name']}: {breach}" for breach in found)
+    for name, container, workload in _containers(manifests):
+        found = _unsafe(container, workload.pod.get("securityContext", {}))
+        yield from (f"{name}: {breach}" for breach in found)
 
 
 def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
@@ -222,28 +224,24 @@ def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def segmented(manifests: list[Manifest]) -> Iterator[str]:
-    """Each connection that a NetworkPolicy allows must name its peer and its port."""
+    """Each connection that a NetworkPolicy allows must name its peer and its port.
+
+    Pods may query only the cluster's DNS, because another server would see what they look up.
+    """
     for policy in of("NetworkPolicy", manifests):
-        name = f"NetworkPolicy {policy['metadata']['name']}"
-        for side, what in _wide(policy["spec"]):
+        name, spec = f"NetworkPolicy {policy['metadata']['name']}", policy["spec"]
+        for side, what in _wide(spec):
             yield f"{name}: {side} allows {what}, must name peer and port"
-        for rule in policy["spec"].get("ingress", []):
-            for cidr in (peer["ipBlock"]["cidr"] for peer in rule.get("from", []) if "ipBlock" in peer):
-                if not any(_within(ip_network(cidr), net) for net in PRIVATE):
-                    yield f"{name}: ingress from {cidr} comes from outside the cluster, must be private"
-    for name, rule in _ways_out(manifests):
-        for block in (peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer):
+        for block in _blocks(spec.get("ingress", []), "from"):
+            if not any(_within(ip_network(block["cidr"]), net) for net in PRIVATE):
+                yield f"{name}: ingress from {block['cidr']} comes from outside the cluster, must be private"
+        for block in _blocks(spec.get("egress", []), "to"):
             yield from (f"{name}: {block['cidr']} must exclude {net} by `except`" for net in _inside(block))
-
-
-def resolved_by_the_cluster(manifests: list[Manifest]) -> Iterator[str]:
-    """Pods may query only the cluster's DNS, because another server would see what they look up."""
-    wanted = {"namespaceSelector": {"matchLabels": DNS[0]}, "podSelector": {"matchLabels": DNS[1]}}
-    for name, rule in _ways_out(manifests):
-        numbers = [port for port in rule.get("ports", []) if isinstance(port.get("port"), int)]
-        asks = any(port["port"] <= DNS_PORT <= port.get("endPort", port["port"]) for port in numbers)
-        if asks and rule.get("to") != [wanted]:
-            yield f"{name}: port 53 must allow only the pods k8s-app=kube-dns in namespace kube-system"
+        for rule in spec.get("egress", []):
+            numbers = [port for port in rule.get("ports", []) if isinstance(port.get("port"), int)]
+            asks = any(port["port"] <= DNS_PORT <= port.get("endPort", port["port"]) for port in numbers)
+            if asks and rule.get("to") != [DNS]:
+                yield f"{name}: port 53 must allow only the pods k8s-app=kube-dns in namespace kube-system"
 
 
 def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
@@ -269,12 +267,11 @@ def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
 
 def labels_known(manifests: list[Manifest]) -> Iterator[str]:
     """Labels read through the downward API must exist, because a missing label becomes an empty string."""
-    for workload in workloads(manifests):
-        for container in workload.every_container:
-            for env in container.get("env", []):
-                path = env.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
-                if (found := LABEL.fullmatch(path)) and not workload.labels.get(found[1]):
-                    yield f"{workload}/{container['name']}: {env['name']} reads label {found[1]}, not set"
+    for name, container, workload in _containers(manifests):
+        for env in container.get("env", []):
+            path = env.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
+            if (found := LABEL.fullmatch(path)) and not workload.labels.get(found[1]):
+                yield f"{name}: {env['name']} reads label {found[1]}, not set"
 
 
 def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
@@ -287,7 +284,8 @@ def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
         name, spec = f"PodMonitor {monitor['metadata']['name']}", monitor["spec"]
         if spec.get("namespaceSelector"):
             yield f"{name}: must have no namespaceSelector, which would scrape pods of other namespaces"
-        labels = {NO_LABEL.sub("_", each) for each in spec.get("podTargetLabels", [])}
+        # Prometheus makes an underscore of other characters in the name of a pod's label.
+        labels = {re.sub(r"[^a-zA-Z0-9_]", "_", each) for each in spec.get("podTargetLabels", [])}
         if taken := sorted(WHO - {"track"} & labels):
             yield f"{name}: podTargetLabels {', '.join(taken)} would let a pod report as another pod"
         for endpoint in spec.get("podMetricsEndpoints", []):
@@ -307,36 +305,34 @@ POLICIES = (
     public_paths,
     behind_the_gateway,
     autoscaler_owns_replicas,
-    gpu_pool,
-    serves_on,
-    probed,
-    drained,
+    on_a_gpu,
+    probed_and_drained,
     evictable,
     bounded,
     restricted,
     denied_by_default,
     segmented,
-    resolved_by_the_cluster,
     log_outlives,
     labels_known,
     pods_pose_as_none,
 )
 
 
-def _unsafe(context: dict[str, Any]) -> Iterator[str]:
-    required = {"runAsNonRoot": True, "readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False}
-    for key, value in required.items():
-        if context.get(key) is not value:
-            yield f"securityContext.{key} must be {str(value).lower()}"
+def _unsafe(container: dict[str, Any], of_pod: dict[str, Any]) -> Iterator[str]:
+    """Yield the fields of a container that give it rights or access to its node."""
+    context = {"appArmorProfile": DEFAULT, **of_pod, **container.get("securityContext", {})}
+    for key, value in REQUIRED.items():
+        if context.get(key) != value:
+            yield f"securityContext.{key} must be {json.dumps(value)}"
     if not context.get("runAsUser"):
         yield "securityContext.runAsUser must be a number other than 0"
-    if context.get("capabilities") != {"drop": ["ALL"]}:
-        yield "securityContext.capabilities must be drop: [ALL] and add nothing"
-    if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
-        yield "securityContext.seccompProfile.type must be RuntimeDefault"
-    if context.get("appArmorProfile", {}).get("type", "RuntimeDefault") != "RuntimeDefault":
-        yield "securityContext.appArmorProfile.type must be RuntimeDefault"
     yield from (f"securityContext.{key} must not be set" for key in UNSET if context.get(key))
+    if any(port.get("hostPort") for port in container.get("ports", [])):
+        yield "ports must have no hostPort"
+    handlers = {key: container.get(key, {}) for key in ("livenessProbe", "readinessProbe", "startupProbe")}
+    for name, handler in {**handlers, **container.get("lifecycle", {})}.items():
+        if any("host" in handler.get(action, {}) for action in ("httpGet", "tcpSocket")):
+            yield f"{name} must not set host, because the node would send requests to it"
 
 
 def _near_the_node(pod: dict[str, Any]) -> Iterator[str]:
@@ -354,15 +350,6 @@ def _near_the_node(pod: dict[str, Any]) -> Iterator[str]:
             yield f"volume {volume['name']} is {', '.join(more)}, must be one of {', '.join(sorted(VOLUMES))}"
         if any("serviceAccountToken" in source for source in volume.get("projected", {}).get("sources", [])):
             yield f"volume {volume['name']} must have no serviceAccountToken"
-
-
-def _of_the_host(container: dict[str, Any]) -> Iterator[str]:
-    if any(port.get("hostPort") for port in container.get("ports", [])):
-        yield "ports must have no hostPort"
-    handlers = {key: container.get(key, {}) for key in ("livenessProbe", "readinessProbe", "startupProbe")}
-    for name, handler in {**handlers, **container.get("lifecycle", {})}.items():
-        if any("host" in handler.get(action, {}) for action in ("httpGet", "tcpSocket")):
-            yield f"{name} must not set host, because the node would send requests to it"
 
 
 def _wide(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -383,10 +370,10 @@ def _wide(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
                     yield side, "anywhere"
 
 
-def _ways_out(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for policy in of("NetworkPolicy", manifests):
-        for rule in policy["spec"].get("egress", []):
-            yield f"NetworkPolicy {policy['metadata']['name']}", rule
+def _blocks(rules: list[dict[str, Any]], peers: str) -> Iterator[dict[str, Any]]:
+    """Yield each range of addresses that the rules of a NetworkPolicy allow."""
+    for rule in rules:
+        yield from (peer["ipBlock"] for peer in rule.get(peers, []) if "ipBlock" in peer)
 
 
 def _inside(block: dict[str, Any]) -> Iterator[Any]:
@@ -418,10 +405,11 @@ def _within(inner: Any, outer: Any) -> bool:
     return bool(inner.version == outer.version and inner.subnet_of(outer))
 
 
-def _containers(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _containers(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any], Workload]]:
+    """Yield every container of every pod with its name in messages, and the workload of the pod."""
     for workload in workloads(manifests):
         for container in workload.every_container:
-            yield f"{workload}/{container['name']}", container
+            yield f"{workload}/{container['name']}", container, workload
 
 
 def _rules(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:

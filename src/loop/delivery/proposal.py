@@ -1,15 +1,35 @@
-"""Opens the pull request for a branch that the bot has pushed, and starts its CI."""
+"""Proposes a commit to main: pushes the bot's branch, opens its pull request, and starts its CI."""
 
 import os
+from pathlib import Path
 
 import click
 
 from loop.core import actions
-from loop.core.github import GitHub, GitHubError
+from loop.core.errors import Rejected
+from loop.core.files import plain_files
+from loop.core.git import BOT, Change, Git
+from loop.core.github import FORBIDDEN, GitHub, GitHubError
+from loop.core.markdown import inert, quiet
 
-FORBIDDEN = 403
 # A part of GitHub's error "GitHub Actions is not permitted to create or approve pull requests."
 WORDS = "not permitted to create"
+LOCKS = "refresh-lock"  # the branch of updated locks
+
+
+def push(git: Git, commit: str, branch: str) -> bool:
+    """Push a commit on top of main as origin's branch; returns whether that was necessary.
+
+    It is not if the branch changes the same files in the same way, and main has not changed them since.
+    """
+    if there := git.listed(branch):
+        tip = git.fetch(branch)
+        base = git.run("merge-base", tip, f"{commit}^")
+        changes = ("diff-tree", "-r", "--no-renames")  # lists each path with its content before and after
+        if git.run(*changes, base, tip) == git.run(*changes, f"{commit}^", commit):
+            return False
+    git.push(commit, branch, replaces=there)
+    return True
 
 
 def opened(github: GitHub, branch: str, title: str, body: str) -> int | None:
@@ -34,3 +54,27 @@ def tested(github: GitHub, branch: str) -> None:
     """Start ci.yml on a branch, because GitHub starts no workflow for a push with a workflow's token."""
     run = github.dispatch("ci.yml", {}, ref=branch)
     click.echo(f"{branch}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)
+
+
+def locks(root: Path, github: GitHub, reason: str) -> str | None:
+    """Push the work tree's changed lock files to branch `refresh-lock` and open its pull request.
+
+    Returns "pull request #N" or "branch refresh-lock"; None if no lock file changed. Raises Rejected if any
+    other file changed or a lock file was deleted, and LoopError if a lock file is a symbolic link, because
+    the link's target would be published.
+    """
+    git = Git(root)
+    changed = [line[3:] for line in git.run("status", "--porcelain", "-uno").splitlines()]
+    if foreign := [path for path in changed if not path.endswith(".lock")]:
+        raise Rejected(f"files other than locks changed: {', '.join(foreign)}", fix="commit them first")
+    if not changed:
+        return None
+    if len(plain_files(root, *changed)) < len(changed):
+        raise Rejected("a lock was removed", fix="git checkout -- '*.lock'; make lock")
+    files = {path: (root / path).read_text(encoding="utf-8") for path in changed}
+    told = f"Refresh the locks\n\nAction: refresh-lock\nWhy: {quiet(reason)}\n"
+    push(git, git.commit_on(git.fetch(), Change(files, told)), LOCKS)
+    body = f"By {BOT['GIT_AUTHOR_NAME']}: {inert(reason)}. It changes {len(files)} locks; CI tests them."
+    number = opened(github, LOCKS, "Refresh the locks", body)
+    tested(github, LOCKS)
+    return f"pull request #{number}" if number else f"branch {LOCKS}"

@@ -19,10 +19,9 @@ from loop.core.git import Git
 from loop.core.paths import environment
 from loop.core.project import Project
 from loop.core.signing import opened, signed
+from loop.delivery.candidate import MONITOR, check_pushed, command, record
 from loop.packaging import attestation, monitor_image
 from loop.packaging.registry import Registry
-
-MONITOR = monitor_image.NAME
 
 
 def attest(root: Path, model: str | None) -> dict[str, Any]:
@@ -33,13 +32,11 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     Raises LoopError if the image is not pushed yet or contains another model than dvc.lock records.
     """
     project = Project(root, model or MONITOR)
-    image = _record(project, "image")
+    image: dict[str, Any] = record(project, dict, "image")
     if not _new(image):
         return image
-    if not image.get("pushed", True):
-        what = f"{project.build}/image.json: {image['image']} was built but not pushed"
-        raise LoopError(what, fix=_command(project, "push-image"))
-    if model and (found := _record(project, "bento").get("model_md5")) != project.model_md5:
+    check_pushed(project, image["image"], pushed=image.get("pushed", True))
+    if model and (found := record(project, dict, "bento").get("model_md5")) != project.model_md5:
         what = f"{project.build}/bento.json contains model {found}, dvc.lock records {project.model_md5}"
         raise LoopError(what, fix=f"./loop bento {project.public} && ./loop image {project.public}")
     _bill(root, _lock(project), project.build / "sbom.json")
@@ -61,30 +58,25 @@ def verify(root: Path, model: str | None) -> str:
     attested, the signature, image and release key. Raises Rejected if one of them is wrong.
     """
     project = Project(root, model or MONITOR)
-    image = _record(project, "image")
+    image = record(project, dict, "image")
     if image["kind"] == "none":
         return ""
     name, digest = str(image["image"]).split("@")
+    path, fix = project.build / "provenance.dsse.json", command(project, "attest")
     if _new(image):
-        _verify_here(project, name, digest)
+        if not path.is_file():
+            raise LoopError(f"{path} does not exist", fix=fix)
+        try:
+            found = json.loads(opened(read_json(path)))
+        except ValueError as error:
+            raise Rejected(f"{path} is not signed by this machine's key", fix=fix) from error
+        expected = attestation.statement(name, digest, _predicate(project))
+        if wrong := [part for part in expected if found[part] != expected[part]]:
+            raise Rejected(f"{path} describes another {' and '.join(wrong)}", fix=fix)
     registry = Registry.of(name) if image.get("attested") or _kept(image) else None
     if registry and (why := attestation.doubt(registry, digest, _key(project))):
         raise Rejected(f"{project.build}/image.json: {why}", fix=f"build {name} and push it again")
     return digest
-
-
-def _record(project: Project, name: str) -> dict[str, Any]:
-    """Return a record that another command wrote to build/. Raises LoopError if it is missing."""
-    path = project.build / f"{name}.json"
-    if not path.is_file():
-        raise LoopError(f"{path} does not exist", fix=_command(project, name))
-    return dict(read_json(path))
-
-
-def _command(project: Project, name: str) -> str:
-    if project.model == MONITOR:
-        return "./loop monitor-image" if name == "image" else f"./loop {name}"
-    return f"./loop {name} {project.public}"
 
 
 def _new(image: dict[str, Any]) -> bool:
@@ -95,20 +87,6 @@ def _new(image: dict[str, Any]) -> bool:
 def _kept(image: dict[str, Any]) -> bool:
     """Return whether the container registry stores our envelope; on GitHub, GitHub stores its own."""
     return image["kind"] == "container" and not attestation.on_github()
-
-
-def _verify_here(project: Project, name: str, digest: str) -> None:
-    """Raise Rejected unless provenance.dsse.json describes this image as this checkout would build it."""
-    path, fix = project.build / "provenance.dsse.json", _command(project, "attest")
-    if not path.is_file():
-        raise LoopError(f"{path} does not exist", fix=fix)
-    try:
-        found = json.loads(opened(read_json(path)))
-    except ValueError as error:
-        raise Rejected(f"{path} is not signed by this machine's key", fix=fix) from error
-    expected = attestation.statement(name, digest, _predicate(project))
-    if wrong := [part for part in expected if found[part] != expected[part]]:
-        raise Rejected(f"{path} describes another {' and '.join(wrong)}", fix=fix)
 
 
 def _predicate(project: Project) -> dict[str, Any]:
@@ -140,14 +118,14 @@ def _predicate(project: Project) -> dict[str, Any]:
 
 def _key(project: Project) -> str:
     """Return the image's key: the bento's release key, or the monitor image's key."""
-    return str(_record(project, "image" if project.model == MONITOR else "bento")["key"])
+    return str(record(project, dict, "image" if project.model == MONITOR else "bento")["key"])
 
 
 def _lock(project: Project) -> str:
     """Return the path of the lock file of the image's packages, relative to the repository's root."""
     if project.model == MONITOR:
         return monitor_image.LOCK
-    return plain.serving_lock(project.model, _record(project, "bento").get("device", "cpu"))
+    return plain.serving_lock(project.model, record(project, dict, "bento").get("device", "cpu"))
 
 
 def _bill(root: Path, lock: str, to: Path) -> None:

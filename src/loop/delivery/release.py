@@ -1,12 +1,12 @@
 """Releases a candidate: by a commit of the bot, or by a pull request into production."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from loop.core import plain
 from loop.core.errors import LoopError, Superseded
-from loop.core.git import Change, Git, PushRaced
+from loop.core.git import Git, PushRaced
 from loop.core.github import GitHub, own
 from loop.core.markdown import quiet
 from loop.core.names import package, public
@@ -15,8 +15,8 @@ from loop.core.release_state import State
 from loop.delivery import commit, evidence, steps
 from loop.delivery.canary import rules
 from loop.delivery.candidate import Candidate
-from loop.delivery.commit import Action, Done, Now, Place, told
-from loop.delivery.proposal import opened, tested
+from loop.delivery.commit import Done, Now, Place, told
+from loop.delivery.proposal import opened, push, tested
 
 REVIEWED = ("production",)  # environments where a release needs a pull request and starts as a canary
 
@@ -24,13 +24,14 @@ REVIEWED = ("production",)  # environments where a release needs a pull request 
 def release(git: Git, candidate: Candidate, environment: str, why: str = "") -> Done:
     """Commit a candidate as the stable release of an environment; no commit if stable serves it already.
 
-    Raises LoopError for an environment that needs a pull request, and Superseded if the environment serves a
-    release of a later commit, because only a rollback may go back.
+    Raises LoopError for an environment that needs a pull request or if the candidate's commit is not on main,
+    and Superseded if the environment serves a release of a later commit, because only a rollback may go back.
     """
     if environment in REVIEWED:
         fix = f"./loop release {public(candidate.model)} --environment {environment} --pull-request"
         raise LoopError(f"{environment} accepts a release only by pull request", fix=fix)
-    return commit.land(git, _action(git, candidate, environment, why, canary=False))
+    decide = _decider(git, candidate, environment, canary=False)
+    return commit.land(git, "release", Place(candidate.model, environment), decide, _why(candidate, why))
 
 
 def watch(git: Git, place: Place, monitor: str, built: str, why: str = "") -> Done:
@@ -44,13 +45,13 @@ def watch(git: Git, place: Place, monitor: str, built: str, why: str = "") -> Do
         fix = "use --environment production"
         raise LoopError(f"{place.environment} runs neither judge nor drift job", fix=fix)
 
-    def change(now: Now) -> State | None:
+    def decide(now: Now) -> State | None:
         after = steps.watched(now.state, monitor, built)
         if after:
-            _follows(git, now, built, _watching(now.state))
+            _follows(git, now, built, filter(None, [now.state.monitor_commit]))
         return after
 
-    return commit.land(git, Action("monitor", place, change, why))
+    return commit.land(git, "monitor", place, decide, why)
 
 
 @retry(
@@ -68,64 +69,55 @@ def propose(
     proposes this release, and the pull request's number, which is None if main already has this release or if
     workflows may not open a pull request.
     """
-    action = _action(git, candidate, environment, why, canary=True)
-    main = git.fetch()
-    before = commit.read(git, main, action.place)
-    now = Now(main, before)
-    after = action.change(now)
+    place, main = Place(candidate.model, environment), git.fetch()
+    now = Now(main, commit.read(git, main, place))
+    after = _decider(git, candidate, environment, canary=True)(now)
     if after is None:
-        return Done(None, before), None
+        return Done(None, now.state), None
     branch = f"release/{public(candidate.model)}/{candidate.track.key}"
-    pushed = _push(git, main, branch, commit.change(action, now, after))
-    title = f"{action.place}: {told(action.name, before, after)}"
-    number = opened(github, branch, title, evidence.markdown(candidate, before, after))
+    new = git.commit_on(main, commit.written("release", place, now, after, _why(candidate, why)))
+    pushed = push(git, new, branch)
+    title = f"{place}: {told('release', now.state, after)}"
+    number = opened(github, branch, title, evidence.markdown(candidate, now.state, after))
     # A run of a fork's pull request may be for the same commit, but it waits for a person's approval.
     if not any(own(run) for run in github.runs("ci.yml", head_sha=git.fetch(branch), branch=branch)):
         tested(github, branch)
-    return Done(pushed, after, tuple(now.notes)), number
+    return Done(new if pushed else None, after, tuple(now.notes)), number
 
 
-def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:
-    _serves_on(git, candidate, environment)
-    reasons = [quiet(reason) for reason in candidate.gate.reasons]
-    said = "; ".join([why, *reasons] if why else reasons)
+def _why(candidate: Candidate, why: str) -> str:
+    return "; ".join(part for part in (why, *map(quiet, candidate.gate.reasons)) if part)
+
+
+def _decider(
+    git: Git, candidate: Candidate, environment: str, *, canary: bool
+) -> Callable[[Now], State | None]:
+    """Return the function that decides which state follows when the candidate is released.
+
+    Raises LoopError if the candidate was built for another device than the environment serves on.
+    """
     track = candidate.track
-    monitor = candidate.monitor.image if canary and candidate.monitor else None
-
-    def change(now: Now) -> State | None:
-        state = now.state
-        pace = rules(git, now, candidate.model) if canary else steps.DEFAULT
-        after = steps.released(state, track, canary=canary, monitor=monitor, rules=pace)
-        if after is None:
-            return None
-        served = [one.commit for one in (state.stable, state.canary) if one]
-        _follows(git, now, track.commit, served)
-        if any(_later(git, now, track.commit, built) for built in _watching(state)):
-            kept = {"monitor": state.monitor, "monitor_commit": state.monitor_commit}
-            return after.model_copy(update=kept)
-        return after
-
-    return Action("release", Place(candidate.model, environment), change, said)
-
-
-def _serves_on(git: Git, candidate: Candidate, environment: str) -> None:
-    """Raise LoopError if the candidate was built for another device than the environment serves on."""
-    built = candidate.track.device or "cpu"
-    wanted = plain.device(Project(git.root, candidate.model), environment)
+    built, wanted = track.device or "cpu", plain.device(Project(git.root, candidate.model), environment)
     if built != wanted:
         model = public(candidate.model)
         raise LoopError(
-            f"release {candidate.track.key} was built for {built}, but {environment} serves on {wanted} "
+            f"release {track.key} was built for {built}, but {environment} serves on {wanted} "
             f"according to params.yaml: models.{package(model)}.serve.device",
             fix=f"./loop bento {model} --environment {environment}, then rehearse, image and release it",
         )
 
+    def decide(now: Now) -> State | None:
+        state, monitor = now.state, candidate.monitor if canary else None
+        pace = rules(git, now, candidate.model) if canary else steps.DEFAULT
+        after = steps.released(state, track, canary=canary, monitor=monitor, rules=pace)
+        if after is None:
+            return None
+        _follows(git, now, track.commit, [one.commit for one in (state.stable, state.canary) if one])
+        if (built := state.monitor_commit) and _later(git, now, track.commit, built):
+            return after.model_copy(update={"monitor": state.monitor, "monitor_commit": built})
+        return after
 
-def _watching(state: State) -> list[str]:
-    """Return the commit that the monitor image was built from; for old states, the commit of stable."""
-    if state.monitor is None or state.stable is None:
-        return []
-    return [state.monitor_commit or state.stable.commit]
+    return decide
 
 
 def _follows(git: Git, now: Now, commit: str, served: Iterable[str]) -> None:
@@ -149,21 +141,3 @@ def _follows(git: Git, now: Now, commit: str, served: Iterable[str]) -> None:
 def _later(git: Git, now: Now, commit: str, served: str) -> bool:
     """Return whether the served commit is on main and `commit` does not descend from it."""
     return not git.descends(commit, served) and git.descends(now.commit, served)
-
-
-def _push(git: Git, main: str, branch: str, change: Change) -> str | None:
-    """Push a branch that is main plus one change, and return the new commit.
-
-    Returns None if the branch has the change already, and main has not changed its files since.
-    """
-    if listed := git.listed(branch):
-        tip = git.fetch(branch)
-        base = git.run("merge-base", tip, main)
-        if all(
-            git.read(tip, path) == text and git.read(base, path) == git.read(main, path)
-            for path, text in change.files.items()
-        ):
-            return None
-    new = git.commit_on(main, change)
-    git.push(new, branch, replaces=listed)
-    return new

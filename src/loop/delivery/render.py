@@ -8,7 +8,6 @@ from typing import Any
 
 from loop.core import edited
 from loop.core.errors import LoopError, Rejected
-from loop.core.names import public
 from loop.core.paths import program
 from loop.core.release_state import State
 from loop.delivery import appproject, policy
@@ -20,27 +19,22 @@ OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
     ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
 )
 KUSTOMIZATION = "kustomization.yaml"
+# A kind without a schema in this folder breaks the check.
 SCHEMAS = f"{Path(__file__).parent}/schemas/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
-
-
-def overlay(root: Path, model: str, environment: str) -> Path:
-    """Return the folder of a model's overlay in an environment. Raises LoopError if there is no overlay."""
-    path = root / "kustomize" / "overlays" / environment / public(model)
-    if not (path / KUSTOMIZATION).is_file():
-        fix = "name a model and an environment with an overlay"
-        raise LoopError(f"{path}/{KUSTOMIZATION} does not exist", fix=fix)
-    return path
 
 
 def build(folder: Path) -> str:
     """Render a folder with kustomize and return its manifests as YAML.
 
     kustomize may not fetch remote files, because Argo CD could later fetch other content. Raises LoopError
-    with kustomize's own message if it fails, and if a `.argocd-source` file would change what Argo CD
-    renders.
+    if the folder has no kustomization.yaml, if a `.argocd-source` file would change what Argo CD renders, and
+    with kustomize's own message if that fails.
     """
     if beside := sorted(folder.glob(".argocd-source*")):
         raise LoopError(f"{beside[0]}: with this file Argo CD renders other manifests", fix="remove it")
+    if not (folder / KUSTOMIZATION).is_file():
+        fix = "name a model and an environment with an overlay"
+        raise LoopError(f"{folder}/{KUSTOMIZATION}: no such file or directory", fix=fix)
     command = [program("kustomize"), "build", str(folder)]
     done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -68,7 +62,12 @@ def check(
     `namespace` is given for a model's overlay, whose objects must all be in that namespace. With `state`, the
     autoscalers of a canary and of stable must allow the pods that the state names, and up to `peak` pods.
     """
-    objects, breaches = documents(manifests), _schemas(manifests)
+    objects = documents(manifests)
+    command = [program("kubeconform"), "-strict", "-output", "text", "-schema-location", SCHEMAS]
+    done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
+    breaches = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
+    if done.returncode and not breaches:
+        breaches.append("kubeconform failed without a message")
     try:
         breaches += policy.breaches(objects)
         if namespace:
@@ -106,11 +105,3 @@ def _given(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _given(value) for key, value in node.items() if value is not None}
     return node
-
-
-def _schemas(manifests: str) -> list[str]:
-    """Return kubeconform's findings against the schemas in this package; a kind without a schema fails."""
-    command = [program("kubeconform"), "-strict", "-output", "text", "-schema-location", SCHEMAS]
-    done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
-    found = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
-    return found or (["kubeconform failed without a message"] if done.returncode else [])

@@ -1,11 +1,11 @@
-"""Sets up a team's fork for `loop init`: lists the changes that the given values need, and applies them."""
+"""Sets up a team's fork for `loop init`: lists the changes that the given values need."""
 
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from loop.core import plain, repository
 from loop.core.dvc import default_remote, dvc
@@ -19,12 +19,14 @@ STORE = "storage"  # name of the DVC remote that `loop init --remote` writes
 Given = Mapping[str, str | None]
 
 
-class Change(NamedTuple):
-    """A change that `loop init` shows to a person before applying it."""
+@dataclass(frozen=True)
+class Change:
+    """A change that `loop init` shows to a person before making it."""
 
     what: str
     now: str
     then: str
+    make: Callable[[], object]
 
 
 def now(root: Path) -> dict[str, str]:
@@ -55,49 +57,39 @@ def suggested(root: Path) -> dict[str, str]:
 
 
 def changes(root: Path, given: Given) -> list[Change]:
-    """Return the changes that the values need, without writing. Raises LoopError if a value is invalid."""
-    stated, found = repository.stated(root), []
-    if named := _named(given):
-        then = asdict(repository.initialised(root, named))
+    """Return the changes that the values need, without making one. Raises LoopError if a value is invalid.
+
+    A value that is there already needs no change.
+    """
+    current, found = now(root), list[Change]()
+    if named := {key: value for key in ("name", "url", "registry") if (value := given[key]) is not None}:
+        wanted = repository.initialised(root, named)
+        write = partial(repository.write, root, wanted)
         found = [
-            Change(key, repository.masked(str(stated.get(key, ""))), then[key])
-            for key in then
-            if then[key] != stated.get(key)
+            Change(key, repository.masked(current.get(key, "")), then, write)
+            for key, then in asdict(wanted).items()
+            if then != current.get(key)
         ]
-    for what, going in (("models", folders.unwanted), ("environments", folders.leaving)):
+    for what, leaving, delete in (
+        ("models", folders.unwanted, folders.drop),
+        ("environments", folders.leaving, _drop_environments),
+    ):
         value = given[what]
-        if value is not None and (gone := going(root, value.split(","))):
+        if value is not None and (gone := leaving(root, value.split(","))):
             without = f"without {', '.join(gone)}; their folders are deleted"
-            found.append(Change(what, now(root)[what], without))
-    if (remote := _remote(root, given)) is not None:
+            found.append(Change(what, current[what], without, partial(delete, root, gone)))
+    if (remote := given["remote"]) is not None and remote != current["remote"]:
         if repository.masked(remote) != remote:
             raise LoopError(
                 f"--remote is {repository.masked(remote)!r}, which contains a credential",
                 fix="give the address alone; pass credentials as environment variables, as AWS_ACCESS_KEY_ID",
             )
-        found.append(Change("remote", default_remote(root, local=False) or "none", remote))
+        add = ("remote", "add", "--default", "--force", "--quiet", STORE, remote)
+        make = partial(dvc, root, *add, quiet=True)
+        found.append(Change("remote", current["remote"] or "none", remote, make))
     return found
 
 
-def apply(root: Path, given: Given) -> None:
-    """Write the values into the fork's files. Values that are there already are skipped."""
-    if named := _named(given):
-        repository.write(root, repository.initialised(root, named))
-    if (models := given["models"]) is not None:
-        folders.keep(root, models.split(","))
-    if (environments := given["environments"]) is not None:
-        for environment in folders.leaving(root, environments.split(",")):
-            shutil.rmtree(root / plain.OVERLAYS / environment)
-    if (remote := _remote(root, given)) is not None:
-        dvc(root, "remote", "add", "--default", "--force", "--quiet", STORE, remote, quiet=True)
-
-
-def _named(given: Given) -> dict[str, str]:
-    """Return the given values that argocd/repository.yaml states."""
-    return {key: value for key in ("name", "url", "registry") if (value := given[key]) is not None}
-
-
-def _remote(root: Path, given: Given) -> str | None:
-    """Return the given DVC remote if it is not the default one already."""
-    remote = given["remote"]
-    return None if remote is None or remote == default_remote(root, local=False) else remote
+def _drop_environments(root: Path, environments: list[str]) -> None:
+    for environment in environments:
+        shutil.rmtree(root / plain.OVERLAYS / environment)

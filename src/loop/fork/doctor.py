@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,16 +30,14 @@ REVIEW = {  # parameters that main's rule `pull_request` needs: their names in G
     "require_last_push_approval": "require approval of the most recent push",
     "require_code_owner_review": "require review from code owners",
 }
-PROTECTION = "see docs/protection.md"
-
-
+PROTECTION, GUIDE = "see docs/protection.md", "see docs/fork.md"
 # The answers of a check, to which `_checked` adds what was examined.
 _ok, _default, _bad = partial(Finding, "ok", ""), partial(Finding, "default", ""), partial(Finding, "bad", "")
 
 
 def examine(root: Path, *, cache: bool = False) -> list[Finding]:
     """Run all checks of this machine and this clone. With `cache`, also hash every object in DVC's cache."""
-    checks = {
+    checks: dict[str, Callable[[Path], Finding]] = {
         "Go programs": _programs,
         "container engine": _engine,
         "repository": _name,
@@ -49,11 +47,11 @@ def examine(root: Path, *, cache: bool = False) -> list[Finding]:
         "DVC remote": _remote,
         "outputs": _outputs,
         "MLflow": _tracking,
-        "write secrets": _secrets,
-        f"review of {FOLLOWED}": _review,
+        "write secrets": partial(_at_github, check=_secrets),
+        f"review of {FOLLOWED}": partial(_at_github, check=_review),
     }
     found = [_checked(root, what, check) for what, check in checks.items()]
-    return [*found, *models_of(root), *(_cache(root) if cache else ())]
+    return [*found, *models_of(root), *([_checked(root, "DVC cache", _cache)] if cache else [])]
 
 
 def _checked(root: Path, what: str, check: Callable[[Path], Finding]) -> Finding:
@@ -75,21 +73,13 @@ def _outputs(root: Path) -> Finding:
     return _failed(error) if error else _ok("Git tracks no output of a stage")
 
 
-def _cache(root: Path) -> Iterator[Finding]:
-    """Set aside objects in DVC's cache whose hash does not match their name; yield a finding for each."""
-    what = "DVC cache"
-    try:
-        bad = sweep(root)
-    except LoopError as error:
-        yield _failed(error, what)
-        return
-    for each in bad:
-        fix = "nothing to do: no stage in this clone uses it"
-        if each.path:
-            fix = f"./loop repro {public(each.path.split('/')[1])} fetches or recreates it"
-        yield Finding("bad", what, str(each), fix)
-    if not bad:
-        yield Finding("ok", what, "the hash of every object matches its name")
+def _cache(root: Path) -> Finding:
+    """Set aside objects in DVC's cache whose hash does not match their name."""
+    if not (bad := sweep(root)):
+        return _ok("the hash of every object matches its name")
+    models = sorted({public(each.path.split("/")[1]) for each in bad if each.path})
+    fix = f"./loop repro {' '.join(models)} fetches or recreates what is missing"
+    return _bad("; ".join(map(str, bad)), fix if models else "nothing to do: no stage in this clone uses it")
 
 
 def _programs(_root: Path) -> Finding:
@@ -173,29 +163,35 @@ def _tracking(root: Path) -> Finding:
     return _ok(f"{masked(Tracking.connect(root, attempts=1).uri)} answers")
 
 
-def _secrets(root: Path) -> Finding:
+def _at_github(root: Path, check: Callable[[GitHub], Finding]) -> Finding:
+    """Return the finding of a check of the settings at GitHub, which only an administrator may read."""
+    try:
+        return check(replace(GitHub.of_environment(root), patience=5.0))
+    except LoopError as error:
+        fix = "as an administrator of the repository: export GITHUB_TOKEN=$(gh auth token)"
+        return _default(f"not checked: {error.args[0]}", fix)
+
+
+def _secrets(github: GitHub) -> Finding:
     """Check that only jobs on main can read the secrets that grant write access.
 
     Anyone who can push a branch can read every secret that no GitHub environment protects.
     """
-    try:
-        github = _github(root)
-        loose = _named(github, "/actions/secrets") | _named(github, "/actions/organization-secrets", MISSING)
-        places = {each["name"]: each for each in github.every("/environments", "environments")}
-        held = {name: WRITERS & _named(github, f"/environments/{name}/secrets") for name in places}
-        wide = {name: _branches(github, places[name]) for name in places if held[name]}
-    except LoopError as error:
-        return _unknown(error)
+    loose = _named(github, "/actions/secrets") | _named(github, "/actions/organization-secrets", MISSING)
     if loose := loose & WRITERS:
         found = f"{', '.join(sorted(loose))} can be read by a workflow on any branch"
         return _bad(found, f"move them into the environment {ENVIRONMENT}: {PROTECTION}")
-    for name, branches in wide.items():
-        if branches != [FOLLOWED]:
-            found = f"the environment {name}, which has {', '.join(sorted(held[name]))}, can be used from "
-            found += ", ".join(branches) or "any branch"
-            return _bad(found, f"limit it to {FOLLOWED}: {PROTECTION}")
-    if wide:
-        return _ok(f"in {', '.join(wide)}, which only {FOLLOWED} can use")
+    protecting = []
+    for environment in github.every("/environments", "environments"):
+        name = environment["name"]
+        if held := WRITERS & _named(github, f"/environments/{name}/secrets"):
+            if (branches := _branches(github, environment)) != [FOLLOWED]:
+                found = f"the environment {name}, which has {', '.join(sorted(held))}, can be used from "
+                found += ", ".join(branches) or "any branch"
+                return _bad(found, f"limit it to {FOLLOWED}: {PROTECTION}")
+            protecting.append(name)
+    if protecting:
+        return _ok(f"in {', '.join(protecting)}, which only {FOLLOWED} can use")
     fix = f"create the environment {ENVIRONMENT} before the first secret: {PROTECTION}"
     return _default("none", fix)
 
@@ -211,22 +207,15 @@ def _branches(github: GitHub, environment: dict[str, Any]) -> list[str]:
     return [each["name"] if each.get("type") != "tag" else f"the tag {each['name']}" for each in listed]
 
 
-def _review(root: Path) -> Finding:
+def _review(github: GitHub) -> Finding:
     """Check that main's ruleset requires an approval of the commits that are merged."""
-    try:
-        rules = list(_github(root).every(f"/rules/branches/{FOLLOWED}"))
-    except LoopError as error:
-        return _unknown(error)
+    rules = github.every(f"/rules/branches/{FOLLOWED}")
     given = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
     if not given:
         return _default(f"no ruleset requires pull requests for {FOLLOWED}", PROTECTION)
     if lacking := [said for key, said in REVIEW.items() if not any(each.get(key) for each in given)]:
         return _bad(f"the ruleset does not: {'; '.join(lacking)}", PROTECTION)
     return _ok("code owners must approve the latest push")
-
-
-def _github(root: Path) -> GitHub:
-    return replace(GitHub.of_environment(root), patience=5.0)
 
 
 def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
@@ -239,32 +228,23 @@ def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
         return set()
 
 
-def _unknown(error: LoopError) -> Finding:
-    fix = "as an administrator of the repository: export GITHUB_TOKEN=$(gh auth token)"
-    return _default(f"not checked: {error.args[0]}", fix)
-
-
 def models_of(root: Path) -> list[Finding]:
-    """Return a finding for each model in params.yaml, and for each model's folder without a model there."""
+    """Return a finding for each model in params.yaml, and for each model's folder without a model there.
+
+    No stage runs for such a folder, but Argo CD deploys its overlays.
+    """
     try:
         names = list(params.read(root))
     except LoopError as error:
         return [_failed(error, plain.FILE)]
-    known = [_checked(root, f"model {public(name)}", partial(_model, name=name)) for name in names]
-    return [*known, *_unnamed(root, set(names))]
-
-
-def _unnamed(root: Path, names: set[str]) -> Iterator[Finding]:
-    """Yield a finding for each folder of a model that is not in params.yaml.
-
-    No stage runs for such a folder, but Argo CD deploys its overlays.
-    """
+    found = [_checked(root, f"model {public(name)}", partial(_model, name=name)) for name in names]
     for pattern in ("src/models/*", "bentos/*", "kustomize/models/*", "kustomize/overlays/*/*"):
         for path in sorted(root.glob(pattern)):
             if path.is_dir() and path.name != "__pycache__" and path.name.replace("-", "_") not in names:
                 where = str(path.relative_to(root))
                 fix = f"add a section for it under `models:`, or git rm -r {where}"
-                yield Finding("bad", where, f"{plain.FILE} has no model {path.name}", fix)
+                found.append(Finding("bad", where, f"{plain.FILE} has no model {path.name}", fix))
+    return found
 
 
 def _model(root: Path, name: str) -> Finding:
@@ -281,33 +261,18 @@ def _model(root: Path, name: str) -> Finding:
     shared = f"kustomize/models/{project.public}/{KUSTOMIZATION}"
     wanted = (f"bentos/{name}/asgi.py", f"bentos/{name}/service.py", *locks, shared)
     if missing := [path for path in wanted if not (root / path).is_file()]:
-        return _bad(f"{', '.join(missing)} missing", "see docs/fork.md")
+        return _bad(f"{', '.join(missing)} missing", GUIDE)
     overlays = sorted((root / plain.OVERLAYS).glob(f"*/{project.public}"))
     if not overlays:
-        return _bad("it has no overlay in kustomize/overlays", "see docs/fork.md")
+        return _bad("it has no overlay in kustomize/overlays", GUIDE)
     for overlay in overlays:
         release_state.read(root, overlay.parent.name, name)
-    if strange := list(_strangers(project, overlays)):
-        return _bad("; ".join(strange), "see docs/fork.md")
+    service = f"bentos/{name}/service.py"  # `render --check` finds another model's name in manifests
+    for found in re.findall(r'(?m)^ *name="(.*)",$', edited.read(root / service, service, GUIDE)):
+        if found != name:
+            return _bad(f"{service} has {found}, but should have {name}", GUIDE)
     found = f"complete; overlays: {', '.join(overlay.parent.name for overlay in overlays)}"
     if not settings.gate.floors:
         found += "; gate.floors is empty, so its first release needs to reach no metric"
         return _default(found, f"set models.{name}.gate.floors in {plain.FILE}")
     return _ok(found)
-
-
-def _strangers(project: Project, overlays: list[Path]) -> Iterator[str]:
-    """Yield a message for each file of a model that still has another model's name."""
-    name, shared = project.public, project.root / "kustomize" / "models" / project.public
-    wanted = [
-        (project.bento / "service.py", r'(?m)^ *name="(.*)",$', project.package),
-        (shared / KUSTOMIZATION, r"(?m)^ *app\.kubernetes\.io/name: *(\S+)$", name),
-    ]
-    for overlay in overlays:
-        namespace = f"{name}-{overlay.parent.name}"
-        wanted.append((overlay / KUSTOMIZATION, r"(?m)^namespace: *(\S+)$", namespace))
-    for path, pattern, should in wanted:
-        where = path.relative_to(project.root)
-        for found in re.findall(pattern, edited.read(path, str(where), "see docs/fork.md")):
-            if found != should:
-                yield f"{where} has {found}, but should have {should}"

@@ -37,41 +37,43 @@ def new(root: Path, model: str, like: str) -> list[str]:
     name, other = package(model), package(like)
     known = params.read(root)
     code, manifests, section = _copied(root, other, known)
-    environments = _environments(root, manifests)
-    folders = dict(zip(_folders(manifests, environments), _folders(name, environments), strict=True))
-    there = [folder for folder in folders.values() if (root / folder).exists()]
+    folders = {}  # each folder of the new model, and the root and the folder that it is copied from
+    for path in _folders(root, manifests):
+        parent = path.rpartition("/")[0]
+        if parent.startswith("kustomize/"):
+            folders[f"{parent}/{public(name)}"] = (root, path)
+        else:
+            folders[f"{parent}/{name}"] = (code, f"{parent}/{other}")
+    there = [folder for folder in folders if (root / folder).exists()]
     if name in known or there:
         fix = "choose another name" + (f", or remove them: rm -r {' '.join(there)}" if there else "")
         raise LoopError(f"the model {name!r} exists already, in {', '.join(there) or plain.FILE}", fix=fix)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as scratch:
-        for folder, to in folders.items():
-            if folder.startswith("kustomize/"):
-                _copy(root, folder, Path(scratch) / to, manifests, name)
-            else:
-                _copy(code, f"{folder.rpartition('/')[0]}/{other}", Path(scratch) / to, other, name)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as folder:
+        scratch = Path(folder)
+        for to, (base, source) in folders.items():
+            old = manifests if to.startswith("kustomize/") else other
+            _copy(base, source, scratch / to, old, name)
         for shared in code.parent.glob("requirements.*") if code != root else ():
-            shutil.copy(shared, Path(scratch) / "bentos" / name)
-        for environment in environments:
-            for path, text in release_state.files(State(), environment, name).items():
-                write_text(Path(scratch) / path, text)
-        service = Path(scratch) / "bentos" / name / "service.py"
-        write_text(
-            service, CLASS.sub(rf'\1"""Serves {public(name)}."""', service.read_text(encoding="utf-8"))
-        )
-        for to in folders.values():
+            shutil.copy(shared, scratch / "bentos" / name)
+        for overlay in scratch.glob("kustomize/overlays/*"):
+            for path, text in release_state.files(State(), overlay.name, name).items():
+                write_text(scratch / path, text)
+        service = scratch / "bentos" / name / "service.py"
+        text = CLASS.sub(rf'\1"""Serves {public(name)}."""', service.read_text(encoding="utf-8"))
+        write_text(service, text)
+        for to in folders:
             (root / to).parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(Path(scratch) / to, root / to)
+            shutil.move(scratch / to, root / to)
     _add_section(root, name, section)
-    return [*folders.values(), plain.FILE]
+    return [*folders, plain.FILE]
 
 
 def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, Any]:
     """Return the folder with the code to copy, the model whose manifests to copy, and the section to copy."""
-    code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))
     if like in known:
         _ = Project(root, like).params  # raises LoopError if the section is invalid
-        code, manifests = root, like
-    path = code / plain.FILE
+        return root, like, YAML().load(plain.text(root))["models"][like]
+    path = TEMPLATE / EXAMPLES / like / plain.FILE
     if not path.is_file():
         examples = sorted(each.parent.name for each in TEMPLATE.glob(f"{EXAMPLES}/*/{plain.FILE}"))
         raise LoopError(
@@ -79,12 +81,11 @@ def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, An
             + (f"; {EXAMPLES} has {', '.join(examples)}" if examples else ""),
             fix=f"--like {public(min(known))}",
         )
-    document = YAML().load(path.read_text(encoding="utf-8"))
-    return code, manifests, (document["models"] if code == root else document)[like]
+    return path.parent, next(iter(known)), YAML().load(path.read_text(encoding="utf-8"))[like]
 
 
 def unwanted(root: Path, models: list[str]) -> list[str]:
-    """Return the models of params.yaml that are not in `models`, and that `keep` would delete.
+    """Return the models of params.yaml that are not in `models`.
 
     Raises LoopError if one of `models` is unknown, or if an environment serves a model to be deleted.
     """
@@ -94,28 +95,38 @@ def unwanted(root: Path, models: list[str]) -> list[str]:
         raise LoopError(what, fix="give the names of models to keep")
     dropped = [name for name in known if name not in kept]
     for name in dropped:
-        for environment in _environments(root, name):
-            _refuse_served(root, environment, name)
+        _refuse_served(root, f"*/{public(name)}")
     return dropped
 
 
 def keep(root: Path, models: list[str]) -> None:
-    """Delete all models except `models`.
+    """Delete all models except `models`. Raises LoopError in the same cases as `unwanted`."""
+    if dropped := unwanted(root, models):
+        drop(root, dropped)
 
-    Their folders, data, cards, rows of the README's table, sections of params.yaml and stages in dvc.lock are
-    deleted. Raises LoopError in the same cases as `unwanted`.
-    """
-    dropped = unwanted(root, models)
-    for name in dropped:
-        for folder in (*_folders(name, _environments(root, name)), f"data/{name}", f"tests/models/{name}"):
+
+def drop(root: Path, models: list[str]) -> None:
+    """Delete models: their folders, data, cards, rows of the README, sections of params.yaml and stages."""
+    for name in models:
+        for folder in (*_folders(root, name), f"data/{name}", f"tests/models/{name}"):
             shutil.rmtree(root / folder, ignore_errors=True)
         (root / "docs" / "models" / f"{public(name)}.md").unlink(missing_ok=True)
-    if dropped:
-        _forget(root, dropped)
+    if (readme := root / "README.md").is_file():
+        names = "|".join(map(re.escape, map(public, models)))
+        text = readme.read_text(encoding="utf-8")
+        readme.write_text(re.sub(rf"(?m)^\| *`({names})` *\|.*\n", "", text), encoding="utf-8")
+    with edited.rewriting(root / plain.FILE) as document:
+        for name in models:
+            del document["models"][name]
+    if (lock := root / "dvc.lock").is_file():
+        with edited.rewriting(lock, FOLDED) as document:
+            stages = document.get("stages") or {}
+            for stage in [stage for stage in stages if stage.rpartition("@")[2] in models]:
+                del stages[stage]
 
 
 def leaving(root: Path, environments: list[str]) -> list[str]:
-    """Return the environments that are not in `environments`, and whose overlays `loop init` would delete.
+    """Return the environments that are not in `environments`.
 
     Raises LoopError if one of `environments` does not exist, if `production` is not among them, or if an
     environment to be deleted serves a model.
@@ -131,28 +142,26 @@ def leaving(root: Path, environments: list[str]) -> list[str]:
         raise LoopError(what, fix=f"name {PRODUCTION} too")
     dropped = [name for name in there if name not in environments]
     for environment in dropped:
-        for folder in sorted((root / OVERLAYS / environment).iterdir()):
-            _refuse_served(root, environment, package(folder.name))
+        _refuse_served(root, f"{environment}/*")
     return dropped
 
 
-def _refuse_served(root: Path, environment: str, model: str) -> None:
-    """Raise LoopError if the environment serves a release of the model."""
-    if stable := release_state.read(root, environment, model).stable:
-        raise LoopError(
-            f"{environment} serves {public(model)} {stable.key}, so it cannot be deleted",
-            fix=f"first merge a pull request that deletes {OVERLAYS}/{environment}/{public(model)}",
-        )
+def _refuse_served(root: Path, pattern: str) -> None:
+    """Raise LoopError if one of the overlays `<environment>/<model>` serves a release."""
+    for overlay in sorted((root / OVERLAYS).glob(pattern)):
+        environment, model = overlay.parts[-2:]
+        if stable := release_state.read(root, environment, model).stable:
+            raise LoopError(
+                f"{environment} serves {model} {stable.key}, so it cannot be deleted",
+                fix=f"first merge a pull request that deletes {OVERLAYS}/{environment}/{model}",
+            )
 
 
-def _environments(root: Path, model: str) -> list[str]:
-    """Return the environments that have an overlay for the model, sorted."""
-    return sorted(path.parent.name for path in root.glob(f"kustomize/overlays/*/{public(model)}"))
-
-
-def _folders(model: str, environments: list[str]) -> list[str]:
+def _folders(root: Path, model: str) -> list[str]:
     """Return the paths of a model's folders, relative to the repository's root."""
-    overlays = [f"kustomize/overlays/{environment}/{public(model)}" for environment in environments]
+    overlays = sorted(
+        f"{OVERLAYS}/{path.parent.name}/{path.name}" for path in (root / OVERLAYS).glob(f"*/{public(model)}")
+    )
     return [f"src/models/{model}", f"bentos/{model}", f"kustomize/models/{public(model)}", *overlays]
 
 
@@ -176,22 +185,6 @@ def _add_section(root: Path, name: str, section: Any) -> None:
         part.yaml_add_eol_comment(comment, key, column=0)
     with edited.rewriting(root / plain.FILE) as document:
         document["models"][name] = section
-
-
-def _forget(root: Path, models: list[str]) -> None:
-    """Delete the models' rows of the README, sections of params.yaml and stages in dvc.lock."""
-    if (readme := root / "README.md").is_file():
-        names = "|".join(map(re.escape, map(public, models)))
-        text = readme.read_text(encoding="utf-8")
-        readme.write_text(re.sub(rf"(?m)^\| *`({names})` *\|.*\n", "", text), encoding="utf-8")
-    with edited.rewriting(root / plain.FILE) as document:
-        for name in models:
-            del document["models"][name]
-    if (lock := root / "dvc.lock").is_file():
-        with edited.rewriting(lock, FOLDED) as document:
-            stages = document.get("stages") or {}
-            for stage in [stage for stage in stages if stage.rpartition("@")[2] in models]:
-                del stages[stage]
 
 
 def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
@@ -222,12 +215,9 @@ def _renamed(text: str, folder: str, other: str, name: str) -> str:
     A name of one word is the same in Python and in Kubernetes. It becomes `a-b` in files of kustomize/, and
     `a_b` elsewhere.
     """
-    spellings = {public(other): public(name), other: name, _class(other): _class(name)}
+    spellings = {public(other): public(name), other: name}
+    spellings[other.title().replace("_", "")] = name.title().replace("_", "")
     if folder.startswith("kustomize/"):
         spellings[public(other)] = public(name)
     either = "|".join(map(re.escape, sorted(spellings, key=len, reverse=True)))
     return re.sub(rf"(?<![A-Za-z0-9])({either})(?![A-Za-z0-9])", lambda found: spellings[found[1]], text)
-
-
-def _class(name: str) -> str:
-    return name.title().replace("_", "")

@@ -4,9 +4,11 @@ A lean fork has the team's files and a few of the template's files. The engine i
 that the locks pin.
 """
 
+import os
 import re
 import shutil
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.files import write_text
 from loop.core.git import Git
-from loop.core.paths import LIBRARY, SHIPPED
-from loop.fork.template import owned
+from loop.core.paths import LIBRARY
+from loop.fork.template import owned, placed
 from loop.version import VERSION
 
 # The folder of files that a lean fork has in place of the template's files of the same names.
@@ -36,16 +38,16 @@ PINNED = re.compile(r"^loop(?:-demo)? @ .*\n(?: +--hash=.*\n)*", re.MULTILINE)
 REQUIREMENTS = """\
 # Your own packages, one per line. `make lock` locks them and the engine's packages in requirements.lock.
 # `loop upgrade` changes the next two lines.
-{wheels}
+loop[test] @ {loop}
+loop-demo @ {loop_demo}
 """
 
 
-def convert(root: Path, place: str) -> list[str]:
+def convert(root: Path, place: str) -> None:
     """Convert a clone to a lean fork that pins the wheels at `place`, a folder or URL.
 
-    Returns the paths of the files that it wrote or deleted. In a fork that is lean already, the locks pin the
-    wheels of this version afterwards. Raises LoopError if a wheel is missing, or if a file to be deleted has
-    uncommitted changes.
+    In a fork that is lean already, the locks pin the wheels of this version afterwards. Raises LoopError if a
+    wheel is missing, or if a file to be deleted has uncommitted changes.
     """
     git = Git(root)
     tracked = git.run("ls-files", "-z").split("\0")[:-1]
@@ -55,59 +57,42 @@ def convert(root: Path, place: str) -> list[str]:
         raise LoopError(f"{', '.join(edits)}: has uncommitted changes, but would be deleted", fix=fix)
     wheels = {name: pinned(place, name) for name in DISTRIBUTIONS}
     written = {path.name: path.read_text(encoding="utf-8") for path in OWN.iterdir()}
-    lines = (each.partition(" \\")[0].replace("loop @", "loop[test] @") for each in wheels.values())
-    written[WANTED] = REQUIREMENTS.format(wheels="\n".join(lines))
-    for lock in LOCKS:
-        text = edited.read(root / lock, lock, "restore it from the template")
-        written[lock] = repinned(lock, text, wheels)
+    written[WANTED] = REQUIREMENTS.format(loop=url(wheels["loop"]), loop_demo=url(wheels["loop_demo"]))
+    written |= {lock: repinned(lock, _read(root, lock), wheels) for lock in LOCKS}
     # Files are deleted last, because they may include the code that runs here.
     for path, text in written.items():
         write_text(root / path, text)
     for path in gone:
         (root / path).unlink()
-    for folder in ("src", "tests", "docs", "tools"):
-        _prune(root / folder)
-    return [*written, *gone]
+    for top in ("src", "tests", "docs", "tools"):
+        for below in (Path(folder) for folder, *_ in os.walk(root / top, topdown=False)):
+            if below.name == "__pycache__":
+                shutil.rmtree(below)
+            elif not any(below.iterdir()):
+                below.rmdir()
 
 
-def vendor(root: Path) -> list[str]:
-    """Copy the installed engine's source into a lean fork; returns the paths of the written files.
-
-    Raises LoopError if the fork has the source already.
-    """
+def vendor(root: Path) -> None:
+    """Copy the installed engine's source into a lean fork. Raises LoopError if it has the source already."""
     if (root / "src" / "loop").is_dir():
         what = f"{root}/src/loop exists, so this fork has the source already"
         raise LoopError(what, fix="to update it: ./loop upgrade")
-    packages = {"src/loop": LIBRARY, "src/loop_demo": LIBRARY.with_name("loop_demo"), "": SHIPPED}
-    files = {
-        f"{to}/{path.relative_to(folder).as_posix()}".lstrip("/"): path
-        for to, folder in packages.items()
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".pyc" and (to == "" or not path.is_relative_to(SHIPPED))
-    }
-    wanted = {path: file for path, file in files.items() if owned(path, vendored=True) and path not in LOCKS}
-    for path, file in wanted.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, root / path)
+    for file in chain(LIBRARY.rglob("*"), LIBRARY.with_name("loop_demo").rglob("*")):
+        path = placed(file.relative_to(LIBRARY.parent).as_posix())
+        if file.is_file() and file.suffix != ".pyc" and path not in LOCKS and owned(path, vendored=True):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, root / path)
     for lock in LOCKS:
-        text = edited.read(root / lock, lock, "restore it from the template")
-        write_text(root / lock, PINNED.sub("", text))
-    return [*wanted, *LOCKS]
+        write_text(root / lock, PINNED.sub("", _read(root, lock)))
+
+
+def _read(root: Path, lock: str) -> str:
+    return edited.read(root / lock, lock, "restore it from the template")
 
 
 def _source(path: str) -> bool:
     """Whether the path is a file of the template that a lean fork does not have."""
     return path in DROPPED or (owned(path, vendored=True) and not owned(path, vendored=False))
-
-
-def _prune(folder: Path) -> None:
-    """Delete bytecode below the folder, and then every empty folder."""
-    for below in [path for path in folder.glob("*") if path.is_dir() and not path.is_symlink()]:
-        _prune(below)
-    if folder.name == "__pycache__":
-        shutil.rmtree(folder)
-    elif folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def layer(files: dict[str, Any]) -> dict[str, Any]:
@@ -151,13 +136,10 @@ def repinned(path: str, text: str, pins: dict[str, str]) -> str:
 def downloaded(url: str) -> bytes:
     """Return the content of the file at `url`. Raises LoopError if it cannot be downloaded."""
     try:
-        answer = httpx.get(url, follow_redirects=True, timeout=60)
+        return httpx.get(url, follow_redirects=True, timeout=60).raise_for_status().content
     except httpx.HTTPError as error:
-        raise LoopError(f"{url}: {error}", fix="check the address and the network") from error
-    if not answer.is_success:
-        what = f"{url}: the server answered {answer.status_code}"
-        raise LoopError(what, fix="give the URL of a release's wheels")
-    return answer.content
+        fix = "check the network, and that this is the URL of a release's wheel"
+        raise LoopError(f"{url}: {error}", fix=fix) from error
 
 
 def pinned(place: str, name: str, version: str = VERSION) -> str:

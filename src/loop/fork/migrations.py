@@ -10,7 +10,6 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -38,23 +37,26 @@ MOVED = (  # old and new names of packages and modules
 def params(files: Files) -> Files:
     """Migrate to 0.2.0: move `top_k` and `known_days` to `evaluate.protocol`, `accuracy` to `sla.metrics`."""
     moves = (
-        (("evaluate", "top_k"), ("evaluate", "protocol", "top_k")),
-        (("split", "known_days"), ("evaluate", "protocol", "known_days")),
-        (("monitor", "accuracy"), ("sla", "metrics", "accuracy")),
+        ("evaluate", "top_k", ("evaluate", "protocol")),
+        ("split", "known_days", ("evaluate", "protocol")),
+        ("monitor", "accuracy", ("sla", "metrics")),
     )
-    document = edited.yaml(files.get("params.yaml", ""), "params.yaml") or {}
-    models = document.get("models") if isinstance(document, dict) else None
-    if not any(_has(section, old) for section in (models or {}).values() for old, _ in moves):
-        return files
-    yaml, text = YAML(), io.StringIO()
+    edited.yaml(files.get("params.yaml", ""), "params.yaml")  # raises LoopError if it is not valid
+    yaml, text, moved = YAML(), io.StringIO(), False
     yaml.preserve_quotes, yaml.width = True, 4096
-    whole = yaml.load(files["params.yaml"])
-    for section in whole["models"].values():
-        for old, new in moves:
-            if _has(section, old):
-                _put(section, new, section[old[0]].pop(old[1]))
-    yaml.dump(whole, text)
-    return files | {"params.yaml": text.getvalue()}
+    document = yaml.load(files.get("params.yaml", ""))
+    models = document.get("models") if isinstance(document, dict) else None
+    for section in (models or {}).values():
+        for old, key, to in moves:
+            if isinstance(section, dict) and isinstance(part := section.get(old), dict) and key in part:
+                value, place, moved = part.pop(key), section, True
+                for name in to:
+                    if place.get(name) is None:
+                        place[name] = {}
+                    place = place[name]
+                place.setdefault(key, value)
+    yaml.dump(document, text)
+    return files | {"params.yaml": text.getvalue()} if moved else files
 
 
 def mlflow(files: Files) -> Files:
@@ -99,21 +101,6 @@ def migrated(files: Files) -> Files:
     for migration in ALL:
         found = migration(found)
     return found
-
-
-def _has(section: Any, key: tuple[str, str]) -> bool:
-    part = section.get(key[0]) if isinstance(section, dict) else None
-    return isinstance(part, dict) and key[1] in part
-
-
-def _put(section: Any, keys: tuple[str, ...], value: Any) -> None:
-    """Set the value at the nested keys, unless these have a value already."""
-    *parts, last = keys
-    for part in parts:
-        if section.get(part) is None:
-            section[part] = {}
-        section = section[part]
-    section.setdefault(last, value)
 
 
 if __name__ == "__main__":

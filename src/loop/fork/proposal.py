@@ -1,15 +1,59 @@
-"""Proposes an upgrade: pushes its branch to origin and opens or updates the branch's pull request."""
+"""Checks the branch that `loop upgrade` made, pushes it, and opens or updates its pull request."""
 
+import os
 import re
+import shutil
+import subprocess
+import time
 
+import click
+from rich.console import Console
+
+from loop.candidate.champion import WORKFLOW
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import BOT, Git, GitError
 from loop.core.github import GitHub
 from loop.core.markdown import inert
-from loop.delivery.proposal import opened
+from loop.delivery.proposal import opened, push
 
+CHECKS = (
+    ("./loop", "doctor"),
+    ("./loop", "render", "--check"),
+    ("make", "lint"),
+    ("make", "test-marked", "MARKS=contract or params"),
+)
+SHOWN = 30  # last lines of what a failed check printed
+LOCAL = ".dvc/config.local"  # a user's own DVC settings, which are not in Git
 BRANCH = "upgrade"  # the workflow's branch; a newer release replaces the older one there
 REFUSED = re.compile(r"refusing to allow .+ workflow")  # GitHub's error for tokens without `workflow`
+
+
+def check(git: Git, branch: str) -> list[str]:
+    """Run every check with the branch's own code and locks, print the results, and return what failed."""
+    console, failed = Console(stderr=True), []
+    outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
+    with git.worktree(branch) as tree:
+        if (git.root / LOCAL).is_file():
+            shutil.copy(git.root / LOCAL, tree / LOCAL)
+        for words in CHECKS:
+            command, begun = " ".join(words), time.monotonic()
+            with console.status(f"{command} on {branch}"):
+                done = subprocess.run(
+                    words,
+                    cwd=tree,
+                    env=outer,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    check=False,
+                )
+            took = time.monotonic() - begun
+            click.echo(f"{'failed' if done.returncode else 'ok':17}  {command}  ({took:.0f} s)")
+            if done.returncode:
+                click.echo("\n".join(f"  {line}" for line in done.stdout.splitlines()[-SHOWN:]))
+                failed.append(command)
+    return failed
 
 
 def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
@@ -24,31 +68,22 @@ def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
     if len(parents) != 1 or not git.descends(main, parents[0]):
         fix = "create the branch again: ./loop upgrade"
         raise Rejected(f"{branch} is not one commit on top of main", fix=fix)
-    there = git.listed(to)
-    if there and (kept := _kept(git, to, main)):
-        return kept
-    if not there or git.run("rev-parse", f"{there}^{{tree}}", f"{there}^") != git.run(
-        "rev-parse", f"{commit}^{{tree}}", f"{commit}^"
-    ):
-        try:
-            git.push(commit, to, replaces=there)
-        except GitError as error:
-            if not REFUSED.search(str(error)):
-                raise
-            raise LoopError(
-                f"{branch} changes files below .github/workflows, which this token may not push",
-                fix="give the deploy key PUSH_KEY to the environment main-only (docs/protection.md), or push "
-                "the branch yourself: ./loop upgrade creates it on your machine",
-            ) from error
+    if git.listed(to):
+        tip = git.fetch(to)
+        author = git.run("log", "-1", "--format=%ae", tip)
+        if author != BOT["GIT_AUTHOR_EMAIL"] and not git.descends(main, tip):
+            why = f"because {author} committed to it; merge or delete it and run again"
+            return f"branch {to} is not replaced, {why}"
+    try:
+        push(git, commit, to)
+    except GitError as error:
+        if not REFUSED.search(str(error)):
+            raise
+        raise LoopError(
+            f"{branch} changes files below .github/workflows, which this token may not push",
+            fix="give the deploy key PUSH_KEY to the environment main-only (docs/protection.md), or push "
+            "the branch yourself: ./loop upgrade creates it on your machine",
+        ) from error
     title, _, body = git.run("log", "-1", "--format=%B", commit).partition("\n\n")
     number = opened(github, to, title, "\n".join(map(inert, body.splitlines())))
     return f"pull request #{number}" if number else f"branch {to}"
-
-
-def _kept(git: Git, to: str, main: str) -> str:
-    """Return why origin's branch `to` must stay; empty if its tip is the bot's or is on main already."""
-    tip = git.fetch(to)
-    author = git.run("log", "-1", "--format=%ae", tip)
-    if author == BOT["GIT_AUTHOR_EMAIL"] or git.descends(main, tip):
-        return ""
-    return f"branch {to} is not replaced, because {author} committed to it; merge or delete it and run again"

@@ -1,7 +1,6 @@
 """Decides which files belong to the template. `loop upgrade` merges these, and the wheel contains them."""
 
-import re
-from collections.abc import Iterable
+from loop.core.paths import matching
 
 # The team's files. An upgrade changes these only by a migration, and lists each file that it changed.
 TEAM = (
@@ -20,17 +19,7 @@ LAYER = (
 SOURCE = ("CONTRIBUTING.md", "docs/*", "src/*", "tests/*", "tools/*")
 
 
-def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern that matches any of the globs.
-
-    A final `/*` matches everything below a folder; any other `*` matches part of one name.
-    """
-    parts = (re.escape(glob).replace(r"/\*", "/.*") if glob.endswith("/*") else
-             re.escape(glob).replace(r"\*", "[^/]*") for glob in globs)  # fmt: skip
-    return re.compile("|".join(parts))
-
-
-_TEAM, _LAYER, _SOURCE = map(_pattern, (TEAM, LAYER, SOURCE))
+_TEAM, _LAYER, _SOURCE = map(matching, (TEAM, LAYER, SOURCE))
 
 
 def owned(path: str, *, vendored: bool) -> bool:
@@ -38,3 +27,8 @@ def owned(path: str, *, vendored: bool) -> bool:
     if _TEAM.fullmatch(path):
         return False
     return bool(_LAYER.fullmatch(path) or (vendored and _SOURCE.fullmatch(path)))
+
+
+def placed(name: str) -> str:
+    """Return the path in a clone of the template for a file of the engine's wheels, or of their folder."""
+    return name.removeprefix("loop/template/") if name.startswith("loop/template/") else f"src/{name}"

@@ -17,14 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from loop.core import paths
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import BOT, Git, GitError
-from loop.fork import lean, migrations
+from loop.fork import lean
 from loop.fork.releases import order
-from loop.fork.template import owned
+from loop.fork.template import owned, placed
 
 Tree = dict[str, tuple[str, str]]  # {path: (mode, blob)}; the blobs are in the fork's Git repository
 CHANGELOG = "CHANGELOG.md"
@@ -32,13 +31,9 @@ NEEDED = "dvc.yaml"  # a file that every version of the template has
 BY_HAND = "- **Before you merge**"  # the beginning of an entry with work for the fork's team
 MIGRATIONS = "src/loop/fork/migrations.py"
 TEXTS = re.compile(r".+\.(?:py|ya?ml|toml|in)")  # the team's files that a migration may change
-SHIPPED = "loop/template/"  # the folder of a wheel with the template's files outside src
 STATED = re.compile(r'^version = "(.+)"$', re.MULTILINE | re.IGNORECASE)
 WHEEL = re.compile(r"loop-([^-]+)-[^/]*\.whl")
-PLAIN = {"merge.directoryRenames": "false", "merge.renames": "true", "merge.conflictStyle": "merge"}
-What = Literal[
-    "updated", "added", "removed", "moved", "merged with yours", "kept: yours", "conflict", "migrated"
-]
+PLAIN = ("merge.directoryRenames=false", "merge.renames=true", "merge.conflictStyle=merge")
 MARKED = "both changed the same lines; the branch has both versions between conflict markers"
 REMOVED = "you removed the file, and the template changed it; it stays removed"
 GONE = "the template removed the file, and you changed it; your version is kept"
@@ -57,7 +52,7 @@ class Row:
     """A path, and what the upgrade does to the file there; `note` explains it if necessary."""
 
     path: str
-    what: What
+    what: str  # updated, added, removed, moved, merged with yours, kept: yours, conflict or migrated
     note: str = ""
 
 
@@ -78,7 +73,7 @@ class Upgrade:
 
     @property
     def nothing(self) -> bool:
-        return not any(row.what != "kept: yours" for row in self.rows)
+        return all(row.what == "kept: yours" for row in self.rows)
 
     @property
     def conflicts(self) -> tuple[Row, ...]:
@@ -95,28 +90,67 @@ def read(git: Git, source: str) -> Version:
     The source is a wheel's path or URL, a folder, a clone, or `commit:REV` for a commit in the fork's Git
     repository. Raises LoopError for any other source.
     """
+    if commit := _commit(git, source):
+        return Version(commit[:12], _listed(git, commit))
+    path, named = Path(source), WHEEL.fullmatch(source.rpartition("/")[2])
+    with tempfile.TemporaryDirectory() as scratch:
+        if named and "://" in source:
+            path = Path(scratch) / named[0]
+            path.write_bytes(lean.downloaded(source))
+        if named and path.is_file():
+            return Version(named[1], _kept(git, _unpacked(path, scratch)))
+    if not path.is_dir():
+        fix = "give a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>"
+        raise LoopError(f"{source}: is neither a wheel of the template nor a folder nor a commit", fix=fix)
+    found = (each for each in path.rglob("*") if each.is_file() and each.suffix != ".pyc")
+    return Version(_stated(path), _kept(git, {each.relative_to(path).as_posix(): each for each in found}))
+
+
+def _commit(git: Git, source: str) -> str:
+    """Return the commit that a source names, a clone by its HEAD; empty if the source has no commits.
+
+    A clone's commit is fetched without changing a ref of the fork. Raises LoopError if the commit is unknown.
+    """
     if source.startswith("commit:"):
         name = source.removeprefix("commit:")
         if not (commit := git.commit(name)):
             fix = "fetch the template: git fetch https://…/loop.git main; then use --to commit:FETCH_HEAD"
             raise LoopError(f"this clone has no commit {name!r}", fix=fix)
-        return Version(commit[:12], _listed(git, commit))
-    if "://" in source and (named := WHEEL.fullmatch(source.rpartition("/")[2])):
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / named[0]
-            path.write_bytes(lean.downloaded(source))
-            return Version(named[1], _unpacked(git, path))
-    path = Path(source)
-    if (path / ".git").exists():
-        return read(git, f"commit:{_fetched(git, path)}")
-    if path.is_dir():
-        found = (each for each in path.rglob("*") if each.is_file() and each.suffix != ".pyc")
-        files = {each.relative_to(path).as_posix(): each for each in found}
-        return Version(_stated(path), _kept(git, files))
-    if path.is_file() and (named := WHEEL.fullmatch(path.name)):
-        return Version(named[1], _unpacked(git, path))
-    fix = "give a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>"
-    raise LoopError(f"{source}: is neither a wheel of the template nor a folder nor a commit", fix=fix)
+        return commit
+    if not (Path(source) / ".git").exists():
+        return ""
+    quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
+    git.run("fetch", *quietly, str(Path(source).resolve()), "HEAD")
+    return Git(Path(source)).head()
+
+
+def _unpacked(wheel: Path, scratch: str) -> dict[str, Path]:
+    """Return the files of the engine's wheel, and of the demo's beside it, by their paths in a clone."""
+    files: dict[str, Path] = {}
+    demo = wheel.with_name(wheel.name.replace("loop-", "loop_demo-", 1))
+    for each in (wheel, demo) if demo.is_file() else (wheel,):
+        with zipfile.ZipFile(each) as archive:
+            for info in archive.infolist():
+                if info.filename.startswith(("loop/", "loop_demo/")) and not info.is_dir():
+                    file = files[placed(info.filename)] = Path(archive.extract(info, scratch))
+                    file.chmod(0o600 | info.external_attr >> 16 & 0o100)
+    return files
+
+
+def _kept(git: Git, files: dict[str, Path]) -> Tree:
+    """Write files as Git blobs without conversion of line ends, and return them as a tree."""
+    lines = "".join(f"{file.absolute()}\n" for file in files.values())
+    blobs = git.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=lines).split()
+    modes = ("100755" if file.stat().st_mode & 0o100 else "100644" for file in files.values())
+    return dict(zip(files, zip(modes, blobs, strict=True), strict=True))
+
+
+def _stated(folder: Path) -> str:
+    """Return the version that a folder's version.py states, or pyproject.toml, which did before 0.2.0."""
+    for path in (folder / "src" / "loop" / "version.py", folder / "pyproject.toml"):
+        if path.is_file() and (found := STATED.search(path.read_text(encoding="utf-8"))):
+            return found[1]
+    return "unnamed"
 
 
 def plan(git: Git, to: str, base: str | None) -> Upgrade:
@@ -206,20 +240,9 @@ def _versions(git: Git, to: str) -> Iterator[Version]:
         wheels = Path(to).parent.glob("loop-*.whl")
         for wheel in sorted(wheels, key=lambda path: order(path.name.split("-")[1]), reverse=True):
             yield read(git, str(wheel))
-        return
-    tip = git.commit(to.removeprefix("commit:")) if to.startswith("commit:") else None
-    if tip is None and (Path(to) / ".git").exists():
-        tip = _fetched(git, Path(to))
-    for commit in git.run("log", "--format=%H", tip).split() if tip else ():
-        yield Version(commit[:12], _listed(git, commit))
-
-
-def _fetched(git: Git, clone: Path) -> str:
-    """Fetch the HEAD commit of another clone into the fork, without changing a ref of the fork; return it."""
-    commit = Git(clone).head()
-    quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
-    git.run("fetch", *quietly, str(clone.resolve()), "HEAD")
-    return commit
+    elif tip := _commit(git, to):
+        for commit in git.run("log", "--format=%H", tip).split():
+            yield Version(commit[:12], _listed(git, commit))
 
 
 def _listed(git: Git, tree: str) -> Tree:
@@ -239,43 +262,6 @@ def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
             text = lean.repinned(path, _text(git, files[path]), pins)
             changed[path] = (files[path][0], git.keep(text.encode()))
     return files | changed
-
-
-def _unpacked(git: Git, wheel: Path) -> Tree:
-    """Return the files of the engine's wheel, by their paths in a clone of the template.
-
-    The packages get the paths src/loop and src/loop_demo. The files of the demo's wheel are included if that
-    wheel is in the same folder.
-    """
-    files: dict[str, Path] = {}
-    demo = wheel.with_name(wheel.name.replace("loop-", "loop_demo-", 1))
-    with tempfile.TemporaryDirectory() as scratch:
-        for each in (wheel, demo) if demo.is_file() else (wheel,):
-            with zipfile.ZipFile(each) as archive:
-                for info in archive.infolist():
-                    if info.is_dir() or not info.filename.startswith(("loop/", "loop_demo/")):
-                        continue
-                    name = info.filename
-                    path = name.removeprefix(SHIPPED) if name.startswith(SHIPPED) else f"src/{name}"
-                    files[path] = Path(archive.extract(info, scratch))
-                    files[path].chmod(0o600 | info.external_attr >> 16 & 0o100)
-        return _kept(git, files)
-
-
-def _kept(git: Git, files: dict[str, Path]) -> Tree:
-    """Write files as Git blobs without conversion of line ends, and return them as a tree."""
-    lines = "".join(f"{file.absolute()}\n" for file in files.values())
-    blobs = git.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=lines).split()
-    modes = ("100755" if file.stat().st_mode & 0o100 else "100644" for file in files.values())
-    return dict(zip(files, zip(modes, blobs, strict=True), strict=True))
-
-
-def _stated(folder: Path) -> str:
-    """Return the version that a folder's version.py states, or pyproject.toml, which did before 0.2.0."""
-    for path in (folder / "src" / "loop" / "version.py", folder / "pyproject.toml"):
-        if path.is_file() and (found := STATED.search(path.read_text(encoding="utf-8"))):
-            return found[1]
-    return "unnamed"
 
 
 def _text(git: Git, entry: tuple[str, str] | None) -> str:
@@ -302,7 +288,7 @@ def _merged(
         git.run("commit-tree", tree, "-p", base, stdin="side\n", env=BOT)
         for tree in ("HEAD^{tree}", sides[1])
     )
-    settings = [word for key, value in PLAIN.items() for word in ("-c", f"{key}={value}")]
+    settings = [word for setting in PLAIN for word in ("-c", setting)]
     try:
         said = git.run(*settings, "merge-tree", "--write-tree", "-z", "--no-messages", ours, new, fine=(0, 1))
     except GitError as error:
@@ -368,8 +354,8 @@ def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[s
 
 def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str, str]:
     """Run the new version's migrations with the new version's code, and return the files afterwards."""
-    if "__main__" not in _text(git, new.get(MIGRATIONS)):  # before 0.2.0, migrations could not run alone
-        return migrations.migrated(files)
+    if MIGRATIONS not in new:
+        return files
     code = {path: blob for path, (_, blob) in new.items() if re.fullmatch(r"src/loop/.+\.py", path)}
     with tempfile.TemporaryDirectory() as folder:
         for path, content in zip(code, git.contents(list(code.values())), strict=True):

@@ -14,8 +14,7 @@ from loop.core.git import Git
 from loop.core.project import Project
 from loop.core.release_state import State
 from loop.core.results import Entry
-from loop.delivery import history
-from loop.delivery.commit import Place
+from loop.delivery.commit import Place, history
 from loop.report import draw, lineage
 from loop.report.draw import Chart
 from loop.report.lineage import Lineage
@@ -122,7 +121,7 @@ def _environments(git: Git, project: Project, commit: str) -> list[Environment]:
     overlays = (project.root / "kustomize" / "overlays").glob(f"*/{model}")
     for name in sorted((path.parent.name for path in overlays), key=lambda name: (name != FIRST, name)):
         told = release_state.at(git, commit, name, model) or State()
-        found.append(Environment(name, told, history.changes(git, Place(model, name), commit)))
+        found.append(Environment(name, told, history(git, Place(model, name), commit)))
     return found
 
 
