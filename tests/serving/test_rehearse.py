@@ -57,12 +57,11 @@ def test_a_champion_that_refuses_the_rows_sets_no_pace():
 
 def test_a_busy_machine_is_no_slow_model():
     """Requests a second are counted by the server's CPU time, which other work leaves alone."""
-    side = Side("a", seconds=[0.5] * 100)
-    side.close_round(0.2)
+    side = Side("a")
+    side.close_round([0.5] * 100, 0.2)
     assert side.per_second == 500
     assert side.p99_ms == 500
-    side.seconds = [0.5] * 100
-    side.close_round(0.4)
+    side.close_round([0.5] * 100, 0.4)
     assert side.per_second == 500  # the best round's
 
 

@@ -56,7 +56,6 @@ class Side:
     key: str
     requests: int = 0
     failed: int = 0
-    seconds: list[float] = field(default_factory=list)  # latency of each single-row request of this round
     p50_ms: float = float("inf")
     p99_ms: float = float("inf")
     # single-row responses per CPU second, which does not depend on other load of the machine
@@ -64,17 +63,12 @@ class Side:
     score_shift: float = 0.0
     errors: list[str] = field(default_factory=list)
 
-    def close_round(self, cpu: float) -> None:
-        """Keep this round's latency if it is the lowest so far; `cpu` is CPU seconds for single rows."""
-        if self.seconds:
-            p50, p99 = (float(p) for p in np.percentile(np.array(self.seconds) * 1000, [50, 99]))
-            if p99 < self.p99_ms:
-                self.p50_ms, self.p99_ms = p50, p99
-            self.per_second = max(self.per_second, len(self.seconds) / max(cpu, TICK))
-        self.seconds = []
-
-    def report(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "seconds"}
+    def close_round(self, seconds: list[float], cpu: float) -> None:
+        """Keep the latency of a round's single rows if it is the lowest; `cpu` is their CPU seconds."""
+        p50, p99 = (float(p) for p in np.percentile(np.array(seconds) * 1000, [50, 99]))
+        if p99 < self.p99_ms:
+            self.p50_ms, self.p99_ms = p50, p99
+        self.per_second = max(self.per_second, len(seconds) / max(cpu, TICK))
 
 
 def rehearse(project: Project) -> dict[str, Any]:
@@ -98,7 +92,7 @@ def rehearse(project: Project) -> dict[str, Any]:
         note += f"; this machine has no GPU, so {release}, was rehearsed in place of the candidate"
     result: dict[str, Any] = {"passed": not reasons, "reasons": reasons, "note": note}
     result |= dict.fromkeys(("candidate", "champion"))
-    result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
+    result |= {name: {**vars(side)} for name, side in zip(("candidate", "champion"), sides, strict=False)}
     if sides:
         result["candidate"] |= {"key": candidate.key, "device": device}
     write_json(project.build / "rehearse.json", result)
@@ -202,11 +196,12 @@ def _serve(stack: ExitStack, bento: Bento) -> tuple[Server, httpx.Client]:
 def _round(played: list[tuple[Server, httpx.Client, Side]], rows: list[Row]) -> None:
     """Send all requests once, alternating between the servers so that both meet the same load."""
     before = [server.cpu_seconds() for server, *_ in played]
+    taken: list[list[float]] = [[] for _ in played]
     for body, expected in _singles(rows):
-        for _, client, side in played:
-            _ask(client, side, body, expected)
-    for (server, _, side), spent in zip(played, before, strict=True):
-        side.close_round(server.cpu_seconds() - spent)
+        for (_, client, side), seconds in zip(played, taken, strict=True):
+            seconds.append(_ask(client, side, body, expected))
+    for (server, _, side), seconds, spent in zip(played, taken, before, strict=True):
+        side.close_round(seconds, server.cpu_seconds() - spent)
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         body = {batch[0].key: [row.features for row in batch], "id": [row.id for row in batch]}
@@ -220,22 +215,22 @@ def _singles(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
         yield {row.key: row.named if position % BY_NAME == 0 else row.features, "id": row.id}, [row]
 
 
-def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[Row]) -> None:
+def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[Row]) -> float:
+    """Send a request, and count and check its answer. Returns the seconds that it took."""
     start = perf_counter()
     answer, error = _send(client, body)
     taken = perf_counter() - start
     side.requests += 1
-    if not isinstance(body["id"], list):
-        side.seconds.append(taken)
     said, version = answer.get("id"), answer.get("model_version")
     if not error and (said, version) != (body["id"], side.key):
         error = f"the answer to id {body['id']} has id {said}, version {version}"
     if error:
         side.failed += 1
         side.errors = [*side.errors, one_line(error)][:5]
-        return
-    told = answer.get("embedding", answer.get("score"))
-    side.score_shift = max(side.score_shift, shift(told, expected))
+    else:
+        told = answer.get("embedding", answer.get("score"))
+        side.score_shift = max(side.score_shift, shift(told, expected))
+    return taken
 
 
 def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], str]:
