@@ -22,11 +22,10 @@ from loop.core.github import GitHub, GitHubError
 from loop.delivery import commit
 from loop.delivery.canary import promote, rollback
 from loop.delivery.commit import Place
-from loop.monitoring.judge import SHOWN, Judge, Look, Track, unready
+from loop.monitoring.judge import SHOWN, Judge, Look, Track, since, unready
+from loop.monitoring.judge import watch as forever
 from loop.monitoring.prometheus import Prometheus
 from loop.monitoring.sample import Histogram, Sample, Scrape, Unread
-from loop.monitoring.since import since
-from loop.monitoring.watch import watch as forever
 
 OLD, NEW = "0" * 12, "1" * 12
 PLACE = Place("shop", "production")

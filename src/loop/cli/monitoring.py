@@ -191,8 +191,7 @@ def judge(  # noqa: PLR0917 — click passes by name
     """
     from loop.core.github import GitHub, opened
     from loop.delivery.commit import Place
-    from loop.monitoring.judge import Judge
-    from loop.monitoring.watch import watch
+    from loop.monitoring.judge import Judge, watch
 
     rules, place = project.params.canary, Place(project.model, environment)
     where = (prometheus, f"{project.public}-{environment}") if prometheus else None

@@ -33,17 +33,25 @@ class Ids:
     def whole(self) -> bool:
         return (self.kind or "").removeprefix("u").startswith("int")
 
+    @property
+    def sql(self) -> str:
+        """The SQL type of the values that `key` returns."""
+        return "bigint" if self.whole else "ubigint"
+
     def key(self, text: str) -> str:
-        """Return SQL for the hash of an id, given SQL for its text; null if its type is not the schema's."""
+        """Return SQL for the value by which ids are joined, given SQL for the id's text.
+
+        It is a whole number itself, or the hash of a text; null if the id is not of the schema's type.
+        """
         if not self.whole:
             return f"case when {text} is not null then hash({text}) end"
         number = f"try_cast({text} as double)"
         return f"""case when {text} is null then null
-            when contains({text}, '.') or contains({text}, 'e') then hash_or_null(coalesce(
+            when contains({text}, '.') or contains({text}, 'e') then as_key(coalesce(
                 try_cast(case when regexp_full_match({text}, '[+-]?\\d+\\.0+')
                     then split_part({text}, '.', 1) end as hugeint),
                 case when {number} = trunc({number}) and abs({number}) < {EXACT} then {number}::hugeint end))
-            else hash_or_null(try_cast({text} as hugeint)) end"""
+            else as_key(try_cast({text} as hugeint)) end"""
 
     def text(self, floating: bool) -> str:
         """Return SQL for a stored id as text; a whole number that was stored as a float loses its `.0`."""
@@ -52,11 +60,11 @@ class Ids:
 
 
 def prepare(con: "duckdb.DuckDBPyConnection") -> None:
-    """Define the SQL macro that `Ids.key` uses, because DuckDB's own hash depends on type and hashes null."""
+    """Define the SQL macro that `Ids.key` uses: a number too large for 64 bits is replaced by its hash."""
     con.execute(
-        """create temp macro hash_or_null(x) as
-        case when x between -9223372036854775808 and 9223372036854775807 then hash(x::bigint)
-             when x is not null then hash(x) end"""
+        """create temp macro as_key(x) as
+        case when x between -9223372036854775808 and 9223372036854775807 then x::bigint
+             when x is not null then (hash(x) >> 1)::bigint end"""
     )
 
 
@@ -86,7 +94,7 @@ class Stored:
         return cls(ids, tuple(groups))
 
     def select(self, columns: str, **instants: str) -> str:
-        """Return SQL that selects columns of all files; `{text}` in them is the id, `{key}` its hash.
+        """Return SQL that selects columns of all files; `{text}` in them is the id, `{key}` its key.
 
         `instants` maps names used in `columns` to time columns, which are returned as naive UTC timestamps.
         """
@@ -95,8 +103,8 @@ class Stored:
             id_, kind = self.ids.column, kinds.get(self.ids.column, "")
             text = self.ids.text(kind in FLOATING)
             key = self.ids.key(text)
-            if self.ids.whole and kind in WHOLE:  # hashing the number is three times faster than parsing text
-                key = f'case when "{id_}" is not null then hash("{id_}"::bigint) end'
+            if self.ids.whole and kind in WHOLE:
+                key = f'"{id_}"::bigint'
             times = {name: _instant(column, kinds.get(column, "")) for name, column in instants.items()}
             parts.append(f"select {columns.format(text=text, key=key, **times)} from {parquet(files)}")  # noqa: S608
         return " union all ".join(parts)
@@ -110,8 +118,12 @@ def _instant(column: str, kind: str) -> str:
 
 def parquet(files: Sequence[str]) -> str:
     """Return SQL that reads the rows of Parquet files."""
-    names = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-    return f"read_parquet([{names}], union_by_name = true)"
+    return f"read_parquet([{quoted(files)}], union_by_name = true)"
+
+
+def quoted(texts: Sequence[str]) -> str:
+    """Return SQL for a list of texts."""
+    return ", ".join("'" + text.replace("'", "''") + "'" for text in texts)
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import click
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from loop.core import params
-from loop.core.errors import Rejected
+from loop.core.errors import LoopError, Rejected
 from loop.core.git import Git
 from loop.core.github import BROKEN, GitHub, GitHubError
 from loop.core.names import public
-from loop.core.release_state import State
+from loop.core.release_state import State, file, recall
 from loop.core.text import one_line
 from loop.delivery import commit, steps
 from loop.delivery.commit import Place
 from loop.monitoring.fetch import fetch
 from loop.monitoring.prometheus import Prometheus
 from loop.monitoring.sample import Sample, Scrape, Unread
-from loop.monitoring.since import Since, since
 from loop.monitoring.verdict import Verdict, verdict
 
 PATIENCE = 3  # checks in a row in which a canary may be unready or past its deadline before it is removed
@@ -49,6 +50,14 @@ class Look:
     what: str = ""  # the judge's decision: promote, rollback, remove or wait
     dispatched: bool = False
     over: bool = False
+
+
+@dataclass(frozen=True)
+class Since:
+    """When a canary was released and when its step began: Unix times by the committers' clocks."""
+
+    canary: float  # Unix time at which the canary was released
+    step: float  # Unix time at which the canary's current step began
 
 
 @dataclass
@@ -317,3 +326,61 @@ def told(stable: Sample, canary: Sample) -> str:
     if odd := canary.skipped + stable.skipped:
         parts.append(f"the first: {one_line(odd[0], 150)}")
     return ", ".join(parts)
+
+
+def since(git: Git, at: str, place: Place) -> Since:
+    """Return when the canary in the commit `at` was released, and when its current step began.
+
+    Only main's first-parent line is read, so a merged branch counts from its merge. Raises LoopError if the
+    commit has no canary.
+    """
+    path = file(place.environment, place.model)
+    lines = git.run("log", "--first-parent", "--format=%H %ct", at, "--", path).splitlines()
+    canary = commit.read(git, at, place).canary
+    if canary is None:
+        raise LoopError(f"{path}: no canary in {at[:12]}")
+    times: list[float] = []
+    for line in lines:
+        changed, committed = line.split()
+        try:
+            before = recall(git.read(changed, path) or "", "canary", canary.key)
+        except LoopError:  # release.yaml was deleted or older, so this commit is before the canary
+            break
+        if before is None:
+            break
+        times.append(float(committed))
+    return Since(canary=times[-1], step=times[0])
+
+
+def watch(
+    look: Callable[[], Look],
+    every: float,
+    *,
+    forever: bool = False,
+    deadline: float | None = None,
+    alive: Path | None = None,
+) -> Look:
+    """Call `look` every `every` seconds and print each new result, until a result says that no canary runs.
+
+    Returns that last result. With `forever` the loop continues after such a result, and after an exception of
+    `look`. After each call the file `alive` is touched, for the liveness probe. Raises Rejected when
+    `deadline` seconds have passed.
+    """
+    ends, said = time.monotonic() + deadline if deadline else float("inf"), ""
+    while True:
+        try:
+            found = look()
+        except Exception as error:
+            if not forever:  # the loop must survive any answer of a server
+                raise
+            found = Look(one_line(f"{type(error).__name__}: {error}", LONGEST), "wait")
+        if alive:
+            alive.touch()
+        if found.line != said:
+            click.echo(found.line)
+        said = found.line
+        if found.over and not forever:
+            return found
+        if time.monotonic() + every > ends:
+            raise Rejected(f"after {deadline:g} s: {found.line}")
+        time.sleep(every)

@@ -3,13 +3,11 @@
 The store's transactions give the time of each event, and its labels the true answers.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import compress
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from loop.core.database import opened
 from loop.core.errors import LoopError
@@ -27,6 +25,7 @@ from loop.monitoring.ids import (
     example,
     parquet,
     prepare,
+    quoted,
     shown,
 )
 
@@ -35,13 +34,17 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+Span = tuple[datetime, datetime]  # from the first time until before the second; UTC, naive
 Answer = Literal["class", "score"]  # the column of the prediction log that a label is compared with
 DAY = timedelta(days=1)
 WINDOW = "window"
 FEW = 2_000_000  # store rows; above this, duplicate ids are searched only in a sample
 PART = 64  # the sample holds one in 64 ids
-MEMORY, THREADS = "160MB", 2  # limits of DuckDB; beyond this memory it spills to disk, and threads add to it
-NEWEST = 100_000  # number of newest transactions in which the latest prediction is searched first
+PARTS = 16  # parts into which a log is divided for the join with the store
+NARROW = 8  # the log is divided if a file has, on average, at most one in 8 of the range of ids
+THREADS = 2  # each adds to the memory
+MEMORY, JOINS = "160MB", "136MB"  # DuckDB's limits to convert the log and to join; then it spills to disk
+LEAST = "64MB"  # a limit at which DuckDB gives back what it has cached
 MOST = 200_000  # rows used to measure distances; sampling error is then about 0.003 standard deviations
 DECIMALS = 5  # scores are rounded to this many decimals if there are more than MOST predictions
 
@@ -108,56 +111,59 @@ def read(
     kind = _kind(answer, (columns or {}).get(roles.label))
     with opened(log, store, memory=MEMORY, threads=THREADS) as con:
         prepare(con)
-        logged, broken, latest = _predictions(con, log, model, version, ids, kind)
+        files, cut = segments.of(con, log)
+        con.execute(f"set memory_limit = '{JOINS}'")
+        logged, unfit, latest = _predictions(con, files, model, version, ids, kind)
         with _reading(store):
             stored = _stored(con, store, "transactions", ids) if roles.time else None
             reports = _stored(con, store, "labels", ids)
-            matched = _events(con, stored, roles)
-            end = until or _latest(con, log, matched=matched)
+            matched = _events(con, files, stored, roles)
+            end = until or _latest(con, log)
             start = end - timedelta(days=days)
             spans = {WINDOW: (start, end), "before": (end - 8 * DAY, end - 7 * DAY)}
             if trained:
                 spans["learned"] = (trained - DAY, trained)
-            corrected, empty = _labels(con, reports, roles, end, kind)
-            counts = _counts(con, spans)
-            known = sum(count.rows for count in counts)
-            counted = _of_width(counts, features, spans)
-            share = _share(max(sum(count.rows for count in of) for of in counted.values()))
-            sample = f"place < {share} and width = {len(features)}"
-            with_label = _judged(con, spans[WINDOW], len(features), sample, matched=matched)
+            corrected, empty = _labels(con, reports, roles, ids, end, kind)
+            versions, first, most = _counts(con, features, spans)
+            known = int(_one(con, "select count(*) from events")) if matched else logged
+            sample = f"place < {_share(most)} and width = {len(features)}"
+            with_label = _judged(con, spans[WINDOW], len(features))
             apart = _why_unmatched(con, stored, known if matched else 0, logged) if stored else ()
             apart += _unmatched_labels(con, reports, start)
-            transactions = _transactions(con, stored, roles, start, end)
+            _rows(con, features, spans, sample, matched=matched)
+            for limit in (LEAST, JOINS):  # gives memory back, before Arrow is imported
+                con.execute(f"set memory_limit = '{limit}'")
             labelled, repeated = _labelled(con, answer, many=known > MOST)
-            con.execute("drop table judged cascade; drop table labels")  # frees memory for the rows
-            parts = _rows(con, features, spans, sample, matched=matched)
-        versions: dict[str, int] = {}
-        for count in counted[WINDOW]:
-            versions[count.version] = versions.get(count.version, 0) + count.rows
-        first = min((count.first for count in counted[WINDOW]), default=end)
-        rows, event = parts[WINDOW], parts[WINDOW].pop("event")
-        return Window(
-            start=start,
-            end=end,
-            covered_days=(end - first) / timedelta(days=1),
-            rows=rows,
-            days=event.dt.floor("D"),
-            last=event >= end - DAY,
-            before=parts["before"].drop(columns="event"),
-            learned=parts["learned"].drop(columns="event") if trained else rows.iloc[:0],
-            versions=dict(sorted(versions.items())),
-            labelled=labelled,
-            unlabelled=sum(versions.values()) - with_label,
-            logged=logged,
-            latest=latest,
-            repeated=repeated,
-            broken=broken,
-            unmatched=logged - known if matched else 0,
-            transactions=transactions,
-            corrected=corrected,
-            empty=empty,
-            apart=apart,
-        )
+            found = con.sql("from rows").to_arrow_table()
+            transactions = _transactions(con, stored, roles, start, end)
+    # pandas is imported only now, because DuckDB has given its memory back.
+    rows = found.to_pandas()
+    parts = {
+        name: rows[(rows["event"] >= since) & (rows["event"] < to)] for name, (since, to) in spans.items()
+    }
+    rows, event = parts[WINDOW], parts[WINDOW].pop("event")
+    return Window(
+        start=start,
+        end=end,
+        covered_days=(end - (first or end)) / DAY,
+        rows=rows,
+        days=event.dt.floor("D"),
+        last=event >= end - DAY,
+        before=parts["before"].drop(columns="event"),
+        learned=parts["learned"].drop(columns="event") if trained else rows.iloc[:0],
+        versions=versions,
+        labelled=labelled.to_pandas(),
+        unlabelled=sum(versions.values()) - with_label,
+        logged=logged,
+        latest=latest,
+        repeated=repeated,
+        broken=unfit + cut,
+        unmatched=logged - known,
+        transactions=transactions,
+        corrected=corrected,
+        empty=empty,
+        apart=apart,
+    )
 
 
 @contextmanager
@@ -180,17 +186,22 @@ def _kind(answer: Answer, label: str | None) -> str:
 
 
 def _predictions(  # noqa: PLR0917 - the arguments belong to one call
-    con: "duckdb.DuckDBPyConnection", log: str, model: str, version: str | None, ids: Ids, kind: str
+    con: "duckdb.DuckDBPyConnection",
+    files: list[str],
+    model: str,
+    version: str | None,
+    ids: Ids,
+    kind: str,
 ) -> tuple[int, int, float]:
-    """Create the view `log` with the predictions of a model, or of one of its releases.
+    """Create the view `log` of a model's or one release's predictions, and the macro `log_of` for some files.
 
-    Returns the number of predictions, the number of broken lines, and the Unix time of the latest prediction.
-    Ids are compared by 64-bit hashes: a log of a hundred million ids has a collision in one of about 4,000
-    cases.
+    Returns the number of predictions, the number of lines that are none, and the Unix time of the latest.
+    Text ids are compared by 64-bit hashes: a log of a hundred million ids has a collision in one of about
+    4,000 cases.
     """
-    files, cut = segments.of(con, log)
     answer, typed = ("score", "varchar") if kind == "double" else ("class", kind)
-    lines = f"(select * replace (try_cast(class as {typed}) as class) from {parquet(files)})"  # noqa: S608 — our own
+    every = "(select * replace (try_cast(class as {}) as class) from read_parquet({}, union_by_name = true))"
+    lines = every.format(typed, f"[{quoted(files)}]")
     fits = f"(coalesce(isfinite(time), false) and not (version is null or {answer} is null or width is null))"
     mine = f"{fits} and model = '{model}'" + (f" and version = '{version}'" if version else "")
     logged, whole, unfit, all_, latest = con.execute(
@@ -199,15 +210,17 @@ def _predictions(  # noqa: PLR0917 - the arguments belong to one call
     ).fetchall()[0]
     key = ids.key("id")
     if ids.whole:
-        key = (
-            "hash(whole)"
-            if whole == logged
-            else f"case when whole is not null then hash(whole) else {key} end"
-        )
+        key = "whole" if whole == logged else f"case when whole is not null then whole else {key} end"
     # Each query reads the whole log again, and checking every line would take as long as reading them.
     only = "" if logged == all_ else f"where {mine}"
-    con.execute(f"create view log as select *, {key} as key from {lines} {only}")  # noqa: S608
-    return int(logged), int(unfit) + cut, float(latest or 0)
+    # As an enum, because a string for each row would take more memory and time than the rest of the row.
+    releases = f"select distinct version from {lines} where version is not null"  # noqa: S608
+    con.execute(f"create type release as enum ({releases})")
+    columns = f"* replace (version::release as version), {key} as key"
+    some = f"select {columns} from {every.format(typed, 'files')} {only}"  # noqa: S608
+    con.execute(f"create temp macro log_of(files) as table {some}")
+    con.execute(f"create view log as select * from log_of([{quoted(files)}])")  # noqa: S608
+    return int(logged), int(unfit), float(latest or 0)
 
 
 def _stored(con: "duckdb.DuckDBPyConnection", store: str | None, part: str, ids: Ids) -> Stored | None:
@@ -217,48 +230,60 @@ def _stored(con: "duckdb.DuckDBPyConnection", store: str | None, part: str, ids:
     return Stored.of(con, files, ids) if files else None
 
 
-def _events(con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles) -> bool:
-    """Create the view `events`: predictions with their event time; returns if the store gave the time.
+def _events(con: "duckdb.DuckDBPyConnection", files: list[str], stored: Stored | None, roles: Roles) -> bool:
+    """Create `events`: predictions with their event time; returns whether the store gave the time.
 
     The event time is the time of the transaction with the same id. If the store knows none of the ids,
-    because the model has no time column or callers send no ids, the log's own time is used. The view
-    `happened` has the first time of each transaction.
+    because the model has no time column or callers send no ids, the log's own time is used.
     """
+    columns = "key, version, width, place"
     if stored and roles.time:
         happened = stored.select("{key} as key, {event} as event", event=roles.time)
-        con.execute(f"create view reported as select * from ({happened}) where key is not null")  # noqa: S608
-        once = "select key, min(event) as event from reported group by 1"
-        # Grouping millions of ids is as slow as everything else together. So it is skipped if a sample of the
-        # ids has no duplicates; duplicates occur, for instance, when a file was copied twice.
+        con.execute(f"create view happened as select * from ({happened}) where key is not null")  # noqa: S608
+        # Grouping millions of ids is as slow as the join. So it is skipped if a sample of the ids has no
+        # duplicates; duplicates occur, for instance, when a file was copied twice.
         count, ids = con.execute(
-            f"select count(*), count(distinct key) from reported where key % {PART} = 0"  # noqa: S608
+            f"select count(*), count(distinct key) from happened where hash(key) % {PART} = 0"  # noqa: S608
         ).fetchall()[0]
-        few = count * PART < FEW
-        alike = once if few or count > ids else "select * from reported"
-        con.execute(f"create view happened as {alike}")
-        for some in (f"where place < {SPREAD // PART}", ""):
-            if _one(con, f"select exists (from happened where key in (select key from log {some}))"):  # noqa: S608
-                con.execute("create view events as select * from log join happened using (key)")
-                return True
-    con.execute("create view events as select *, time::timestamp as event from log")
+        once, parts = "happened", _parts(con, files) if stored.ids.whole else [files]
+        if count * PART < FEW or count > ids:
+            once, parts = "(select key, min(event) as event from happened group by 1)", [files]
+        # A table, because the join of all ids is the slowest step, and several queries need its rows.
+        matched = f"select {columns}, event from {{}} join {once} using (key)"  # noqa: S608
+        con.execute(f"create temp table events as {matched.format('log')} limit 0")
+        for part in parts:
+            con.execute(f"insert into events {matched.format('log_of($1) as log')}", [part])
+        if _one(con, "select exists (from events)"):
+            return True
+        con.execute("drop table events")
+    con.execute(f"create view events as select {columns}, time::timestamp as event from log")  # noqa: S608
     return False
 
 
-def _latest(con: "duckdb.DuckDBPyConnection", log: str, *, matched: bool) -> datetime:
+def _parts(con: "duckdb.DuckDBPyConnection", files: list[str]) -> list[list[str]]:
+    """Divide a log into PARTS by id, if ids count up with time, so that a file has few of the range.
+
+    Then DuckDB reads only some of the store's row groups for each part, and the join of a part fits in
+    memory. It is not worth it for random ids, because each part would read the whole store.
+    """
+    found = con.execute(
+        """select file_name, min(stats_min_value::bigint) as low, max(stats_max_value::bigint)
+        from parquet_metadata($1) where path_in_schema = 'whole'
+        group by 1 having low is not null order by 2, 1""",
+        [files],
+    ).fetchall()
+    if len(found) < len(files):  # a file has no id that is a number
+        return [files]
+    range_ = max(high for _, _, high in found) - found[0][1]
+    if sum(high - low for _, low, high in found) * NARROW > range_ * len(files):
+        return [files]
+    size = -(-len(files) // PARTS)
+    return [[file for file, *_ in found[at : at + size]] for at in range(0, len(found), size)]
+
+
+def _latest(con: "duckdb.DuckDBPyConnection", log: str) -> datetime:
     """Return the end of the window with the latest event, in whole seconds; future events are ignored."""
-    past, latest = "event <= now()::timestamp", None
-    if matched:  # searching the newest transactions first avoids a join with all of them
-        con.execute(
-            f"""create temp table newest as
-            select key, event from reported where {past} order by event desc limit {NEWEST}"""  # noqa: S608
-        )
-        latest, least = con.execute(
-            """select max(event), (select min(event) from newest) from (
-                select key, min(event) as event from reported where key in (select key from newest) group by 1
-            ) where key in (select key from log)"""
-        ).fetchall()[0]
-        latest = latest if latest and latest >= least else None
-    latest = latest or _one(con, f"select max(event) from events where {past}")  # noqa: S608 — our own
+    latest = _one(con, "select max(event) from events where event <= now()::timestamp")
     if latest is None:
         raise LoopError(
             f"{log} has no prediction of this model", fix="send requests to it, or name another --log"
@@ -267,61 +292,52 @@ def _latest(con: "duckdb.DuckDBPyConnection", log: str, *, matched: bool) -> dat
     return whole + timedelta(seconds=1)
 
 
-class Count(NamedTuple):
-    """The number of predictions of one release with one width, in one combination of time spans."""
+def _counts(
+    con: "duckdb.DuckDBPyConnection", features: Sequence[str], spans: Mapping[str, Span]
+) -> tuple[dict[str, int], datetime | None, int]:
+    """Count the predictions as wide as `features`.
 
-    version: str
-    width: int
-    spans: frozenset[str]
-    rows: int
-    first: datetime
-
-
-def _counts(con: "duckdb.DuckDBPyConnection", spans: Mapping[str, tuple[datetime, datetime]]) -> list[Count]:
-    """Count all predictions by release, number of features, and the time spans that they fall in."""
-    inside = ", ".join(map(_inside, spans.values()))
+    Returns the number in the window by release, the time of the window's first, and the number in the time
+    span that has most. Raises LoopError if all predictions in the window have another width.
+    """
+    window = _inside(spans[WINDOW])
+    inside = ", ".join(f"count(*) filter ({_inside(span)})" for span in spans.values())
     found = con.execute(
-        f"select version, width, {inside}, count(*), min(event) from events group by all"  # noqa: S608
+        f"""select version::varchar, min(event) filter ({window}), {inside} from events
+        where width = {len(features)} group by 1 order by 1"""  # noqa: S608
     ).fetchall()
-    return [
-        Count(version, width, frozenset(compress(spans, where)), rows, first)
-        for version, width, *where, rows, first in found
-    ]
+    versions = {version: count for version, _, count, *_ in found if count}
+    if not versions:
+        others = con.execute(
+            f"select width, count(*) from events where {window} group by 1 order by 2 desc, 1 limit 1"  # noqa: S608
+        ).fetchall()
+        for width, rows in others:
+            raise LoopError(
+                f"{rows} logged rows have {width} features, expected {len(features)} as in the reference:"
+                f" {', '.join(features)}",
+                fix="give the reference of the release that was served by --reference, or another --until",
+            )
+    first = min((first for _, first, *_ in found if first), default=None)
+    return (
+        versions,
+        first,
+        max((sum(counts) for counts in zip(*(row[2:] for row in found), strict=True)), default=0),
+    )
 
 
-def _inside(span: tuple[datetime, datetime]) -> str:
+def _inside(span: Span) -> str:
     """Return SQL that says whether an event is in a time span."""
     return f"(event >= timestamp '{span[0]}' and event < timestamp '{span[1]}')"
 
 
-def _of_width(counts: list[Count], features: Sequence[str], spans: Iterable[str]) -> dict[str, list[Count]]:
-    """Return the counts by span for rows as wide as `features`. Raises LoopError if the window has none."""
-    fit = {
-        name: [count for count in counts if name in count.spans and count.width == len(features)]
-        for name in spans
-    }
-    others = [count for count in counts if WINDOW in count.spans]
-    if others and not fit[WINDOW]:
-        widths = Counter[int]()
-        for count in others:
-            widths[count.width] += count.rows
-        width, rows = widths.most_common(1)[0]
-        raise LoopError(
-            f"{rows} logged rows have {width} features, expected {len(features)} as in the reference:"
-            f" {', '.join(features)}",
-            fix="give the reference of the release that was served by --reference, or another --until",
-        )
-    return fit
-
-
-def _labels(
-    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, end: datetime, kind: str
+def _labels(  # noqa: PLR0917 - the arguments belong to one call
+    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, ids: Ids, end: datetime, kind: str
 ) -> tuple[int, int]:
     """Create the table `labels`: per id, its latest label before `end` and the time of its first report.
 
     Returns how many ids had another label earlier, and how many reports had no label.
     """
-    con.execute(f"create temp table labels (id ubigint, label {kind}, reported timestamp, changed boolean)")
+    con.execute(f"create temp table labels (id {ids.sql}, label {kind}, reported timestamp, changed boolean)")
     if stored is None:
         return 0, 0
     label = f'"{roles.label}"::{kind} as label'
@@ -363,38 +379,24 @@ def _why_unmatched(
     return (found.line(f"{why}{fallback}"),)
 
 
-def _judged(
-    con: "duckdb.DuckDBPyConnection",
-    window: tuple[datetime, datetime],
-    width: int,
-    sample: str,
-    *,
-    matched: bool,
-) -> int:
+def _judged(con: "duckdb.DuckDBPyConnection", window: Span, width: int) -> int:
     """Create the table `judged`: predictions whose label was reported since the window began, with the label.
 
-    Returns how many predictions in the window have a label, whenever it was reported. If the store gave the
-    events' times, the table `dated` has those of all labelled predictions and of those that `sample` selects.
+    Returns how many predictions in the window have a label, whenever it was reported.
     """
     con.execute(
-        """create temp table answered as
-        select key as id, version, width, score, class, label, reported, time, place
-        from log join (select id as key, label, reported from labels) using (key)"""
+        "create temp table answered as select key, width, event from events"
+        " where key in (select id from labels)"
     )
-    counted, known = "(select *, time::timestamp as event from answered)", ""
-    if matched:
-        con.execute(
-            f"""create temp table dated as select * from happened
-            where key in (select id from answered union all select key from log where {sample})"""  # noqa: S608
-        )
-        counted, known = "answered join dated on id = key", "and id in (select key from dated)"
-    labelled = _one(con, f"select count(*) from {counted} where width = {width} and {_inside(window)}")  # noqa: S608
     con.execute(
-        f"""create temp table judged as select * exclude (width, reported) from answered
-        where reported >= timestamp '{window[0]}' {known}"""  # noqa: S608
+        f"""create temp table judged as select key, version, score, class, label, time, place
+        from log join (
+            select id as key, label from labels
+            where reported >= timestamp '{window[0]}' and id in (select key from answered)
+        ) using (key)"""  # noqa: S608
     )
-    con.execute("drop table answered")
-    return int(labelled)
+    count = f"select count(*) from answered where width = {width} and {_inside(window)}"  # noqa: S608
+    return int(_one(con, count))
 
 
 def _unmatched_labels(
@@ -404,7 +406,7 @@ def _unmatched_labels(
     if reports is None:
         return ()
     total = int(_one(con, "select count(*) from labels where reported >= $1", [start]))
-    matched = int(_one(con, "select count(distinct id) from judged"))
+    matched = int(_one(con, "select count(distinct key) from judged"))
     found = Apart("labels reported in the window match no prediction", total - matched, total)
     why = difference(con, _sample(con), reports) if found.large or not total else None
     if not total:
@@ -422,7 +424,7 @@ def _sample(con: "duckdb.DuckDBPyConnection") -> list[str]:
     return [row[0] for row in found.fetchall()]
 
 
-def _labelled(con: "duckdb.DuckDBPyConnection", answer: Answer, *, many: bool) -> tuple["pd.DataFrame", int]:
+def _labelled(con: "duckdb.DuckDBPyConnection", answer: Answer, *, many: bool) -> tuple["pa.Table", int]:
     """Return the labelled predictions, where `rows` counts identical rows, and how many repeat an id.
 
     Only the first prediction of an id is used. With numeric answers hardly any rows are identical, so at most
@@ -430,17 +432,16 @@ def _labelled(con: "duckdb.DuckDBPyConnection", answer: Answer, *, many: bool) -
     """
     con.execute(
         """create view once as select * from judged
-        qualify row_number() over (partition by id order by time, place, score, class) = 1"""
+        qualify row_number() over (partition by key order by time, place, score, class) = 1"""
     )
-    all_, rows = (int(_one(con, f"select count({what}) from judged")) for what in ("*", "distinct id"))  # noqa: S608
+    all_, rows = (int(_one(con, f"select count({what}) from judged")) for what in ("*", "distinct key"))  # noqa: S608
     source = "once" if all_ > rows else "judged"
     score = f"round(score, {DECIMALS})" if many else "score"
     wanted = f"select version, {score} as score, class, label, count(*) as rows from {source} group by all"  # noqa: S608
     if answer == "score":
         wanted = f"""select version, score, class, label, 1::bigint as rows from {source}
-            where hash(id) % {SPREAD} < {_share(rows)}"""  # noqa: S608 — ours
-    # As a category, because a Python string for each row would take more memory than everything else.
-    return con.sql(wanted).to_arrow_table().to_pandas(categories=["version"]), all_ - rows
+            where hash(key) % {SPREAD} < {_share(rows)}"""  # noqa: S608 — ours
+    return con.sql(wanted).to_arrow_table(), all_ - rows
 
 
 def _transactions(
@@ -466,26 +467,25 @@ def _share(rows: int) -> int:
 def _rows(
     con: "duckdb.DuckDBPyConnection",
     features: Sequence[str],
-    spans: Mapping[str, tuple[datetime, datetime]],
+    spans: Mapping[str, Span],
     sample: str,
     *,
     matched: bool,
-) -> "dict[str, pd.DataFrame]":
-    """Return a DataFrame for each time span: one column per feature, plus `score` and `event`.
+) -> None:
+    """Create the table `rows` of all time spans: one column per feature, plus `score` and `event`.
 
     `event` is the time of the transaction with the same id, or else the log's time. `sample` is the SQL
     condition for the rows that are kept. It depends on a hash of the row, so that the same rows are kept each
     time.
     """
-    source = "log join dated using (key)" if matched else "(select *, time::timestamp as event from log)"
-    quoted = ('"' + name.replace('"', '""') + '"' for name in features)
-    columns = ", ".join(f"features[{place}] as {name}" for place, name in enumerate(quoted, 1))
-    return {
-        name: con.sql(
-            f"select {columns}, score, event from {source} where {sample} and {_inside(span)}"  # noqa: S608
-        ).df()
-        for name, span in spans.items()
-    }
+    source = "(select *, time::timestamp as event from log)"
+    if matched:
+        source = f"log join (select distinct key, event from events where {sample}) using (key)"  # noqa: S608
+    named = ('"' + name.replace('"', '""') + '"' for name in features)
+    columns = ", ".join(f"features[{place}] as {name}" for place, name in enumerate(named, 1))
+    inside = " or ".join(map(_inside, spans.values()))
+    query = f"select {columns}, score, event from {source} where {sample} and ({inside})"  # noqa: S608
+    con.execute(f"create temp table rows as {query}")
 
 
 def _one(con: "duckdb.DuckDBPyConnection", query: str, values: list[Any] | None = None) -> Any:

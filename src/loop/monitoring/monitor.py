@@ -9,10 +9,9 @@ from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.project import Project
 from loop.monitoring.dispatch import BUDGET, retrainings, trained_until
-from loop.monitoring.drift import drift, seen
+from loop.monitoring.drift import counts, drift, seen
 from loop.monitoring.live import measure
 from loop.monitoring.log import read
-from loop.monitoring.looks import counts
 from loop.monitoring.quality import quality
 from loop.monitoring.report import PREDICTION, Findings
 

@@ -21,8 +21,7 @@ from scipy.optimize import bisect
 
 from loop.core import params
 from loop.monitoring import log
-from loop.monitoring.drift import drift
-from loop.monitoring.looks import counts
+from loop.monitoring.drift import counts, drift
 
 from . import features, source
 
