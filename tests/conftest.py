@@ -1,12 +1,14 @@
 """Fixtures that every room shares."""
 
 import argparse
+import functools
 import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from httpx._transports import default
 from hypothesis import settings
 from trained import once, work_tree
 
@@ -22,6 +24,8 @@ for name in git.HOOK:
 # To search for new ones: `pytest --hypothesis-profile=default`.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+# Each client of httpx reads the machine's certificates, which takes 0.04 s of CPU; here it is done once.
+default.create_ssl_context = functools.cache(default.create_ssl_context)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

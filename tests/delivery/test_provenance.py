@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from oci import CRANE, archive, crane, serving
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.paths import cache as machine
+from loop.core.paths import environment
 from loop.delivery import provenance
 from loop.packaging import attestation, layout
 from loop.packaging.registry import Registry
@@ -55,9 +57,15 @@ def built(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_attested(clone: Path) -> None:
-    """The SBOM names each package that Linux installs; the provenance is verified; the key is its owner's."""
+    """The SBOM is valid and names what Linux installs; the provenance is verified; the key is its owner's."""
     provenance.attest(built := clone, "m")
-    (package,) = read_json(built / "build/m/sbom.json")["components"]
+    sbom = read_json(built / "build/m/sbom.json")
+    program = environment(clone / "tools" / "audit.lock") / "bin" / "cyclonedx-py"
+    command = [program, "requirements", "--validate", "--output-reproducible", "--output-format=JSON", "-"]
+    lock = provenance._on_linux(LOCKED)
+    validated = subprocess.run(command, input=lock, capture_output=True, text=True, check=True)
+    assert json.loads(validated.stdout) == sbom
+    (package,) = sbom["components"]
     assert (package["name"], package["version"]) == ("numpy", "2.4.6")
     assert SHA in json.dumps(package)
     assert provenance.verify(built, "m") == f"sha256:{'a' * 64}"

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -18,7 +19,7 @@ from loop.core import params, plain
 from loop.core.errors import Rejected
 from loop.core.project import Project
 from loop.core.release_state import State, Track, files
-from loop.delivery import render
+from loop.delivery import appproject, policy, render
 from loop.delivery.policy import PUBLIC
 from loop.delivery.steps import promoted, released, rolled_back, step_of
 
@@ -47,10 +48,70 @@ def tree(tmp_path, template):
     return copied(template, tmp_path)
 
 
-@pytest.fixture
-def ours(tmp_path, repository):
-    """Copy the manifests of this repository's models, whichever they are."""
-    return copied(repository, tmp_path)
+@pytest.fixture(scope="module")
+def production(template, tmp_path_factory):
+    """Return a function that renders production's overlay of the tests' own model at a step, once."""
+    root = copied(template, tmp_path_factory.mktemp("production"))
+    return cache(lambda step: rendered(root, PRODUCTION, life()[step], RULES.peak))
+
+
+@pytest.fixture(scope="module")
+def ours(repository, tmp_path_factory):
+    """Return a function that renders and checks all overlays of this repository's models at a step, once.
+
+    One kustomize renders them together, because starting it for each overlay takes most of the time.
+    """
+    root = copied(repository, tmp_path_factory.mktemp("ours"))
+    overlays = [f"../{overlay}" for overlay in OVERLAYS]
+    (root / "every").mkdir()
+    (root / "every" / "kustomization.yaml").write_text(json.dumps({"resources": overlays}))
+
+    @cache
+    def at(step: str) -> dict[Path, list[dict]]:
+        for overlay in OVERLAYS:
+            write(root, overlay, states(overlay)[step])
+        manifests = render.build(root / "every")
+        assert render._schemas(manifests) == []
+        objects = render.documents(manifests)
+        parts = {
+            overlay: [each for each in objects if namespace(overlay) in places(each)] for overlay in OVERLAYS
+        }
+        assert sum(map(len, parts.values())) == len(objects), "an object is in no overlay's namespace"
+        for overlay, part in parts.items():
+            faults = [*policy.breaches(part), *appproject.breaches(root, part, namespace(overlay))]
+            faults += render._too_few_pods(part, states(overlay)[step], rules_of(overlay).peak)
+            assert faults == [], overlay
+        return parts
+
+    return at
+
+
+def namespace(overlay: Path) -> str:
+    environment, model = overlay.parts[-2:]
+    return f"{model}-{environment}"
+
+
+def places(manifest: dict) -> set[str]:
+    """Return an object's namespace; for a namespace, its name."""
+    metadata = manifest["metadata"]
+    return {metadata["name"] if manifest["kind"] == "Namespace" else metadata.get("namespace", "")}
+
+
+@cache
+def rules_of(overlay: Path) -> params.Canary:
+    component = ROOT / "kustomize/models" / overlay.name / "kustomization.yaml"
+    texts = [path.read_text() for path in (ROOT / overlay / "kustomization.yaml", component)]
+    small = any("components/small" in text for text in texts)
+    return ONE if small else params.load(ROOT, overlay.name).canary
+
+
+@cache
+def states(overlay: Path) -> dict[str, State]:
+    """Return a state for each step, and one with a release for the device that params.yaml names."""
+    release = track(A, 100)
+    if plain.device(Project(ROOT, overlay.name), overlay.parts[-2]) == "cuda":
+        release = on_gpu(release)
+    return life(rules_of(overlay)) | {"for its device": State(stable=release)}
 
 
 def copied(root: Path, to: Path) -> Path:
@@ -61,13 +122,15 @@ def copied(root: Path, to: Path) -> Path:
 
 def rendered(tree: Path, overlay: Path, state: State, peak: int = 0) -> list[dict]:
     """Render and check an overlay in a state and return its objects; `peak` checks the pods' number too."""
+    write(tree, overlay, state)
+    pods = {"state": state, "peak": peak} if peak else {}
+    return render.check(tree, render.build(tree / overlay), str(overlay), namespace(overlay), **pods)
+
+
+def write(tree: Path, overlay: Path, state: State) -> None:
     environment, model = overlay.parts[-2:]
     for path, text in files(state, environment, model).items():
         (tree / path).write_text(text)
-    manifests = render.build(tree / overlay)
-    pods = {"state": state, "peak": peak} if peak else {}
-    render.check(tree, manifests, str(overlay), f"{model}-{environment}", **pods)
-    return render.documents(manifests)
 
 
 def of(kind: str, objects: list[dict]) -> list[dict]:
@@ -90,23 +153,19 @@ def container(pod: dict, kind: str = "containers") -> dict:
 @pytest.mark.parametrize("step", life())
 def test_every_overlay_renders_in_every_state(ours, overlay, step):
     """Every overlay renders correctly in every state: unreleased, stable, each canary step, rolled back."""
-    component = ours / "kustomize/models" / overlay.name / "kustomization.yaml"
-    texts = [path.read_text() for path in (ours / overlay / "kustomization.yaml", component)]
-    small = any("components/small" in text for text in texts)
-    renders(ours, overlay, step, ONE if small else params.load(ROOT, overlay.name).canary)
+    renders(ours(step)[overlay], step, rules_of(overlay))
 
 
 @pytest.mark.parametrize("step", life())
-def test_production_has_the_pods_that_each_state_needs(tree, step):
+def test_production_has_the_pods_that_each_state_needs(production, step):
     """In each state, production has as many pods as its share of canary.peak."""
-    renders(tree, PRODUCTION, step, RULES)
+    renders(production(step), step, RULES)
 
 
-def renders(tree: Path, overlay: Path, step: str, rules: params.Canary) -> None:
-    """Check that an overlay renders with the tracks, images, weights and pods of a state."""
+def renders(objects: list[dict], step: str, rules: params.Canary) -> None:
+    """Check that an overlay has rendered with the tracks, images, weights and pods of a state."""
     state = life(rules)[step]
     tracks = {name: found for name in ("stable", "canary") if (found := getattr(state, name))}
-    objects = rendered(tree, overlay, state, rules.peak)
     images = {
         name: container(each["spec"]["template"]["spec"])["image"] for name, each in serving(objects).items()
     }
@@ -138,10 +197,9 @@ def renders(tree: Path, overlay: Path, step: str, rules: params.Canary) -> None:
 
 
 @pytest.mark.parametrize("step", life())
-def test_judge_and_drift_job_run_only_when_they_can_work(tree, step):
+def test_judge_and_drift_job_run_only_when_they_can_work(production, step):
     """The judge runs beside a canary, the drift job beside stable, and neither without an image."""
-    state = life()[step]
-    objects = rendered(tree, PRODUCTION, state)
+    state, objects = life()[step], production(step)
     deployments = {each["metadata"]["name"]: each for each in of("Deployment", objects)}
     jobs = [each["spec"]["jobTemplate"]["spec"]["template"]["spec"] for each in of("CronJob", objects)]
     assert ("judge" in deployments) == bool(state.canary and state.monitor)
@@ -156,7 +214,7 @@ def test_judge_and_drift_job_run_only_when_they_can_work(tree, step):
     assert {"judge", "drift"} & names == {*(["drift"] if jobs else []), *deployments} - set(serving(objects))
 
 
-def test_only_these_connections_are_allowed(tree):
+def test_only_these_connections_are_allowed(production):
     """Only the gateway, the monitoring and the judge may call models, and models may call only DNS."""
     internet = "0.0.0.0/0 except 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16"
     tracks = ("serving-stable", "serving-canary")
@@ -170,7 +228,7 @@ def test_only_these_connections_are_allowed(tree):
         for source in (*tracks, "judge", "drift")
         for protocol in ("TCP", "UDP")
     }
-    assert edges(rendered(tree, PRODUCTION, life()["canary-10"])) == expected
+    assert edges(production("canary-10")) == expected
 
 
 def pod_of(name: str, namespace: str, **labels: str) -> dict:
@@ -183,11 +241,11 @@ def pod_of(name: str, namespace: str, **labels: str) -> dict:
     }
 
 
-def test_only_the_drift_job_may_push(tree):
+def test_only_the_drift_job_may_push(tree, production):
     """Only production's drift job and Prometheus can reach the Pushgateway, no other pod of the cluster."""
     name, component = "app.kubernetes.io/name", "app.kubernetes.io/component"
     objects = [
-        *rendered(tree, PRODUCTION, life()["canary-10"]),
+        *production("canary-10"),
         *rendered(tree, Path("kustomize/overlays/dev/card-fraud"), life()["stable"]),
         *render.documents(render.build(tree / "kustomize/platform")),
         pod_of("pushgateway", "monitoring", **{name: "prometheus-pushgateway"}),
@@ -204,7 +262,7 @@ def test_only_the_drift_job_may_push(tree):
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_the_log_outlives_a_canary(ours, overlay):
     """Both tracks write to one volume claim, which exists before, during and after a canary."""
-    objects = rendered(ours, overlay, life()["canary-10"])
+    objects = ours("canary-10")[overlay]
     claims = {
         volume["persistentVolumeClaim"]["claimName"]
         for each in serving(objects).values()
@@ -213,7 +271,7 @@ def test_the_log_outlives_a_canary(ours, overlay):
     }
     assert claims == {"predictions"}
     for step in ("none", "stable", "rolled back"):
-        (claim,) = of("PersistentVolumeClaim", rendered(ours, overlay, life()[step]))
+        (claim,) = of("PersistentVolumeClaim", ours(step)[overlay])
         assert claim["metadata"]["name"] == "predictions"
 
 
@@ -221,7 +279,7 @@ def test_the_log_outlives_a_canary(ours, overlay):
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_a_track_selects_only_its_own_pods(ours, overlay):
     """Selectors of one track never match the other's pods, and each autoscaler scales its own Deployment."""
-    objects = rendered(ours, overlay, life()["canary-10"])
+    objects = ours("canary-10")[overlay]
     for kind in (of("Service", objects), serving(objects).values()):
         tracks = []
         for each in kind:
@@ -237,12 +295,10 @@ def test_a_track_selects_only_its_own_pods(ours, overlay):
 def test_everything_is_in_the_overlays_own_namespace(ours, overlay):
     """An overlay's objects are in its own namespace, which it creates with restricted pod security."""
     environment, model = overlay.parts[-2:]
-    objects = rendered(ours, overlay, life()["canary-10"])
-    (namespace,) = of("Namespace", objects)
-    assert namespace["metadata"]["name"] == f"{model}-{environment}"
-    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    others = {each["metadata"].get("namespace") for each in objects if each["kind"] != "Namespace"}
-    assert others == {f"{model}-{environment}"}
+    objects = ours("canary-10")[overlay]
+    (space,) = of("Namespace", objects)
+    assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {place for each in objects for place in places(each)} == {namespace(overlay)}
     labels = [each["metadata"]["labels"] for each in objects]
     assert {each["environment"] for each in labels} == {environment}
     assert {each["app.kubernetes.io/name"] for each in labels} == {model}
@@ -298,8 +354,7 @@ def test_a_gpu_release_without_a_gpu_is_rejected(tree, without):
 def test_pods_are_on_the_gpu_pool_where_params_say_so(ours, overlay):
     """A model's pods are on the GPU pool exactly in the environments whose `serve.device` is cuda."""
     device = plain.device(Project(ROOT, overlay.name), overlay.parts[-2])
-    release = track(A, 100) if device == "cpu" else on_gpu(track(A, 100))
-    (deployment,) = serving(rendered(ours, overlay, State(stable=release))).values()
+    (deployment,) = serving(ours("for its device")[overlay]).values()
     pod = deployment["spec"]["template"]["spec"]
     asks = "nvidia.com/gpu" in container(pod)["resources"]["limits"]
     assert asks == ("nodeSelector" in pod) == ("tolerations" in pod) == (device == "cuda")
@@ -360,12 +415,12 @@ def test_a_training_job_ends_its_log_with_the_change_for_git(tree, tmp_path):
     assert (origin / "metrics.json").read_text() == "{}\n"
 
 
-def test_a_canary_needs_one_more_pod(tree):
+def test_a_canary_needs_one_more_pod(tree, production):
     """A canary begins with one replica, while stable keeps its own during and after the canary.
 
     If the peak is one pod, that is still so when the canary has traffic.
     """
-    least = {step: replicas(rendered(tree, PRODUCTION, life()[step])) for step in ("canary-0", "stable")}
+    least = {step: replicas(production(step)) for step in ("canary-0", "stable")}
     assert least == {"canary-0": {"serving-stable": 2, "serving-canary": 1}, "stable": {"serving-stable": 2}}
     assert replicas(rendered(tree, PRODUCTION, life(ONE)["canary-10"])) == least["canary-0"]
 
@@ -439,8 +494,7 @@ def kserve(tree: Path, state: State) -> dict:
     for name in ("params.yaml", "dvc.yaml"):  # the command recognizes a clone by these files
         (tree / name).touch()
     environment, model = PRODUCTION.parts[-2:]
-    for path, text in files(state, environment, model).items():
-        (tree / path).write_text(text)
+    write(tree, PRODUCTION, state)
     return YAML(typ="safe").load(loop(tree, "render", model, "--environment", environment, "--kserve"))
 
 
