@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 from bench_models import bodies
-from shared import BENCH, ROOT, console, write_table
+from shared import BENCH, ROOT, console, run, write_table
 
 from loop.core import params, repository
 from loop.core.dvc import Lock
@@ -110,14 +110,6 @@ class Fleet:
             if time.monotonic() > deadline:
                 sys.exit(f"{public(model)}: the gateway answers {answer.status_code}: {answer.text[:200]}")
             time.sleep(0.2)
-
-
-def run(*command: str | Path, stdin: str | None = None, **options: Any) -> str:
-    """Run a command and return its output; if it fails, exit with the command's own message."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, **options)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command[:6]))}: {(done.stderr or done.stdout).strip()[-2000:]}")
-    return done.stdout
 
 
 def loads(
