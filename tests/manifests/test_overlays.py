@@ -57,9 +57,9 @@ def production(template, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(repository, tmp_path_factory):
-    """Return a function that renders and checks all overlays of this repository's models at a step, once.
+    """Return a function that gives an overlay's checked objects at a step, for this repository's models.
 
-    One kustomize renders them together, because starting it for each overlay takes most of the time.
+    One kustomize renders all overlays of a step together, because starting it takes most of the time.
     """
     root = copied(repository, tmp_path_factory.mktemp("ours"))
     overlays = [f"../{overlay}" for overlay in OVERLAYS]
@@ -67,21 +67,26 @@ def ours(repository, tmp_path_factory):
     (root / "every" / "kustomization.yaml").write_text(json.dumps({"resources": overlays}))
 
     @cache
-    def at(step: str) -> dict[Path, list[dict]]:
+    def every(step: str) -> dict[Path, tuple[list[dict], list[str]]]:
         for overlay in OVERLAYS:
             write(root, overlay, states(overlay)[step])
         manifests = render.build(root / "every")
-        assert render._schemas(manifests) == []
-        objects = render.documents(manifests)
+        objects, invalid = render.documents(manifests), render.invalid(manifests)
         parts = {
             overlay: [each for each in objects if namespace(overlay) in places(each)] for overlay in OVERLAYS
         }
         assert sum(map(len, parts.values())) == len(objects), "an object is in no overlay's namespace"
+        found = {}
         for overlay, part in parts.items():
-            faults = [*policy.breaches(part), *appproject.breaches(root, part, namespace(overlay))]
-            faults += render._too_few_pods(part, states(overlay)[step], rules_of(overlay).peak)
-            assert faults == [], overlay
-        return parts
+            faults = [*invalid, *policy.breaches(part), *appproject.breaches(root, part, namespace(overlay))]
+            faults += render.too_few_pods(part, states(overlay)[step], rules_of(overlay).peak)
+            found[overlay] = part, faults
+        return found
+
+    def at(step: str, overlay: Path) -> list[dict]:
+        objects, faults = every(step)[overlay]
+        assert faults == []
+        return objects
 
     return at
 
@@ -153,7 +158,7 @@ def container(pod: dict, kind: str = "containers") -> dict:
 @pytest.mark.parametrize("step", life())
 def test_every_overlay_renders_in_every_state(ours, overlay, step):
     """Every overlay renders correctly in every state: unreleased, stable, each canary step, rolled back."""
-    renders(ours(step)[overlay], step, rules_of(overlay))
+    renders(ours(step, overlay), step, rules_of(overlay))
 
 
 @pytest.mark.parametrize("step", life())
@@ -262,7 +267,7 @@ def test_only_the_drift_job_may_push(tree, production):
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_the_log_outlives_a_canary(ours, overlay):
     """Both tracks write to one volume claim, which exists before, during and after a canary."""
-    objects = ours("canary-10")[overlay]
+    objects = ours("canary-10", overlay)
     claims = {
         volume["persistentVolumeClaim"]["claimName"]
         for each in serving(objects).values()
@@ -271,7 +276,7 @@ def test_the_log_outlives_a_canary(ours, overlay):
     }
     assert claims == {"predictions"}
     for step in ("none", "stable", "rolled back"):
-        (claim,) = of("PersistentVolumeClaim", ours(step)[overlay])
+        (claim,) = of("PersistentVolumeClaim", ours(step, overlay))
         assert claim["metadata"]["name"] == "predictions"
 
 
@@ -279,7 +284,7 @@ def test_the_log_outlives_a_canary(ours, overlay):
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_a_track_selects_only_its_own_pods(ours, overlay):
     """Selectors of one track never match the other's pods, and each autoscaler scales its own Deployment."""
-    objects = ours("canary-10")[overlay]
+    objects = ours("canary-10", overlay)
     for kind in (of("Service", objects), serving(objects).values()):
         tracks = []
         for each in kind:
@@ -295,7 +300,7 @@ def test_a_track_selects_only_its_own_pods(ours, overlay):
 def test_everything_is_in_the_overlays_own_namespace(ours, overlay):
     """An overlay's objects are in its own namespace, which it creates with restricted pod security."""
     environment, model = overlay.parts[-2:]
-    objects = ours("canary-10")[overlay]
+    objects = ours("canary-10", overlay)
     (space,) = of("Namespace", objects)
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert {place for each in objects for place in places(each)} == {namespace(overlay)}
@@ -354,7 +359,7 @@ def test_a_gpu_release_without_a_gpu_is_rejected(tree, without):
 def test_pods_are_on_the_gpu_pool_where_params_say_so(ours, overlay):
     """A model's pods are on the GPU pool exactly in the environments whose `serve.device` is cuda."""
     device = plain.device(Project(ROOT, overlay.name), overlay.parts[-2])
-    (deployment,) = serving(ours("for its device")[overlay]).values()
+    (deployment,) = serving(ours("for its device", overlay)).values()
     pod = deployment["spec"]["template"]["spec"]
     asks = "nvidia.com/gpu" in container(pod)["resources"]["limits"]
     assert asks == ("nodeSelector" in pod) == ("tolerations" in pod) == (device == "cuda")

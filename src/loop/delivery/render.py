@@ -62,18 +62,13 @@ def check(
     `namespace` is given for a model's overlay, whose objects must all be in that namespace. With `state`, the
     autoscalers of a canary and of stable must allow the pods that the state names, and up to `peak` pods.
     """
-    objects = documents(manifests)
-    command = [program("kubeconform"), "-strict", "-output", "text", "-schema-location", SCHEMAS]
-    done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
-    breaches = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
-    if done.returncode and not breaches:
-        breaches.append("kubeconform failed without a message")
+    objects, breaches = documents(manifests), invalid(manifests)
     try:
         breaches += policy.breaches(objects)
         if namespace:
             breaches += appproject.breaches(root, objects, namespace)
         if state:
-            breaches += _too_few_pods(objects, state, peak)
+            breaches += too_few_pods(objects, state, peak)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         breaches.append(f"a field is missing or malformed in an object: {error!r}")
     if breaches:
@@ -81,7 +76,17 @@ def check(
     return objects
 
 
-def _too_few_pods(objects: list[Manifest], state: State, peak: int) -> Iterator[str]:
+def invalid(manifests: str) -> list[str]:
+    """Return what breaks the schemas of the manifests' kinds, in kubeconform's words."""
+    command = [program("kubeconform"), "-strict", "-output", "text", "-schema-location", SCHEMAS]
+    done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
+    breaches = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
+    if done.returncode and not breaches:
+        breaches.append("kubeconform failed without a message")
+    return breaches
+
+
+def too_few_pods(objects: list[Manifest], state: State, peak: int) -> Iterator[str]:
     """Yield each autoscaler that allows fewer pods than a track needs now or at a later step."""
     tracks = {"serving-stable": state.stable, "serving-canary": state.canary}
     for scaler in of("HorizontalPodAutoscaler", objects) if state.canary else ():
