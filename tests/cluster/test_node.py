@@ -85,11 +85,10 @@ def test_programs_are_built_before_the_cluster_has_its_own_network(
     build.write_text("#!/bin/sh\nexit 1\n")
     build.chmod(0o755)
     monkeypatch.setattr(main, "check", lambda: None)
-    monkeypatch.setattr(main.programs, "install", lambda: None)
     monkeypatch.setattr(main.programs, "build", lambda: tmp_path)
-    monkeypatch.setattr(main, "prepare", lambda *_: pytest.fail("the network was made first"))
+    monkeypatch.setattr(main, "lock", lambda *_: pytest.fail("the network was made first"))
     with pytest.raises(ClusterError, match="tools/programs failed"):
-        main.up(None)
+        main.up.callback()
 
 
 def test_both_generations_of_cgroups_are_found() -> None:

@@ -14,7 +14,7 @@ from loop.packaging import artifact, bento, key, monitor_image
 
 pytestmark = pytest.mark.sample
 
-REGISTRY = register._Registry(None, None, "m", "", "0")
+REGISTRY = register._Registry(None, None, "0")
 PACKERS = {
     "release key": ("bentos/m/x", lambda root: dict(key.sources(Project(root, "m")))),
     "a bento's folder": ("bentos/m", lambda root: dict(key.sources(Project(root, "m")))),

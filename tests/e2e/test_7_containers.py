@@ -26,7 +26,7 @@ from loop_demo.console import Console
 __all__ = ["trained_once"]
 IMAGE = "runner:local"
 # Debian's own programs, because another docker client needs buildx.
-ENGINE = ("/usr/sbin/dockerd", "/usr/bin/docker", "/usr/sbin/debootstrap")
+ENGINE = ("/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/mmdebstrap")
 LOCKS = "requirements.lock tools/commit.lock tools/audit.lock bentos/*/requirements.lock"
 PACKAGES = "git make python3 python3-venv"
 # Without SSL_CERT_FILE, uv ignores the certificate authorities of the system.
@@ -52,7 +52,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     they go with it.
     """
     if os.geteuid() or not all(map(os.path.exists, ENGINE)):
-        pytest.skip("needs root, and Debian's docker.io and debootstrap")
+        pytest.skip("needs root, and Debian's docker.io and mmdebstrap")
     place = tmp_path_factory.mktemp("engine")
     address = f"unix://{place}/sock"
     options = ["--iptables=false", "--bridge=none", "--storage-driver=vfs", f"--pidfile={place}/pid"]
