@@ -61,14 +61,14 @@ def changes(root: Path, given: Given) -> list[Change]:
 
     A value that is there already needs no change.
     """
-    current, found = now(root), list[Change]()
+    stated, found = repository.stated(root), list[Change]()
     if named := {key: value for key in ("name", "url", "registry") if (value := given[key]) is not None}:
         wanted = repository.initialised(root, named)
         write = partial(repository.write, root, wanted)
         found = [
-            Change(key, repository.masked(current.get(key, "")), then, write)
+            Change(key, repository.masked(str(stated.get(key, ""))), then, write)
             for key, then in asdict(wanted).items()
-            if then != current.get(key)
+            if then != stated.get(key)
         ]
     for what, leaving, delete in (
         ("models", folders.unwanted, folders.drop),
@@ -77,8 +77,9 @@ def changes(root: Path, given: Given) -> list[Change]:
         value = given[what]
         if value is not None and (gone := leaving(root, value.split(","))):
             without = f"without {', '.join(gone)}; their folders are deleted"
-            found.append(Change(what, current[what], without, partial(delete, root, gone)))
-    if (remote := given["remote"]) is not None and remote != current["remote"]:
+            found.append(Change(what, now(root)[what], without, partial(delete, root, gone)))
+    current = default_remote(root, local=False)
+    if (remote := given["remote"]) is not None and remote != current:
         if repository.masked(remote) != remote:
             raise LoopError(
                 f"--remote is {repository.masked(remote)!r}, which contains a credential",
@@ -86,7 +87,7 @@ def changes(root: Path, given: Given) -> list[Change]:
             )
         add = ("remote", "add", "--default", "--force", "--quiet", STORE, remote)
         make = partial(dvc, root, *add, quiet=True)
-        found.append(Change("remote", current["remote"] or "none", remote, make))
+        found.append(Change("remote", current or "none", remote, make))
     return found
 
 

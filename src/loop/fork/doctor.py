@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -267,12 +267,27 @@ def _model(root: Path, name: str) -> Finding:
         return _bad("it has no overlay in kustomize/overlays", GUIDE)
     for overlay in overlays:
         release_state.read(root, overlay.parent.name, name)
-    service = f"bentos/{name}/service.py"  # `render --check` finds another model's name in manifests
-    for found in re.findall(r'(?m)^ *name="(.*)",$', edited.read(root / service, service, GUIDE)):
-        if found != name:
-            return _bad(f"{service} has {found}, but should have {name}", GUIDE)
+    if strange := list(_strangers(project, overlays)):
+        return _bad("; ".join(strange), GUIDE)
     found = f"complete; overlays: {', '.join(overlay.parent.name for overlay in overlays)}"
     if not settings.gate.floors:
         found += "; gate.floors is empty, so its first release needs to reach no metric"
         return _default(found, f"set models.{name}.gate.floors in {plain.FILE}")
     return _ok(found)
+
+
+def _strangers(project: Project, overlays: list[Path]) -> Iterator[str]:
+    """Yield a message for each file of a model that still has another model's name."""
+    name, shared = project.public, project.root / "kustomize" / "models" / project.public
+    wanted = [
+        (project.bento / "service.py", r'(?m)^ *name="(.*)",$', project.package),
+        (shared / KUSTOMIZATION, r"(?m)^ *app\.kubernetes\.io/name: *(\S+)$", name),
+    ]
+    for overlay in overlays:
+        namespace = f"{name}-{overlay.parent.name}"
+        wanted.append((overlay / KUSTOMIZATION, r"(?m)^namespace: *(\S+)$", namespace))
+    for path, pattern, should in wanted:
+        where = path.relative_to(project.root)
+        for found in re.findall(pattern, edited.read(path, str(where), GUIDE)):
+            if found != should:
+                yield f"{where} has {found}, but should have {should}"
