@@ -14,7 +14,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.git import BOT, Git, GitError
 from loop.core.github import GitHub
 from loop.core.markdown import inert
-from loop.delivery.proposal import opened, push
+from loop.delivery.proposal import opened, push, pushed
 
 CHECKS = (
     ("./loop", "doctor"),
@@ -68,14 +68,13 @@ def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
     if len(parents) != 1 or not git.descends(main, parents[0]):
         fix = "create the branch again: ./loop upgrade"
         raise Rejected(f"{branch} is not one commit on top of main", fix=fix)
-    if git.listed(to):
-        tip = git.fetch(to)
-        author = git.run("log", "-1", "--format=%ae", tip)
-        if author != BOT["GIT_AUTHOR_EMAIL"] and not git.descends(main, tip):
+    if there := pushed(git, to):
+        author = git.run("log", "-1", "--format=%ae", there)
+        if author != BOT["GIT_AUTHOR_EMAIL"] and not git.descends(main, there):
             why = f"because {author} committed to it; merge or delete it and run again"
             return f"branch {to} is not replaced, {why}"
     try:
-        push(git, commit, to)
+        push(git, commit, to, there)
     except GitError as error:
         if not REFUSED.search(str(error)):
             raise
