@@ -28,7 +28,7 @@ from loop.core.files import read_json, write_json
 from loop.core.git import Change, Git
 from loop.core.project import Project
 from loop.core.release_state import State
-from loop.delivery import candidate, commit
+from loop.delivery import bundle, candidate, commit
 from loop.delivery.canary import restore
 from loop.delivery.commit import Place
 from loop.delivery.release import propose, release, watch
@@ -253,6 +253,17 @@ def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone, monk
         CliRunner().invoke(cli, [*words, "production"], catch_exceptions=False)
     done = CliRunner().invoke(cli, [*words, "staging"], catch_exceptions=False)
     assert done.output.count(": commit ") == 2  # neither has judge or drift
+
+
+@pytest.mark.parametrize("field", ["image", "kind"])
+def test_an_incomplete_record_names_the_field_and_the_command_to_run(clone, field):
+    """Whether a release or a bundle reads it, and nothing else of the record is asked for."""
+    built(clone, B)
+    path = clone / "build" / "monitor" / "image.json"
+    write_json(path, {name: value for name, value in read_json(path).items() if name != field})
+    for reads in (lambda: candidate.read(Project(clone, MODEL)), lambda: bundle.pack(clone, None)):
+        with pytest.raises(LoopError, match=rf"{field}\n  Field required[\s\S]*fix: \./loop monitor-image"):
+            reads()
 
 
 @pytest.mark.parametrize(("record", "fix"), [("card_fraud", " card-fraud"), ("monitor", "$")])

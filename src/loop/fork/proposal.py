@@ -4,7 +4,9 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -29,18 +31,27 @@ REFUSED = re.compile(r"refusing to allow .+ workflow")  # GitHub's error for tok
 
 
 def check(git: Git, branch: str) -> list[str]:
-    """Run every check with the branch's own code and locks, print the results, and return what failed."""
+    """Run every check with the branch's own code and locks, print the results, and return what failed.
+
+    They run in a temporary clone, so they cannot change this repository's refs, settings or hooks.
+    """
     console, failed = Console(stderr=True), []
     outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
-    with git.worktree(branch) as tree:
+    with tempfile.TemporaryDirectory(prefix="loop-upgrade-") as folder:
+        git.run("clone", "--quiet", "--shared", "--branch", branch, ".", folder)
+        clone = Git(Path(folder))
+        if "origin" in git.run("remote").split():
+            clone.run("remote", "set-url", "origin", git.run("remote", "get-url", "origin"))
+        else:
+            clone.run("remote", "remove", "origin")
         if (git.root / LOCAL).is_file():
-            shutil.copy(git.root / LOCAL, tree / LOCAL)
+            shutil.copy(git.root / LOCAL, clone.root / LOCAL)
         for words in CHECKS:
             command, begun = " ".join(words), time.monotonic()
             with console.status(f"{command} on {branch}"):
                 done = subprocess.run(
                     words,
-                    cwd=tree,
+                    cwd=folder,
                     env=outer,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
