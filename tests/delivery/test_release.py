@@ -28,7 +28,7 @@ from loop.core.files import read_json, write_json
 from loop.core.git import Change, Git
 from loop.core.project import Project
 from loop.core.release_state import State
-from loop.delivery import candidate, commit
+from loop.delivery import bundle, candidate, commit
 from loop.delivery.canary import restore
 from loop.delivery.commit import Place
 from loop.delivery.release import propose, release, watch
@@ -157,6 +157,24 @@ def test_proposing_again_leaves_one_pull_request_and_no_second_commit(here, foun
     assert github.checked == [tip]
 
 
+def test_a_persons_commit_stays_on_the_branch_of_a_release(clone, here, found, github):
+    """Proposing the release again deletes no commit; on a branch without main's history it starts anew."""
+    branch = f"release/{MODEL}/{B}"
+    propose(here, github, found, "production")
+    git(clone, "fetch", "-q", "origin", branch)
+    git(clone, "switch", "-q", "--detach", "FETCH_HEAD")
+    (clone / "notes.md").write_text("checked by hand\n")
+    git(clone, "add", "notes.md")
+    git(clone, "commit", "-q", "-m", "Say what was checked")
+    git(clone, "push", "-q", "origin", f"HEAD:refs/heads/{branch}")
+    tip = git(clone, "rev-parse", "HEAD")
+    assert propose(here, github, found, "production")[0].commit is None
+    assert here.fetch(branch) == tip
+    alone = git(clone, "commit-tree", "-m", "No parent", "HEAD^{tree}")
+    git(clone, "push", "-q", "--force", "origin", f"{alone}:refs/heads/{branch}")
+    assert propose(here, github, found, "production")[0].commit == here.fetch(branch)
+
+
 def test_of_two_proposals_at_once_one_commit_stays(another, here, found, github):
     """Both end well, and speak of the same pull request."""
     clones = [Git(another()) for _ in range(2)]
@@ -235,6 +253,17 @@ def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone, monk
         CliRunner().invoke(cli, [*words, "production"], catch_exceptions=False)
     done = CliRunner().invoke(cli, [*words, "staging"], catch_exceptions=False)
     assert done.output.count(": commit ") == 2  # neither has judge or drift
+
+
+@pytest.mark.parametrize("field", ["image", "kind"])
+def test_an_incomplete_record_names_the_field_and_the_command_to_run(clone, field):
+    """Whether a release or a bundle reads it, and nothing else of the record is asked for."""
+    built(clone, B)
+    path = clone / "build" / "monitor" / "image.json"
+    write_json(path, {name: value for name, value in read_json(path).items() if name != field})
+    for reads in (lambda: candidate.read(Project(clone, MODEL)), lambda: bundle.pack(clone, None)):
+        with pytest.raises(LoopError, match=rf"{field}\n  Field required[\s\S]*fix: \./loop monitor-image"):
+            reads()
 
 
 @pytest.mark.parametrize(("record", "fix"), [("card_fraud", " card-fraud"), ("monitor", "$")])
@@ -404,6 +433,18 @@ def test_a_proposal_goes_only_forward(clone, here, at, commits, github):
         kept = commit.read(here, done.commit, Place(MODEL, "production"))
         assert (kept.monitor == served.monitor) == bool(built_from)
         assert kept.monitor_commit == (built_from or between)
+
+
+def test_a_monitor_image_goes_only_forward_from_a_state_of_an_earlier_version(
+    clone, here, commits, production
+):
+    """A state without `monitorCommit` has the image that came with stable, so an older one is refused."""
+    older, between, newer = commits
+    stable = track(A, 100).model_copy(update={"commit": between})
+    serving(clone, State(stable=stable, monitor=MONITOR.replace("e" * 64, "f" * 64)))
+    with pytest.raises(Superseded, match=f"{older[:12]} is superseded by {between[:12]}"):
+        watch(here, production, MONITOR, older)
+    assert watch(here, production, MONITOR, newer).commit
 
 
 def test_a_release_goes_on_after_a_rollback(clone, here, at, commits):

@@ -43,6 +43,25 @@ def test_new_locks_are_one_pull_request(origin: Path, told: list[Any]) -> None:
     assert told[-1] == ("ci.yml", proposal.LOCKS)
 
 
+def test_a_proposal_of_locks_is_put_on_top_of_what_main_is_now(origin: Path, told: list[Any]) -> None:
+    """Also if main changed only other files, so that CI tests the locks with the code that they will meet."""
+    clone, github, git_ = origin.parent / "clone", GitHub("", "o/r", ""), Git(origin.parent / "clone")
+    save(clone, {"requirements.lock": "a==1\n"})
+    for code in ("1\n", "2\n"):
+        git(clone, "checkout", "-q", ".")
+        save(clone, {"src/x.py": code})
+        (clone / "requirements.lock").write_text("a==2\n")
+        assert proposal.locks(clone, github, "weekly") == "pull request #7"
+        tip = git_.fetch(proposal.LOCKS)
+        assert git_.run("rev-parse", f"{tip}^") == git_.fetch()
+    assert proposal.locks(clone, github, "weekly") == "pull request #7"
+    assert git_.fetch(proposal.LOCKS) == tip
+    alone = git(clone, "commit-tree", "-m", "No parent", "HEAD^{tree}")
+    git(clone, "push", "-q", "--force", "origin", f"{alone}:refs/heads/{proposal.LOCKS}")
+    assert proposal.locks(clone, github, "weekly") == "pull request #7"
+    assert git_.run("rev-parse", f"{git_.fetch(proposal.LOCKS)}^") == git_.fetch()
+
+
 @pytest.mark.parametrize(
     ("said", "fails"),
     [

@@ -10,7 +10,7 @@ from here import command
 from ruamel.yaml import YAML
 
 from loop.core.errors import Exit
-from loop.core.git import BOT, Git
+from loop.core.git import BOT, Git, PushRaced
 from loop.core.github import GitHub
 from loop.fork import proposal, releases
 from loop.version import VERSION
@@ -113,6 +113,50 @@ def test_the_weekly_upgrade_is_one_pull_request(template, fork, tmp_path, told, 
     git(publisher, "push", "-q", "origin", f"{committed(publisher, 'settled')}:refs/heads/upgrade")
     code, said = command(fork, "propose-upgrade", "upgrade-10.0.0")
     assert (code, "branch upgrade is not replaced, because t@example.test committed" in said) == (0, True)
+
+
+def test_a_commit_that_a_person_pushes_during_a_proposal_is_not_replaced(fork, tmp_path, told, monkeypatch):
+    """Only the tip whose author was checked is replaced; a later one makes the push fail."""
+    origin = tmp_path / "origin.git"
+    git(fork, "switch", "-q", "-c", "upgrade-9.0.0")
+    (fork / "dvc.yaml").write_text("# 9.0.0\n")
+    committed(fork, "Upgrade the template to 9.0.0")
+    told_bot = {**os.environ, **BOT}
+    old = ["git", "commit-tree", "-p", "main", "-m", "by the bot", "main^{tree}"]
+    bot = subprocess.run(
+        old, cwd=origin, env=told_bot, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    git(origin, "update-ref", "refs/heads/upgrade", bot)
+    fetch = Git.fetch
+
+    def overtaken(self, branch="main"):
+        tip = fetch(self, branch)
+        if branch == "upgrade":
+            person = git(origin, "commit-tree", "-p", bot, "-m", "settled", "main^{tree}").strip()
+            git(origin, "update-ref", "refs/heads/upgrade", person)
+        return tip
+
+    monkeypatch.setattr(Git, "fetch", overtaken)
+    with pytest.raises(PushRaced):
+        proposal.propose(Git(fork), GitHub("", "o/r", ""), "upgrade-9.0.0", "upgrade")
+    assert git(origin, "log", "-1", "--format=%s", "upgrade").strip() == "settled"
+    assert not told
+
+
+def test_an_upgrade_that_main_has_overtaken_is_put_on_top_of_main(fork, tmp_path, told):
+    """Also if main changed only other files, so that CI tests what the merge will give."""
+    origin = tmp_path / "origin.git"
+    for word in ("first", "second"):
+        git(fork, "switch", "-q", "main")
+        (fork / "params.yaml").write_text(f"# {word}\n")
+        committed(fork, word)
+        git(fork, "push", "-q", "origin", "main")
+        git(fork, "switch", "-q", "-C", "upgrade-9.0.0")
+        (fork / "dvc.yaml").write_text("# 9.0.0\n")
+        env = {**os.environ, **BOT}
+        subprocess.run(["git", "commit", "-q", "-am", "Upgrade"], cwd=fork, env=env, check=True)
+        assert proposal.propose(Git(fork), GitHub("", "o/r", ""), "upgrade-9.0.0", "upgrade")
+        assert git(origin, "rev-parse", "upgrade^") == git(origin, "rev-parse", "main")
 
 
 def test_a_token_that_may_not_push_workflows_is_named(fork, tmp_path, told):

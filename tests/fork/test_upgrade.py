@@ -248,9 +248,13 @@ def test_changes_that_are_in_no_commit_are_refused(small):
 
 @pytest.mark.parametrize("failing", ["doctor", "nothing"])
 def test_the_branch_is_checked_by_its_own_code(small, failing):
-    """A check that fails is named with what it said; the branch is there, and the others have run too."""
+    """A check that fails is named with what it said; the branch is there, and the others have run too.
+
+    What the branch's code does to its repository does not reach the user's.
+    """
     root, to = small
-    (root / "loop").write_text(f"#!/bin/sh\necho $1 of $(git log -1 --format=%s)\n[ $1 != {failing} ]\n")
+    script = "echo $1 of $(git branch --show-current)\ngit config loop.x y\ngit tag made\n"
+    (root / "loop").write_text(f"#!/bin/sh\n{script}[ $1 != {failing} ]\n")
     (root / "loop").chmod(0o755)
     (root / "GNUmakefile").write_text("lint test-marked:\n\t@true\n")
     committed(root, "ours")
@@ -263,10 +267,12 @@ def test_the_branch_is_checked_by_its_own_code(small, failing):
         ("ok", "make test-marked MARKS=contract or params"),
     ]
     if failing == "doctor":
-        assert "\n  doctor of Upgrade the template to 0.2.0\n" in said
+        assert "\n  doctor of upgrade-0.2.0\n" in said
         assert "failed on upgrade-0.2.0: ./loop doctor; next: git switch upgrade-0.2.0" in said
     assert git(root, "branch", "--list", "upgrade-0.2.0")
     assert git(root, "branch", "--show-current").strip() == "main"
+    assert not git(root, "tag")
+    assert "loop.x" not in git(root, "config", "--list", "--name-only").splitlines()
 
 
 def test_with_a_token_it_ends_as_a_pull_request(small, tmp_path, monkeypatch):

@@ -111,8 +111,8 @@ def _candidate(project: Project) -> list[Path]:
 
 def _image(project: Project) -> list[Path]:
     """Return the path of an image's image.json, plus its OCI layout unless the image is already pushed."""
-    record = candidate.record(project, dict, "image")
-    needed = record["kind"] != "none" and not record.get("pushed")
+    record = candidate.record(project, candidate.Built, "image")
+    needed = record.kind != "none" and not record.pushed
     layout = (project.build / "image").rglob("*") if needed else ()
     kept = [path for path in layout if path.is_file() and not path.name.startswith(".")]
     return [project.build / "image.json", *kept]
@@ -237,15 +237,21 @@ class _Unpacked:
         stable = champion.find(self.ours)
         if stable and stable.model_md5 in there:
             wanted |= dvc.made_of(folder, stable.model_md5).keys() & there.keys()
-        found: dict[str, str | None] = {**{name: name for name in there}, **dvc.altered(there)}
+        contents = {name: name for name in there} | dvc.altered(there)
+        found: dict[str, str | None] = {f"object {name}": md5 for name, md5 in contents.items()}
         found["metrics.json"] = dvc.md5(theirs.metrics)
         found["logged.json"] = sha256(theirs.logged) if theirs.logged.is_file() else None
-        recorded: dict[str, str | None] = {name: name for name in wanted}
+        recorded: dict[str, str | None] = {f"object {name}": name for name in wanted}
         recorded["metrics.json"] = lock.md5(theirs.model, "evaluate", "metrics.json")
         recorded["logged.json"] = _logged(lock, theirs.model)
         for name in sorted({*found, *recorded}):
-            if (has := found.get(name)) != (should := recorded.get(name)):
-                what = f"the bundle's {name} has the hash {has}, dvc.lock of this checkout records {should}"
+            has, should = found.get(name), recorded.get(name)
+            if has is None and should:
+                raise Rejected(f"the bundle lacks {name}, which dvc.lock records", fix=FIX)
+            if should is None and has:
+                raise Rejected(f"the bundle has {name}, which dvc.lock does not record", fix=FIX)
+            if has != should:
+                what = f"the bundle's {name} has the hash {has}, dvc.lock records {should}"
                 raise Rejected(what, fix=FIX)
 
     def _monitor(self) -> dict[str, Any]:

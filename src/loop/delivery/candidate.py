@@ -49,15 +49,21 @@ class Rehearse(BaseModel):
         return {name: side for name, side in (self.model_extra or {}).items() if isinstance(side, dict)}
 
 
-class Image(BaseModel):
+class Built(BaseModel):
+    """What image.json says of every image; for the monitor, `image` is null if no engine built it."""
+
+    image: str | None
+    kind: str
+    pushed: bool | None = None  # `loop push-image` sets it to true; only a container has it
+
+
+class Image(Built):
     """image.json: the image's name, its digest that Git pins, its release key, and layer sizes in bytes."""
 
     image: str
     digest: str
-    kind: str
     key: str
     layers: list[dict[str, Any]] = []
-    pushed: bool = True  # whether the image is pushed: `loop push-image` sets it to true
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
         raise Rejected(f"{project.public}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
     registered, bento, image = record(project, Register), record(project, Bento), record(project, Image)
     watching = monitor(project.root) if watched else None
-    check_pushed(project, image.image, pushed=image.pushed)
+    check_pushed(project, image.image, pushed=image.pushed is not False)
     git = Git(project.root)
     commit = git.head()
     committed = Lock.parse(git.read(commit, "dvc.lock") or "")
@@ -121,9 +127,9 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
 def monitor(root: Path) -> str | None:
     """Return the name of the monitor image, None if no engine built it. Raises LoopError if not pushed."""
     project = Project(root, MONITOR)
-    found = record(project, dict, "image")
-    check_pushed(project, found["image"], pushed=found.get("pushed", True))
-    return found["image"] and str(found["image"])
+    found = record(project, Built, "image")
+    check_pushed(project, found.image, pushed=found.pushed is not False)
+    return found.image
 
 
 def record(project: Project, kind: type[R], name: str = "") -> R:

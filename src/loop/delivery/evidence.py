@@ -21,9 +21,8 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
     if after.monitor:
         monitor = f"`{after.monitor}`" + ("" if before.monitor == after.monitor else " (new)")
     size = ""
-    if (
-        layers := candidate.image.layers
-    ):  # a node pulls the packed layers, and keeps them unpacked on its disk
+    layers = candidate.image.layers
+    if layers:  # a node pulls the packed layers, and keeps them unpacked on its disk
         packed, unpacked = (sum(layer[what] for layer in layers) / 1e6 for what in ("packed", "unpacked"))
         size = f", {packed:.0f} MB packed, {unpacked:.0f} MB unpacked"
     facts = {

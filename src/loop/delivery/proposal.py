@@ -17,19 +17,19 @@ WORDS = "not permitted to create"
 LOCKS = "refresh-lock"  # the branch of updated locks
 
 
-def push(git: Git, commit: str, branch: str) -> bool:
-    """Push a commit on top of main as origin's branch; returns whether that was necessary.
+def pushed(git: Git, branch: str) -> str:
+    """Fetch origin's branch and return its tip, which `push` may then replace; empty if origin lacks it."""
+    return git.fetch(branch) if git.listed(branch) else ""
 
-    It is not if the branch changes the same files in the same way, and main has not changed them since.
+
+def push(git: Git, commit: str, branch: str, there: str) -> None:
+    """Push one commit on top of main as origin's branch, unless `there` has the same files and parent.
+
+    Raises PushRaced if the branch is no longer at `there`, because its new commits may be a person's.
     """
-    if there := git.listed(branch):
-        tip = git.fetch(branch)
-        base = git.run("merge-base", tip, f"{commit}^")
-        changes = ("diff-tree", "-r", "--no-renames")  # lists each path with its content before and after
-        if git.run(*changes, base, tip) == git.run(*changes, f"{commit}^", commit):
-            return False
-    git.push(commit, branch, replaces=there)
-    return True
+    parts = ("log", "-1", "--format=%T %P")
+    if not there or git.run(*parts, there) != git.run(*parts, commit):
+        git.push(commit, branch, replaces=there)
 
 
 def opened(github: GitHub, branch: str, title: str, body: str) -> int | None:
@@ -73,7 +73,7 @@ def locks(root: Path, github: GitHub, reason: str) -> str | None:
         raise Rejected("a lock was removed", fix="git checkout -- '*.lock'; make lock")
     files = {path: (root / path).read_text(encoding="utf-8") for path in changed}
     told = f"Refresh the locks\n\nAction: refresh-lock\nWhy: {quiet(reason)}\n"
-    push(git, git.commit_on(git.fetch(), Change(files, told)), LOCKS)
+    push(git, git.commit_on(git.fetch(), Change(files, told)), LOCKS, pushed(git, LOCKS))
     body = f"By {BOT['GIT_AUTHOR_NAME']}: {inert(reason)}. It changes {len(files)} locks; CI tests them."
     number = opened(github, LOCKS, "Refresh the locks", body)
     tested(github, LOCKS)

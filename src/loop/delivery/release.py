@@ -16,7 +16,7 @@ from loop.delivery import commit, evidence, steps
 from loop.delivery.canary import rules
 from loop.delivery.candidate import Candidate
 from loop.delivery.commit import Done, Now, Place, told
-from loop.delivery.proposal import opened, push, tested
+from loop.delivery.proposal import opened, pushed, tested
 
 REVIEWED = ("production",)  # environments where a release needs a pull request and starts as a canary
 
@@ -46,9 +46,12 @@ def watch(git: Git, place: Place, monitor: str, built: str, why: str = "") -> Do
         raise LoopError(f"{place.environment} runs neither judge nor drift job", fix=fix)
 
     def decide(now: Now) -> State | None:
-        after = steps.watched(now.state, monitor, built)
+        state = now.state
+        after = steps.watched(state, monitor, built)
         if after:
-            _follows(git, now, built, filter(None, [now.state.monitor_commit]))
+            # A state from before `monitorCommit` lacks it; its image came with the release on stable.
+            by = state.monitor_commit or (state.stable and state.stable.commit)
+            _follows(git, now, built, [by] if state.monitor and by else [])
         return after
 
     return commit.land(git, "monitor", place, decide, why)
@@ -76,13 +79,30 @@ def propose(
         return Done(None, now.state), None
     branch = f"release/{public(candidate.model)}/{candidate.track.key}"
     new = git.commit_on(main, commit.written("release", place, now, after, _why(candidate, why)))
-    pushed = push(git, new, branch)
+    there = pushed(git, branch)
+    if changed := not _proposes(git, there, new):
+        git.push(new, branch, replaces=there)
     title = f"{place}: {told('release', now.state, after)}"
     number = opened(github, branch, title, evidence.markdown(candidate, now.state, after))
     # A run of a fork's pull request may be for the same commit, but it waits for a person's approval.
     if not any(own(run) for run in github.runs("ci.yml", head_sha=git.fetch(branch), branch=branch)):
         tested(github, branch)
-    return Done(new if pushed else None, after, tuple(now.notes)), number
+    return Done(new if changed else None, after, tuple(now.notes)), number
+
+
+def _proposes(git: Git, tip: str, commit: str) -> bool:
+    """Whether a branch's tip has the changes of `commit`, and main has not changed the same files since.
+
+    Other files do not count, because a person's commit to the branch must stay.
+    """
+    base = git.fork_point(tip, f"{commit}^")
+    if not base:
+        return False
+    changes = ("diff-tree", "-r", "--no-renames")  # prints each path with its content before and after
+    there, new = (
+        set(git.run(*changes, *ends).splitlines()) for ends in ((base, tip), (f"{commit}^", commit))
+    )
+    return new <= there
 
 
 def _why(candidate: Candidate, why: str) -> str:

@@ -34,6 +34,7 @@ def build(folder: Path) -> str:
         raise LoopError(f"{beside[0]}: with this file Argo CD renders other manifests", fix="remove it")
     if not (folder / KUSTOMIZATION).is_file():
         fix = "name a model and an environment with an overlay"
+        # loop.delivery.overlays.ABSENT reads the path from this text, as from kustomize's own
         raise LoopError(f"{folder}/{KUSTOMIZATION}: no such file or directory", fix=fix)
     command = [program("kustomize"), "build", str(folder)]
     done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)

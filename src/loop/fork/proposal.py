@@ -4,7 +4,9 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -14,7 +16,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.git import BOT, Git, GitError
 from loop.core.github import GitHub
 from loop.core.markdown import inert
-from loop.delivery.proposal import opened, push
+from loop.delivery.proposal import opened, push, pushed
 
 CHECKS = (
     ("./loop", "doctor"),
@@ -29,18 +31,27 @@ REFUSED = re.compile(r"refusing to allow .+ workflow")  # GitHub's error for tok
 
 
 def check(git: Git, branch: str) -> list[str]:
-    """Run every check with the branch's own code and locks, print the results, and return what failed."""
+    """Run every check with the branch's own code and locks, print the results, and return what failed.
+
+    They run in a temporary clone, so they cannot change this repository's refs, settings or hooks.
+    """
     console, failed = Console(stderr=True), []
     outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
-    with git.worktree(branch) as tree:
+    with tempfile.TemporaryDirectory(prefix="loop-upgrade-") as folder:
+        git.run("clone", "--quiet", "--shared", "--branch", branch, ".", folder)
+        clone = Git(Path(folder))
+        if "origin" in git.run("remote").split():
+            clone.run("remote", "set-url", "origin", git.run("remote", "get-url", "origin"))
+        else:
+            clone.run("remote", "remove", "origin")
         if (git.root / LOCAL).is_file():
-            shutil.copy(git.root / LOCAL, tree / LOCAL)
+            shutil.copy(git.root / LOCAL, clone.root / LOCAL)
         for words in CHECKS:
             command, begun = " ".join(words), time.monotonic()
             with console.status(f"{command} on {branch}"):
                 done = subprocess.run(
                     words,
-                    cwd=tree,
+                    cwd=folder,
                     env=outer,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
@@ -68,14 +79,13 @@ def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
     if len(parents) != 1 or not git.descends(main, parents[0]):
         fix = "create the branch again: ./loop upgrade"
         raise Rejected(f"{branch} is not one commit on top of main", fix=fix)
-    if git.listed(to):
-        tip = git.fetch(to)
-        author = git.run("log", "-1", "--format=%ae", tip)
-        if author != BOT["GIT_AUTHOR_EMAIL"] and not git.descends(main, tip):
+    if there := pushed(git, to):
+        author = git.run("log", "-1", "--format=%ae", there)
+        if author != BOT["GIT_AUTHOR_EMAIL"] and not git.descends(main, there):
             why = f"because {author} committed to it; merge or delete it and run again"
             return f"branch {to} is not replaced, {why}"
     try:
-        push(git, commit, to)
+        push(git, commit, to, there)
     except GitError as error:
         if not REFUSED.search(str(error)):
             raise
