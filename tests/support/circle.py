@@ -119,7 +119,7 @@ def released(circle: Circle) -> None:
     assert key in pull["title"]
     assert "### Gate: promote" in pull["body"]
     digest = state(clone, "dev").stable.image.partition("@sha256:")[2]
-    assert (circle.images / MODEL / "blobs" / "sha256" / digest).is_file()
+    assert (circle.images / MODEL / digest / "blobs" / "sha256" / digest).is_file()
     client = mlflow.MlflowClient(f"sqlite:///{circle.folder}/mlflow.db")
     (version,) = client.search_model_versions(f"name='{MODEL}'")
     assert version.tags["model_md5"] == state(clone, "dev").stable.model_md5
