@@ -378,6 +378,8 @@ def test_a_mistake_is_named_by_file_line_and_fix(
         READERS[name][0](root)
     assert Path(name).name in str(error.value)
     assert error.value.fix
+    if "conflict markers" in said:
+        assert error.value.fix.partition(", then ")[0] == "keep one side of each conflict"
 
 
 def test_a_credential_in_a_file_is_not_shown() -> None:

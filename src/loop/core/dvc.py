@@ -30,9 +30,8 @@ from loop.core.repository import masked
 from loop.core.text import one_line
 
 LOCK = "dvc.lock"
-MERGE = (
-    "take all of one side (git checkout HEAD -- dvc.lock), then run ./loop repro for each model that changed"
-)
+REPRO = "run ./loop repro for each model that changed"
+MERGE = f"take all of one side (git checkout HEAD -- dvc.lock), then {REPRO}"
 METRICS = "metrics.json"  # metrics.json is the only stage output that Git tracks and DVC's cache does not
 STAGES = "take it from the template, or from Git's history"
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -64,7 +63,9 @@ class Lock:
     def of(cls, root: Path) -> "Lock":
         """Read dvc.lock in `root`; empty if the file does not exist. Raises LoopError if it is invalid."""
         path = root / LOCK
-        return cls.parse(edited.read(path, str(path), MERGE), str(path)) if path.is_file() else cls({})
+        if not path.is_file():
+            return cls({})
+        return cls.parse(edited.read(path, str(path), MERGE, REPRO), str(path))
 
     def text(self) -> str:
         """Return the text of dvc.lock, byte for byte as DVC writes it."""
@@ -164,7 +165,7 @@ def _forms(document: Any) -> Iterator[tuple[tuple[str | int, ...], Any, bool, st
             yield (*keys, part), listed, isinstance(listed, list), "a list"
             for place, each in enumerate(listed):
                 here = (*keys, part, place)
-                path = each.get("path") if isinstance(each, dict) else None
+                path: Any = each.get("path") if isinstance(each, dict) else None
                 yield here, each, isinstance(path, str), "a file with its `path`"
                 md5, size = each.get("md5"), each.get("size", 0)
                 # for a file outside the clone, DVC records an etag instead of an md5
