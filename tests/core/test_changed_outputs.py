@@ -19,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("dvc_here")
 OUTS = ("model", "reference.parquet", "validation", "scores.parquet")
 STAGES = """
 stages:
-  train: {foreach: [m], do: {deps: [rows], outs: [data/m/model, data/m/reference.parquet],
+  train: {foreach: [m], do: {deps: [rows], params: [values.yaml: [seed]],
+    outs: [data/m/model, data/m/reference.parquet],
     cmd: mkdir -p data/m/model && cp rows data/m/model/meta.json && cp rows data/m/reference.parquet}}
   validate: {foreach: [m], do: {deps: [rows], outs: [data/m/validation], cmd: cp rows data/m/validation}}
   evaluate: {foreach: [m], do: {deps: [data/m/model], outs: [data/m/scores.parquet],
@@ -39,6 +40,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / ".dvc/config.local").write_text("[cache]\n    dir = ../../cache\n    type = hardlink\n")
     (root / "dvc.yaml").write_text(STAGES)
     (root / "rows").write_text("rows\n")
+    (root / "values.yaml").write_text("seed:\n")
     with dvc_in_here():
         dvc.repro(Project(root, "m"))
         dvc.push(Project(root, "m"))
@@ -230,3 +232,29 @@ def test_a_folders_list_names_files_of_the_cache_only(clone, tmp_path, named):
     with pytest.raises(Rejected, match="is not a valid list of a folder's files"):
         dvc.bring(Project(clone, "m"), "model")
     assert kept.is_file()
+
+
+def test_dvc_lock_is_written_as_dvc_writes_it(clone: Path) -> None:
+    """A release that adds its stages to dvc.lock changes no other line; a value without text stays so."""
+    text = (clone / "dvc.lock").read_text()
+    assert "seed:\n" in text
+    assert Lock.parse(text).text() == text
+
+
+def test_an_object_that_another_process_moved_aside_is_no_error(
+    clone: Path, pushed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commands that find the same changed object both name it; one of them moves it."""
+    shutil.copytree(pushed / "cache", clone.parent / "cache")
+    name, altered = Lock.of(clone).md5("m", "evaluate", "scores.parquet"), dvc.altered
+    change(place(clone.parent / "cache", name))
+
+    def moved(files: dict[str, Path]) -> dict[str, str]:
+        found = altered(files)
+        for each in found if len(files) > 1 else ():  # the search of the whole cache, not of one list
+            files[each].unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(dvc, "altered", moved)
+    (swept,) = dvc.sweep(clone)
+    assert (swept.name, swept.aside.exists()) == (name, False)

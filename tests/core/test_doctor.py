@@ -14,7 +14,9 @@ import shop
 from standin import ROOT, Server, StandIn
 
 from loop.core import models, repository
+from loop.core.dvc import Rotten
 from loop.core.repository import Repository
+from loop.core.results import Finding
 from loop.fork import doctor
 
 TYPED = "s3cret"
@@ -64,6 +66,23 @@ def test_origin(tmp_path: Path, url: str, state: str) -> None:
     said = doctor._origin(clone)
     assert said.state == state
     assert TYPED not in said.found + said.fix
+
+
+def test_changed_objects_of_the_cache_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache with many changed objects shows three; no fix is needed for those that no stage uses."""
+
+    def found(*outs: str) -> Finding:
+        bad = [Rotten(f"object-{n}", "0", tmp_path, out) for n, out in enumerate(outs)]
+        monkeypatch.setattr(doctor, "sweep", lambda _root: bad)
+        return doctor._cache(tmp_path)
+
+    said = found("data/card_fraud/model", "data/toy/model", "", "", "")
+    assert said.found.startswith("5 of its objects do not match their names; data/card_fraud/model: object ")
+    assert re.findall("object-.", said.found) == ["object-0", "object-1", "object-2"]
+    assert "./loop repro card-fraud toy" in said.fix
+    assert "nothing to do for objects without an output" in said.fix
+    assert "nothing to do" not in found("data/toy/model").fix
+    assert "./loop repro" not in found("").fix
 
 
 @pytest.mark.parametrize(("core", "state"), [("[core]\n    remote = storage\n", "ok"), ("", "bad")])

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from loop.core import dvc
 from loop.core.dvc import Lock, check, forget_the_dead
 from loop.core.errors import LoopError, Rejected
 from loop.core.project import Project
@@ -94,3 +95,58 @@ def test_a_lock_merged_by_pieces_is_refused(tmp_path):
         Rejected, match=rf"evaluate@toy ran with md5 b\.dir of {MODEL}.*recorded md5 is a\.dir"
     ):
         check(Project(tmp_path, "toy"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"train@toy": {', '"train@toy": 1, "other@toy": {', r"train@toy: is 1; should be a section with"),
+        ('"evaluate@toy"', "7", r"7: is 7; should be the name of a stage"),
+        (
+            '"md5": "c"',
+            '"md5": null',
+            r"evaluate@toy\.outs\.0\.md5: is None; should be the md5 of data/toy/s",
+        ),
+        (
+            '"md5": "c"',
+            '"md5": "../c"',
+            r"evaluate@toy\.outs\.0\.md5: is '\.\./c'; should be the md5 of data/toy/scores",
+        ),
+        (
+            '"md5": "c"',
+            '"md5": "c", "size": "1"',
+            r"evaluate@toy\.outs\.0\.size: is '1'; should be the size of data/toy/s",
+        ),
+        (
+            '"path": "data/toy/scores.parquet", ',
+            "",
+            r"evaluate@toy\.outs\.0: is .*; should be a file with its `path`",
+        ),
+        ('"deps": [', '"deps": 1, "kept": [', r"evaluate@toy\.deps: is 1; should be a list"),
+        ('"deps": [', '"params": [1], "deps": [', r"evaluate@toy\.params: is \[1\]; should be a section for"),
+    ],
+)
+def test_an_entry_that_dvc_would_not_write_is_named(old, new, said):
+    """The error names the entry, with what was found and what was expected."""
+    text = stages("a.dir", "a.dir")
+    assert old in text
+    with pytest.raises(LoopError, match=rf"dvc\.lock: line 1: stages\.{said}"):
+        Lock.parse(text.replace(old, new))
+
+
+def test_a_push_without_a_default_remote_is_an_error(tmp_path, monkeypatch):
+    """DVC has no place to upload to; the error names the command that chooses one of its remotes."""
+    uploaded = []
+    monkeypatch.setattr(dvc, "dvc", lambda _root, *words, **_options: uploaded.append(words))
+    config, project = tmp_path / ".dvc/config", Project(tmp_path, "toy")
+    config.parent.mkdir()
+    assert not dvc.push(project)
+    remote = "['remote \"s3store\"']\n    url = s3://bucket/x\n"
+    config.write_text(remote)
+    with pytest.raises(LoopError, match="no DVC remote is the default") as error:
+        dvc.push(project)
+    assert error.value.fix.startswith("dvc remote default s3store;")
+    config.write_text(f"[core]\n    remote = s3store\n{remote}")
+    assert not uploaded
+    assert dvc.push(project)
+    assert uploaded

@@ -317,13 +317,28 @@ MISTAKES = [
         "params.yaml",
         "threshold: 0.5, ",
         "",
-        r"lacks evaluate\.threshold, which a stage.*[\s\S]*default is 0\.5",
+        r"lacks evaluate\.threshold, which the stage train.*[\s\S]*default is 0\.5",
     ),
+    (
+        "dvc.yaml",
+        "- models.${key}.split",
+        "- models.${key}.no-such",
+        r"m lacks no-such, which the stage train",
+    ),
+    (
+        "dvc.yaml",
+        "params:\n        - models.${key}.split\n",
+        "params: ['models.${key}.listed']\n      frozen:\n",
+        r"models\.m lacks listed, which the stage train",
+    ),
+    ("dvc.yaml", "params:", "params: 1\n      frozen:", r"stages\.train\.do\.params: should be a list"),
+    ("dvc.yaml", "stages:", "stages: {", r"dvc\.yaml: line \d+: "),
+    ("dvc.yaml", "stages:", "stage:", r"dvc\.yaml: stages: is missing"),
     (
         "dvc.lock",
         f"md5: {MD5}\n",
         "md5: [1]\n",
-        r"line 3: stages\.ingest@m: should have .* `deps` and `outs` with `path`, `md5`",
+        r"line 8: stages\.ingest@m\.outs\.0\.md5: is \[1\]; should be the md5 of data/m/raw\.parquet",
     ),
     (
         "dvc.lock",
@@ -363,6 +378,8 @@ def test_a_mistake_is_named_by_file_line_and_fix(
         READERS[name][0](root)
     assert Path(name).name in str(error.value)
     assert error.value.fix
+    if "conflict markers" in said:
+        assert error.value.fix.partition(", then ")[0] == "keep one side of each conflict"
 
 
 def test_a_credential_in_a_file_is_not_shown() -> None:
@@ -370,3 +387,10 @@ def test_a_credential_in_a_file_is_not_shown() -> None:
     with pytest.raises(LoopError) as error:
         edited.yaml("password: s3cret\npassword: s3cret\n", "there")
     assert "s3cret" not in str(error.value)
+
+
+def test_a_parameter_in_a_comment_of_dvc_yaml_is_not_needed(root: Path) -> None:
+    """A stage that is switched off by `#` blocks no model."""
+    with (root / "dvc.yaml").open("a") as file:
+        file.write("  # old:\n  #   params:\n  #     - models.${key}.gone\n")
+    dvc.check_params(Project(root, "m"))

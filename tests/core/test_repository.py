@@ -45,14 +45,16 @@ def test_urls(url: str, expected: tuple[str, str]) -> None:
     ("key", "value", "why"),
     [
         ("name", "", "is empty"),
-        ("name", "Birds of Prey", "should be 1 to 39"),
-        ("name", "birds-", "should be 1 to 39"),
+        ("name", "Birds of Prey", "does not have this form; should be 1 to 39"),
+        ("name", "birds-", "does not have this form; should be 1 to 39"),
+        ("name", "x:y@z", "does not have this form; should be 1 to 39"),
         ("url", "", "is empty"),
         ("url", f"https://x:{TYPED}@github.com/zoo/birds", "credential"),
         ("url", f"https://{TYPED}@github.com/zoo/birds.git", "credential"),
+        ("url", f"HTTPS://{TYPED}@github.com/zoo/birds.git", "credential"),
         ("url", f"x:{TYPED}@github.com/zoo/birds.git", "credential"),
         ("url", f"ssh://git:{TYPED}@github.com/zoo/birds", "credential"),
-        ("url", "https://github.com/zoo/birds.git?access_token=s3cret", "should be https://"),
+        ("url", "https://github.com/zoo/birds.git?access_token=s3cret", "query, which may contain a cred"),
         ("url", f"https://github.com/zoo/birds.git?access_token={TYPED}", "credential"),
         ("url", f"https://x:gh/p?{TYPED}@github.com/zoo/b", "credential"),
         ("url", "https://github.com", "should be https://"),
@@ -62,27 +64,37 @@ def test_urls(url: str, expected: tuple[str, str]) -> None:
         ("url", "https://GitHub.com/zoo/birds", "lower case"),
         ("url", "https://github.com/zoo/birds ", "should be https://"),
         ("url", "git@git.zoo.test:2222/zoo/b.git", "should be https://"),
+        ("url", "https://git.zoo.test:99999/zoo/b.git", "has an impossible port"),
+        ("url", "https://git.zoo.test:0/zoo/b.git", "has an impossible port"),
         ("url", "/srv/git/birds.git", "should be https://"),
         ("registry", "", "is empty"),
         ("registry", "https://ghcr.io/zoo", "without scheme or tag"),
-        ("registry", f"x:{TYPED}@ghcr.io/zoo", "credential"),
+        ("registry", "https://registry.zoo.test:5000", "does not have this form"),
+        ("registry", f"x:{TYPED}@ghcr.io/zoo", "contains a credential"),
+        ("registry", "s3cret@ghcr.io/zoo", "contains a credential"),
         ("registry", "ghcr.io/Zoo", "lower case"),
         ("registry", "ghcr.io/zoo/", "should be <host>"),
-        ("registry", "ghcr.io/zoo:latest", "without scheme or tag"),
-        ("registry", f"ghcr.io/zoo@sha256:{'0' * 64}", "without scheme or tag"),
-        ("registry", "ghcr.io", "needs an owner"),
+        ("registry", "ghcr.io/zoo:latest", "has a tag or a digest"),
+        ("registry", f"ghcr.io/zoo@sha256:{'0' * 64}", "has a tag or a digest"),
+        ("registry", "ghcr.io", "names no owner"),
         ("registry", "zoo/birds", "should be <host>"),
         ("registry", "ghcr.io/z oo", "should be <host>"),
+        ("registry", "registry.zoo.test:99999", "has an impossible port"),
     ],
 )
 def test_what_is_refused(key: str, value: str, why: str) -> None:
-    """The message says what it should be, with an example, and shows no part of a credential."""
+    """The message says why, and what it should be; it shows no part of a credential.
+
+    The fix is no command with another repository's values, which could be run as it is.
+    """
     with pytest.raises(LoopError) as caught:
         Repository(**RIGHT | {key: value})
     said = str(caught.value)
     assert f"{repository.PATH}: data.{key}: is " in said
     assert why in said
-    assert caught.value.fix.partition(";")[0] == f"./loop init --{key} {repository.FORMS[key][1]}"
+    assert f"such as {repository.FORMS[key][1]}" in said
+    assert caught.value.fix.partition("; then revoke ")[0] == f"./loop init --{key} {key.upper()}"
+    assert ("revoke" in caught.value.fix) == ("contains a credential" in said)
     assert not any(part in said for part in ("gh/p", "s3cret"))
 
 
@@ -97,8 +109,8 @@ def test_registries(registry: str) -> None:
 @pytest.fixture
 def fork(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone with nothing but what `init` reads, and the file that it writes."""
-    for path in ("params.yaml", "dvc.yaml"):
-        (tmp_path / path).touch()
+    (tmp_path / "params.yaml").write_text("models: {}\n")
+    (tmp_path / "dvc.yaml").touch()
     file = tmp_path / "argocd/repository.yaml"
     file.parent.mkdir()
     file.write_text((request.getfixturevalue("repository") / repository.PATH).read_text())
@@ -129,9 +141,21 @@ def test_init_writes_nothing_that_is_refused(fork: Path, options: list[str]) -> 
 def test_a_file_with_a_credential_is_refused_until_init_mends_it(fork: Path) -> None:
     """The error says to write the URL without it and to revoke it; `init` rewrites the URL."""
     fork.write_text(re.sub("url: .*", f"url: https://x:{TYPED}@github.com/zoo/birds.git", fork.read_text()))
-    with pytest.raises(LoopError, match=r"init --url https://\S+; then revoke"):
+    with pytest.raises(LoopError, match=r"init --url URL; then revoke"):
         repository.read(fork.parents[1])
     done = CliRunner().invoke(init, ["--url", RIGHT["url"]], catch_exceptions=False)
     assert done.exit_code == 0
     assert repository.read(fork.parents[1]).url == RIGHT["url"]
     assert TYPED not in fork.read_text()
+
+
+@pytest.mark.parametrize("data", ["", "data:\n", "data: x\n"])
+def test_init_writes_into_a_file_without_values(fork: Path, data: str) -> None:
+    """A file whose `data` is gone is filled in; one that is empty is refused with a fix."""
+    fork.write_text(f"kind: ConfigMap\n{data}")
+    options = [word for key, value in RIGHT.items() for word in (f"--{key}", value)]
+    CliRunner().invoke(init, options, catch_exceptions=False)
+    assert repository.read(fork.parents[1]) == Repository(**RIGHT)
+    fork.write_text("")
+    with pytest.raises(LoopError, match="take it from the template"):
+        CliRunner().invoke(init, options, catch_exceptions=False)

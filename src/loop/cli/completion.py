@@ -1,24 +1,38 @@
 """`loop completion`: the scripts by which a shell completes commands, options, models and environments."""
 
 import click
-from click.shell_completion import BashComplete, FishComplete, ZshComplete
+from click.shell_completion import FishComplete, ZshComplete
 
-SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+# Not Click's script, which needs bash 4.4: macOS has bash 3.2, without `compopt` and `-o nosort`.
+BASH = r"""
+_loop_completion() {
+  local IFS=$'\n' line
+  COMPREPLY=()
+  for line in $(
+    COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _LOOP_COMPLETE=bash_complete "$1" 2>/dev/null
+  ); do
+    case $line in plain,*) COMPREPLY+=("${line#plain,}") ;; esac
+  done
+}
+complete -o default -F _loop_completion loop
+"""
+SHELLS = {"zsh": ZshComplete, "fish": FishComplete}
 NAMES = {"complete_func": "_loop_completion", "complete_var": "_LOOP_COMPLETE", "prog_name": "loop"}
 # The path that was typed, in each shell. Click's scripts look for `loop` on PATH, but a clone's is not there.
-PATHS = {"bash": "$1", "zsh": "${words[1]}", "fish": "(commandline -opc)[1]"}
+PATHS = {"zsh": "${words[1]}", "fish": "(commandline -opc)[1]"}
 ON_PATH = "(( ! $+commands[loop] )) && return 1"  # zsh: give up without `loop` on PATH
-NOSORT = "-o nosort "  # bash: an option that macOS's version 3.2 does not have
 
 
 def script(shell: str) -> str:
-    """Return Click's script for a shell, changed so that one script serves every clone."""
+    """Return the script for a shell, written so that one script serves every clone."""
+    if shell == "bash":
+        return BASH
     text = SHELLS[shell].source_template % NAMES
-    return text.replace(" loop)", f" {PATHS[shell]})").replace(ON_PATH, "").replace(NOSORT, "")
+    return text.replace(" loop)", f" {PATHS[shell]} 2>/dev/null)").replace(ON_PATH, "")
 
 
 @click.command
-@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.argument("shell", type=click.Choice(["bash", *SHELLS]))
 def completion(shell: str) -> None:
     """Print the script that completes `loop` in a shell.
 

@@ -8,15 +8,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigError
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import click
+from ruamel.yaml import YAML
 
 from loop.core import actions, edited, plain
 from loop.core.errors import LoopError, Rejected
@@ -27,9 +30,8 @@ from loop.core.repository import masked
 from loop.core.text import one_line
 
 LOCK = "dvc.lock"
-MERGE = (
-    "take all of one side (git checkout HEAD -- dvc.lock), then run ./loop repro for each model that changed"
-)
+REPRO = "run ./loop repro for each model that changed"
+MERGE = f"take all of one side (git checkout HEAD -- dvc.lock), then {REPRO}"
 METRICS = "metrics.json"  # metrics.json is the only stage output that Git tracks and DVC's cache does not
 STAGES = "take it from the template, or from Git's history"
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -61,7 +63,15 @@ class Lock:
     def of(cls, root: Path) -> "Lock":
         """Read dvc.lock in `root`; empty if the file does not exist. Raises LoopError if it is invalid."""
         path = root / LOCK
-        return cls.parse(edited.read(path, str(path), MERGE), str(path)) if path.is_file() else cls({})
+        if not path.is_file():
+            return cls({})
+        return cls.parse(edited.read(path, str(path), MERGE, REPRO), str(path))
+
+    def text(self) -> str:
+        """Return the text of dvc.lock, byte for byte as DVC writes it."""
+        text = StringIO()
+        YAML().dump({"schema": "2.0", "stages": self.stages}, text)
+        return text.getvalue()
 
     def records(self, model: str) -> bool:
         """Whether dvc.lock records a training of the model."""
@@ -122,32 +132,46 @@ class Lock:
 # Cached, because a command parses the same dvc.lock dozens of times, at 0.02 s per model.
 @lru_cache(maxsize=8)
 def _stages(text: str, where: str) -> dict[str, Any]:
-    """Return the stages that a dvc.lock's text records. Raises LoopError for what DVC would not write."""
+    """Return the stages that a dvc.lock's text records, without null values, which DVC treats as missing."""
     document = edited.yaml(text, where, MERGE) or {}
-    stages = document.get("stages") or {} if isinstance(document, dict) else None
-    if not isinstance(stages, dict):
-        raise LoopError(f"{where}: stages: should be a section for each stage", fix=MERGE)
-    found = {}
-    for name, entry in stages.items():
-        try:
-            found[name] = _checked(entry)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            line = edited.said(text, "stages", name)
-            form = "should have `params` by file, and `deps` and `outs` with `path`, `md5` and `size`"
-            raise LoopError(f"{where}: {line}stages.{name}: {form}", fix=MERGE) from error
-    return found
-
-
-def _checked(entry: Any) -> dict[str, Any]:
-    """Return a stage's record without null values, which DVC treats as missing; any error if it is wrong."""
-    given = {key: each for key, each in entry.items() if each is not None}
-    given["params"] = {file: dict(section or {}) for file, section in given.get("params", {}).items()}
-    for each in (*given.get("deps", ()), *given.get("outs", ())):
-        # for a file outside the clone, DVC records an etag instead of an md5
-        known = each["path"].find("://") > 0 or NAME.fullmatch(each["md5"])
-        if not known or not isinstance(each.get("size", 0), int):
-            raise ValueError(each)
+    for keys, value, right, expected in _forms(document):
+        if not right:
+            line, key, found = edited.said(text, *keys), ".".join(map(str, keys)), one_line(repr(value), 80)
+            raise LoopError(f"{where}: {line}{key}: is {found}; should be {expected}", fix=MERGE)
+    stages = (document.get("stages") or {}).items()
+    given = {name: {key: each for key, each in entry.items() if each is not None} for name, entry in stages}
+    for entry in given.values():
+        if "params" in entry:
+            entry["params"] = {file: section or {} for file, section in entry["params"].items()}
     return given
+
+
+def _forms(document: Any) -> Iterator[tuple[tuple[str | int, ...], Any, bool, str]]:
+    """Yield the keys of each value in a dvc.lock, the value, whether its form is right, and the right form.
+
+    The caller stops at the first wrong form, because the code after a `yield` relies on the right one.
+    """
+    stages = document.get("stages") or {} if isinstance(document, dict) else document
+    yield ("stages",), stages, isinstance(stages, dict), "a section for each stage"
+    for name, entry in stages.items():
+        keys = ("stages", name)
+        yield keys, name, isinstance(name, str), "the name of a stage"
+        yield keys, entry, isinstance(entry, dict), "a section with `deps`, `params` and `outs`"
+        params = entry.get("params") or {}
+        sections = isinstance(params, dict) and all(isinstance(each or {}, dict) for each in params.values())
+        yield (*keys, "params"), params, sections, "a section for each file, with its keys"
+        for part in ("deps", "outs"):
+            listed = entry.get(part) or []
+            yield (*keys, part), listed, isinstance(listed, list), "a list"
+            for place, each in enumerate(listed):
+                here = (*keys, part, place)
+                path: Any = each.get("path") if isinstance(each, dict) else None
+                yield here, each, isinstance(path, str), "a file with its `path`"
+                md5, size = each.get("md5"), each.get("size", 0)
+                # for a file outside the clone, DVC records an etag instead of an md5
+                known = "://" in path or (isinstance(md5, str) and NAME.fullmatch(md5) is not None)
+                yield (*here, "md5"), md5, known, f"the md5 of {path}, in hexadecimal digits"
+                yield (*here, "size"), size, isinstance(size, int), f"the size of {path} in bytes"
 
 
 def begin(model: str) -> str:
@@ -317,7 +341,7 @@ def repro(project: Project, *, current: bool = False) -> None:
     """
     check_params(project)
     root, outs = project.root, Lock.of(project.root).outs(project.model)
-    pulls = bool(outs and default_remote(root))
+    pulls = bool(outs and _remotes(root))
     if pulls and not current:
         _fetch(project)
     if bad := _set_aside(project):
@@ -356,14 +380,23 @@ def check_params(project: Project) -> None:
 
     DVC requires the key in the file, even if the engine has a default for it.
     """
-    text = edited.read(project.root / "dvc.yaml", "dvc.yaml", STAGES)
-    for key in re.findall(r"- models\.\$\{key\}\.([\w.]+)", text):
-        if plain.at(plain.read(project.root).get(project.package), key, MISSING) is MISSING:
-            default = plain.at(project.params.model_dump(by_alias=True, mode="json"), key)
-            raise LoopError(
-                f"params.yaml: models.{project.package} lacks {key}, which a stage of dvc.yaml depends on",
-                fix=f"add it to params.yaml; the default is {json.dumps(default)}",
-            )
+    document = edited.yaml(edited.read(project.root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
+    stages = document.get("stages") if isinstance(document, dict) else None
+    if not isinstance(stages, dict):
+        raise LoopError("dvc.yaml: stages: is missing, or is no section", fix=STAGES)
+    begins = "models.${key}."
+    for name, stage in stages.items():
+        listed = plain.at(stage, "do.params") or []
+        if not isinstance(listed, list):
+            raise LoopError(f"dvc.yaml: stages.{name}.do.params: should be a list", fix=STAGES)
+        for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
+            if plain.at(plain.read(project.root).get(project.package), key, MISSING) is MISSING:
+                default = plain.at(project.params.model_dump(by_alias=True, mode="json"), key)
+                needs = f"which the stage {name} of dvc.yaml depends on"
+                raise LoopError(
+                    f"params.yaml: models.{project.package} lacks {key}, {needs}",
+                    fix=f"add it to params.yaml; the default is {json.dumps(default)}",
+                )
 
 
 def _fetch(project: Project) -> None:
@@ -435,7 +468,8 @@ def _move_altered(root: Path, used: dict[str, str]) -> list[Rotten]:
     for name, found in altered({name: _place(cache, name) for name in used}).items():
         aside = cache.parents[1] / "rotten" / name
         aside.parent.mkdir(exist_ok=True)
-        _place(cache, name).replace(aside)
+        with suppress(FileNotFoundError):  # another process has moved it
+            _place(cache, name).replace(aside)
         bad.append(Rotten(name, found, aside, used[name]))
         if used[name]:
             _remove(root / used[name])
@@ -481,9 +515,15 @@ def _hashed(path: Path) -> str:
 
 
 def push(project: Project) -> bool:
-    """Upload a model's outputs to the DVC remote, so that others can pull them. False without a remote."""
-    if not (remote := default_remote(project.root)):
+    """Upload a model's outputs to the DVC remote, so that others can pull them. False without a remote.
+
+    Raises LoopError if no remote is the default or if the upload fails, and Rejected for changed bytes.
+    """
+    if not (remotes := _remotes(project.root)):
         return False
+    if not (remote := default_remote(project.root)):
+        said = f"no DVC remote is the default, so nothing was uploaded; .dvc/config has {', '.join(remotes)}"
+        raise LoopError(said, fix=f"dvc remote default {remotes[0]}; ./loop push {project.public}")
     _check_cache(project)
     try:
         dvc(project.root, "push", "--with-deps", *_ends(project.model))
@@ -493,6 +533,12 @@ def push(project: Project) -> bool:
             fix=f"check that it is reachable, has space and allows writing; ./loop push {project.public}",
         ) from error
     return True
+
+
+def _remotes(root: Path) -> list[str]:
+    """Return the names of the DVC remotes in DVC's settings."""
+    names = (re.fullmatch("'remote \"(.*)\"'", section) for section in _config(root).sections())
+    return [name[1] for name in names if name]
 
 
 def default_remote(root: Path, *, local: bool = True) -> str:

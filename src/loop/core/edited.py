@@ -25,10 +25,13 @@ WIDE = 10_000  # maximum line length; so large that ruamel does not fold long li
 FAULTS = (YAMLError, AttributeError, LookupError, TypeError, ValueError, RecursionError, OverflowError)
 
 
-def read(path: Path, where: str, fix: str) -> str:
-    """Return a file's text. Raises LoopError if it does not exist, is not UTF-8, or has conflict markers."""
+def read(path: Path, where: str, fix: str, merged: str = "") -> str:
+    """Return a file's text. Raises LoopError if it does not exist, is not UTF-8, or has conflict markers.
+
+    `merged` is what must follow in a generated file after one side of each conflict was kept.
+    """
     try:
-        return _merged(path.read_text(encoding="utf-8"), where, fix)
+        return _merged(path.read_text(encoding="utf-8"), where, merged)
     except FileNotFoundError as error:
         raise LoopError(f"{where}: does not exist", fix=fix) from error
     except UnicodeDecodeError as error:
@@ -51,7 +54,7 @@ def locked(path: Path) -> list[str]:
 
     Raises LoopError as `read` does.
     """
-    text = read(path, str(path), "make lock")
+    text = read(path, str(path), "make lock", "make lock")
     return re.findall(r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", text, re.MULTILINE)
 
 
@@ -137,17 +140,17 @@ def _entry(node: Node | None, key: str | int) -> tuple[Node, Node] | None:
     return None
 
 
-def _merged(text: str, where: str, fix: str) -> str:
+def _merged(text: str, where: str, then: str = "") -> str:
     """Return the text. Raises LoopError if it contains the conflict markers of a merge."""
     if found := MARKER.search(text):
         line = text.count("\n", 0, found.start()) + 1
         said = f"{where}: line {line}: contains the conflict markers of a merge"
-        raise LoopError(said, fix=f"keep one side of each conflict; {fix}")
+        raise LoopError(said, fix=f"keep one side of each conflict{then and f', then {then}'}")
     return text
 
 
 def _parsed(text: str, where: str, fix: str, parse: Callable[[], Any]) -> Any:
-    _merged(text, where, fix)
+    _merged(text, where)
     try:
         return parse()
     except FAULTS as error:

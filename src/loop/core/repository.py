@@ -30,13 +30,16 @@ URL = re.compile(
 )
 # The first part of a registry is a host only if it has a dot or a port; otherwise Docker Hub reads it as an
 # owner.
-REGISTRY = re.compile(rf"(localhost|(?=[^/]*[.:]){HOST})(:\d{{1,5}})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+REGISTRY = re.compile(
+    rf"(localhost|(?=[^/]*[.:]){HOST})(:(?P<port>\d{{1,5}}))?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
+)
 PATTERNS = {"name": re.compile(r"[a-z0-9]([a-z0-9-]{0,37}[a-z0-9])?"), "url": URL, "registry": REGISTRY}
 # On these registries every image belongs to an owner, so the host alone is not a valid registry.
 OWNED = ("docker.io", "gcr.io", "ghcr.io", "public.ecr.aws", "quay.io", "registry.gitlab.com")
 # The user part reaches to the last `@`, because a password pasted without URL encoding may itself contain `@`
 # or `/`.
 USERINFO = re.compile(r"(?:(?P<scheme>\w+)://)?(?P<user>.*)@(?!sha256:)", re.DOTALL)
+CREDENTIAL = "contains a credential, which everybody who can read this repository could use"
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,16 @@ def read(root: Path) -> Repository:
 
 
 def stated(root: Path) -> dict[str, Any]:
-    """Return the values in argocd/repository.yaml unchecked, because `loop init` corrects wrong values."""
+    """Return the values in argocd/repository.yaml unchecked, because `loop init` corrects wrong values.
+
+    Raises LoopError if the file is missing, or if it is no YAML section.
+    """
     path = root / PATH
     fix = "take it from the template"
     document = edited.yaml(edited.read(path, PATH, fix), PATH, fix)
-    data = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        raise LoopError(f"{PATH}: should be a section with `data`", fix=fix)
+    data = document.get("data")
     return dict(data) if isinstance(data, dict) else {}
 
 
@@ -112,7 +120,7 @@ def initialised(root: Path, given: dict[str, str]) -> Repository:
         if key in given and TEMPLATE in re.split("[/:]", given[key]):
             raise LoopError(
                 f"--{key} is {given[key]!r}: {TEMPLATE} is the template's placeholder; should be your own",
-                fix=f"./loop init --{key} {FORMS[key][1]}",
+                fix=f"./loop init --{key} {key.upper()}",
             )
     return wanted
 
@@ -130,6 +138,8 @@ def masked(text: str) -> str:
 def write(root: Path, repository: Repository) -> None:
     """Write name, URL and registry into argocd/repository.yaml and keep its comments."""
     with edited.rewriting(root / PATH) as document:
+        if not isinstance(document.get("data"), dict):
+            document["data"] = {}
         document["data"].update(asdict(repository))
 
 
@@ -146,13 +156,24 @@ def _sound(values: dict[str, Any]) -> None:
 def _fault(key: str, value: Any) -> tuple[str, str] | None:
     """Return an error message for a value and the command that corrects it, or None if the value is right."""
     form, example = FORMS[key]
-    fix = f"./loop init --{key} {example}"
+    should, fix = f"should be {form}, such as {example}", f"./loop init --{key} {key.upper()}"
     if not isinstance(value, str) or not value:
-        return f"is {'not a text' if value else 'empty'}; should be {form}", fix
-    if (found := USERINFO.match(value)) and (":" in found["user"] or found["scheme"] in {"http", "https"}):
-        said = "contains a credential, which everybody who can read this repository could use"
-        fix += "; then revoke the credential, because your shell's history and perhaps Git's contain it"
-        return f"is {masked(value)!r}, which {said}; should be {form}", fix
-    if PATTERNS[key].fullmatch(value) and value not in OWNED:
+        return f"is {'not a text' if value else 'empty'}; {should}", fix
+    found, userinfo = PATTERNS[key].fullmatch(value), USERINFO.match(value)
+    user, scheme = userinfo.group("user", "scheme") if userinfo else ("", "")
+    port = found.groupdict().get("port") if found else None
+    url, registry = key == "url", key == "registry"
+    password = ":" in user or (scheme or "").lower().startswith("http")
+    reasons: dict[str, object] = {
+        CREDENTIAL: (registry and userinfo) or (url and password),
+        "has a query, which may contain a credential": url and re.search(r"[?#]", value),
+        "has a tag or a digest": registry and re.search(r"@|[^/]/[^/]*:", value),
+        "names no owner": value in OWNED,
+        "has an impossible port": port and not 0 < int(port) < 1 << 16,
+        "does not have this form": not found,
+    }
+    if (reason := next((reason for reason, is_so in reasons.items() if is_so), None)) is None:
         return None
-    return f"is {masked(value)!r}; should be {form}", fix
+    if reason == CREDENTIAL:
+        fix += "; then revoke the credential, because your shell's history and perhaps Git's contain it"
+    return f"is {masked(value)!r}, which {reason}; {should}", fix

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from loop.candidate import champion
-from loop.core import dvc, edited
+from loop.core import dvc
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, whole, write_json, write_text
@@ -294,8 +294,7 @@ class _Unpacked:
         said, stages = [], ours.lock.stages
         mine = {name: entry for name, entry in lock.stages.items() if name.endswith(f"@{ours.package}")}
         if any(stages.get(name) != entry for name, entry in mine.items()):
-            text = edited.block({"schema": "2.0", "stages": {**stages, **mine}})
-            write_text(ours.root / "dvc.lock", text)
+            write_text(ours.root / "dvc.lock", Lock({**stages, **mine}).text())
             said.append("dvc.lock")
         for here, there in ((ours.metrics, theirs.metrics), (ours.logged, theirs.logged)):
             same = here.is_file() and there.is_file() and here.read_bytes() == there.read_bytes()

@@ -77,9 +77,12 @@ def _cache(root: Path) -> Finding:
     """Set aside objects in DVC's cache whose hash does not match their name."""
     if not (bad := sweep(root)):
         return _ok("the hash of every object matches its name")
+    found = [f"{len(bad)} of its objects do not match their names", *map(str, bad[:3])]
     models = sorted({public(each.path.split("/")[1]) for each in bad if each.path})
-    fix = f"./loop repro {' '.join(models)} fetches or recreates what is missing"
-    return _bad("; ".join(map(str, bad)), fix if models else "nothing to do: no stage in this clone uses it")
+    fixes = [f"./loop repro {' '.join(models)} fetches or recreates what is missing"] if models else []
+    if not all(each.path for each in bad):
+        fixes.append("nothing to do for objects without an output: no stage in this clone uses them")
+    return _bad("; ".join(found), "; ".join(fixes))
 
 
 def _programs(_root: Path) -> Finding:

@@ -34,7 +34,7 @@ def release_key(project: Project, lock: Lock | None = None, *, device: plain.Dev
         digest.update(f"device {device}\0".encode())
     for name, path in sources(project, device):
         if name == LOCK:
-            edited.read(path, str(path), "make lock")  # raises LoopError for the conflict markers of a merge
+            edited.read(path, str(path), "make lock", "make lock")  # raises LoopError for conflict markers
         digest.update(f"{name}\0{sha256(path)}\0".encode())
     return digest.hexdigest()[:12]
 
