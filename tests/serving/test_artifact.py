@@ -79,7 +79,7 @@ def test_a_changed_byte_is_refused(folder, tmp_path, part):
 
 @pytest.mark.parametrize("damage", ["blobs", "manifest", "index", "bad JSON", "no manifests", "not a dict"])
 def test_a_damaged_layout_is_refused(folder, tmp_path, damage):
-    """A layout that lacks a part or has a wrong index is refused; the error names the command that repairs it."""
+    """A layout that lacks a part or has a wrong index is refused, with the command that repairs it."""
     place = tmp_path / "layout"
     digest = artifact.pack(folder, place, "m", "1")
     texts = {"bad JSON": "{", "no manifests": '{"manifests": []}', "not a dict": "[]"}

@@ -34,12 +34,7 @@ def verify(layout: Path, digest: str) -> Path:
         raise LoopError(f"{layout} does not exist", fix=FIX)
     try:
         return _verified(layout, digest)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as error:  # a part is missing, or is not what it should be
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise LoopError(f"{layout} is damaged: {type(error).__name__}: {error}", fix=FIX) from error
 
 
