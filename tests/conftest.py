@@ -5,10 +5,10 @@ import functools
 import os
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from httpx._transports import default
 from hypothesis import settings
 from trained import once, work_tree
 
@@ -25,7 +25,11 @@ for name in git.HOOK:
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 # Each client of httpx reads the machine's certificates, which takes 0.04 s of CPU; here it is done once.
-default.create_ssl_context = functools.cache(default.create_ssl_context)
+# The tests also run with a version of httpx that has no such function.
+with suppress(ImportError, AttributeError):
+    from httpx._transports import default
+
+    default.create_ssl_context = functools.cache(default.create_ssl_context)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

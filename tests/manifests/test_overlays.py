@@ -297,10 +297,12 @@ def test_a_track_selects_only_its_own_pods(ours, overlay):
 
 @pytest.mark.contract
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
-def test_everything_is_in_the_overlays_own_namespace(ours, overlay):
+def test_everything_is_in_the_overlays_own_namespace(repository, tmp_path, overlay):
     """An overlay's objects are in its own namespace, which it creates with restricted pod security."""
     environment, model = overlay.parts[-2:]
-    objects = ours("canary-10", overlay)
+    root = copied(repository, tmp_path)
+    write(root, overlay, states(overlay)["canary-10"])
+    objects = render.documents(render.build(root / overlay))  # alone, because `ours` sorts by namespace
     (space,) = of("Namespace", objects)
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert {place for each in objects for place in places(each)} == {namespace(overlay)}

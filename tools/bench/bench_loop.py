@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from shared import ROOT, Panel, bars, console, machine, write_table, wrk
 
 from loop.core import edited, models, params, paths, release_state
-from loop.core.errors import Exit
+from loop.core.errors import Exit, LoopError
 from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.github import GitHub
@@ -440,4 +440,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except LoopError as error:
+        sys.exit(f"bench-loop: {error}")

@@ -307,6 +307,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as made:
         scratch, facts = Path(made), described()
         bento = built(Project(ROOT, PACKAGE)).path
+        if not (bento / "src" / "model" / "model.ubj").is_file():
+            said = f"{PACKAGE}, the first model of params.yaml, has no model.ubj, so it is not of XGBoost"
+            raise LoopError(said, fix="list a model of XGBoost first; `make bench-models` measures any model")
         (scratch / "bento").symlink_to(bento)
         env = {**os.environ, "PYTHONPATH": f"{bento}/src", "BENTO": f"{bento}/src"}
         run(sys.executable, RIVALS / "by_mlflow.py", scratch / "mlflow", env=env)

@@ -57,17 +57,20 @@ PARTS: dict[str, tuple[Callable[[Place], None], tuple[str, ...]]] = {
 
 
 @contextmanager
-def lock(how: int = 0) -> Iterator[None]:
+def lock(*, wait: bool = False) -> Iterator[None]:
     """Hold the lock of this machine's cluster; the kernel releases it if this process ends.
 
-    Raises ClusterError if `how` is LOCK_NB and another process holds the lock.
+    Raises ClusterError if another process holds the lock, unless `wait` is set.
     """
     with LOCK.open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | how)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            fix = "wait for it, or end it with `make cluster-down`"
-            raise ClusterError(f"another `up` or `down` is running: {fix}") from None
+            if not wait:
+                fix = "wait for it, or end it with `make cluster-down`"
+                raise ClusterError(f"another `up` or `down` is running: {fix}") from None
+            SCREEN.print("waiting for another `up` or `down` to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -152,7 +155,7 @@ def up() -> None:
     built = programs.build()
     places.pinned()  # builds them now, because programs in the cluster's network cannot download anything
     place = places.place()
-    with lock(fcntl.LOCK_NB):
+    with lock():
         if runs(place):
             SCREEN.print("the cluster is already running")
         else:
@@ -166,7 +169,10 @@ def up() -> None:
             namespaces.make_mounts(place)
             namespaces.make_network()
             cgroup.enter()
-            start_all(place)
+            try:
+                start_all(place)
+            except KeyboardInterrupt:
+                raise ClusterError("interrupted: `make cluster-down` stops what has started") from None
             places.write_json(place.ready, facts(place))
     print(json.dumps(facts(place)))
 
@@ -176,7 +182,7 @@ def down() -> None:
     """Stop the cluster and remove it, together with an `up` that is still running."""
     check()
     cgroup.end()  # end all processes first, including a running `up`, which holds the lock
-    with lock():
+    with lock(wait=True):
         clean(places.place())
 
 
@@ -214,11 +220,12 @@ def restart(name: str) -> None:
 def nodes(pools: tuple[str, ...]) -> None:
     """Add or remove fake nodes so that each named pool has the given number: cpu=3 gpu=2."""
     check()
-    place = places.place()
-    cgroup.enter()
+    wanted = dict(word.partition("=")[::2] for word in pools)
+    if wrong := [pool for pool, count in wanted.items() if not (pool and count.isdigit())]:
+        raise click.BadParameter(f"{wrong[0]!r} has no number of nodes; write cpu=3")
     namespaces.enter()
-    wanted = dict(word.split("=", 1) for word in pools)
-    kwok.scale(place, {pool: int(count) for pool, count in wanted.items()})
+    cgroup.enter()
+    kwok.scale(places.place(), {pool: int(count) for pool, count in wanted.items()})
 
 
 @cli.command()

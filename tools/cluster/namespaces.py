@@ -60,7 +60,12 @@ def make_network() -> None:
 
 
 def enter() -> None:
-    """Move this thread, and the processes that it starts later, into the cluster's network."""
+    """Move this thread, and the processes that it starts later, into the cluster's network.
+
+    Raises ClusterError if there is none.
+    """
+    if not NETWORK.exists():
+        raise ClusterError("no cluster is running; start one with `make cluster`")
     libc = ctypes.CDLL(None, use_errno=True)  # os.setns exists only since Python 3.12
     with NETWORK.open() as namespace:
         if libc.setns(namespace.fileno(), 0):

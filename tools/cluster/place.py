@@ -61,7 +61,7 @@ def pinned() -> Path:
     """Return the folder of the Go programs that tools/go.mod pins; they are built first if missing."""
     done = subprocess.run([ROOT / "tools" / "programs"], check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise ClusterError("tools/programs failed with the message above: mend that, then run this again")
+        raise ClusterError("tools/programs failed with the message above: fix that, then run this again")
     return Path(done.stdout.strip())
 
 

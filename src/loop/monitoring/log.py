@@ -194,7 +194,7 @@ def _predictions(  # noqa: PLR0917 - the arguments belong to one call
 ) -> tuple[int, int, float]:
     """Create the view `log` of a model's or one release's predictions, and the macro `log_of` for some files.
 
-    Returns the number of predictions, how many lines are not predictions, and the Unix time of the latest.
+    Returns the number of predictions, the number of broken lines, and the Unix time of the latest.
     Text ids are compared by 64-bit hashes: a log of a hundred million ids has a collision in one of about
     4,000 cases.
     """
