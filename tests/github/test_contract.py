@@ -83,7 +83,7 @@ def wrapped(answer: Any, record: dict[str, Any]) -> Any:
 
 
 def test_a_renamed_field_of_an_answer_is_noticed(standin: StandIn, clone: Clone) -> None:
-    """A renamed field in an answer of any kind is noticed: it is unknown, or a required one is missing."""
+    """A renamed field in an answer of any kind is noticed, because it is unknown."""
     sha = clone.git("rev-parse", "HEAD").stdout.strip()
     for how, path, ours, body in calls(sha):
         answer = standin.ask(how, ours, body=body)
@@ -93,6 +93,12 @@ def test_a_renamed_field_of_an_answer_is_noticed(standin: StandIn, clone: Clone)
         for key in records(content):
             broken = wrapped(content, renamed(records(content), key))
             assert contract.answer(call, answer.status_code, broken)[1], f"{how} {path}: {key}"
+
+
+def test_an_error_without_a_required_field_is_noticed() -> None:
+    """An error that lacks a field which GitHub requires is noticed; only other answers get placeholders."""
+    _, wrong = contract.answer(f"POST {REPO}/pulls", 422, {"message": "Validation Failed"})
+    assert "documentation_url" in wrong
 
 
 def test_a_renamed_field_of_a_request_is_refused(standin: StandIn, clone: Clone) -> None:

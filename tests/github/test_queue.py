@@ -1,11 +1,16 @@
 """The merge queue at the stand-in: the base gets only commits that the required check has passed."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from standin import Clone, StandIn, repositories
+
+from loop_demo.github import merging, pulls, triggers
+from loop_demo.github.state import State
 
 CHECK = "Everything is fine"
 QUEUE = (
@@ -68,6 +73,24 @@ def test_the_base_becomes_the_checked_commit(standin: StandIn, folder: Path) -> 
     assert (group["head_ref"], group["base_ref"], group["base_sha"]) == (base, "refs/heads/main", first)
     assert groups[1]["head_branch"] == base.removeprefix("refs/heads/")
     assert not groups[1]["head_repository"]["fork"]
+
+
+def test_an_entry_is_shown_as_it_was_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the queue does later does not change an answer that is already made."""
+    state = State(tmp_path / "state.json")
+    runner: Any = SimpleNamespace(state=state, hosting=SimpleNamespace(moving=nullcontext()))
+    call: Any = SimpleNamespace(state=state, of=state.of)
+    repo: Any = SimpleNamespace(name="acme/loop")
+
+    def move_on(*_: object) -> None:
+        state.update(state.of("queue")[0], state="AWAITING_CHECKS")
+
+    monkeypatch.setattr(triggers, "pull_changed", move_on)
+    queue = merging.Queue(runner, "merge", CHECK, 1)
+    assert queue.add(repo, {"number": 1, "head_sha": "a", "base_ref": "main"}, "person")["state"] == "QUEUED"
+    shown = pulls.queue(call)
+    state.update(state.of("queue")[0], state="MERGED")
+    assert [entry["state"] for entry in shown] == ["AWAITING_CHECKS"]
 
 
 def test_a_failed_check_removes_a_pull_request(standin: StandIn, folder: Path) -> None:

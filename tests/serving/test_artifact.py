@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tarfile
 
 import pytest
@@ -73,6 +74,25 @@ def test_a_changed_byte_is_refused(folder, tmp_path, part):
     changed.write_bytes(content)
     with pytest.raises(LoopError, match="was changed"):
         artifact.unpack(tmp_path / "layout", digest, tmp_path / "into")
+    assert not (tmp_path / "into").exists()
+
+
+@pytest.mark.parametrize("damage", ["blobs", "manifest", "index", "bad JSON", "no manifests", "not a dict"])
+def test_a_damaged_layout_is_refused(folder, tmp_path, damage):
+    """A layout that lacks a part or has a wrong index is refused, with the command that repairs it."""
+    place = tmp_path / "layout"
+    digest = artifact.pack(folder, place, "m", "1")
+    texts = {"bad JSON": "{", "no manifests": '{"manifests": []}', "not a dict": "[]"}
+    if damage == "blobs":
+        shutil.rmtree(place / "blobs")
+    elif damage == "manifest":
+        blob(place, digest).unlink()
+    elif damage == "index":
+        (place / "index.json").unlink()
+    else:
+        (place / "index.json").write_text(texts[damage])
+    with pytest.raises(LoopError, match=r"is damaged: (?s:.*)run \./loop image MODEL"):
+        artifact.unpack(place, digest, tmp_path / "into")
     assert not (tmp_path / "into").exists()
 
 

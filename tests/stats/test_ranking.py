@@ -1,5 +1,6 @@
 """Metrics of rankings, beside scikit-learn's and a count by hand."""
 
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from loop.stats import bootstrap
-from loop.stats.metrics import Rows, of
+from loop.stats.metrics import Metric, Rows, hit_rate, ndcg, of
 
 RANKED = of("ranking")
 
@@ -34,12 +35,8 @@ def test_ndcg_is_scikit_learns(ranked):
     stars, scores, users = ranked
     each = [(stars[users == user], scores[users == user]) for user in np.unique(users)]
     wanted = [ndcg_score([labels], [given], k=10) for labels, given in each if labels.any()]
-    rows = Rows(stars, scores, units=users)
-    if wanted:
-        assert RANKED["ndcg_at_10"].of(rows) == pytest.approx(np.mean(wanted))
-    else:
-        with pytest.raises(ValueError, match="different labels"):
-            RANKED["ndcg_at_10"].of(rows)
+    found = RANKED["ndcg_at_10"].of(Rows(stars, scores, units=users))
+    assert found == pytest.approx(np.mean(wanted) if wanted else 0.0)
 
 
 @given(rankings())
@@ -58,6 +55,14 @@ def test_pairs_are_counted_within_an_entity(ranked):
     else:
         with pytest.raises(ValueError, match="different labels"):
             RANKED["pairwise_accuracy"].of(rows)
+
+
+def test_a_model_may_choose_another_number_of_places():
+    """A fork's evaluation.py makes a metric of `ndcg` and `hit_rate` with its own number of places."""
+    rows = Rows(np.array([3.0, 0.0, 1.0]), np.array([1.0, 3.0, 2.0]), units=np.array(["a"] * 3))
+    wanted = ndcg_score([rows.labels], [rows.scores], k=2)
+    assert Metric("ndcg_at_2", partial(ndcg, k=2)).of(rows) == pytest.approx(wanted)
+    assert [Metric("hit", partial(hit_rate, k=k)).of(rows) for k in (2, 3)] == [0, 1]
 
 
 def test_a_hit_stands_among_the_first_ten():

@@ -62,9 +62,8 @@ class Window:
     before: "pd.DataFrame"  # the rows of 24 hours, one week before the window's last 24 hours
     learned: "pd.DataFrame"  # the rows of the 24 hours before `trained`, when main was last retrained
     versions: dict[str, int]  # number of predictions in the window by release key
-    labelled: (
-        "pd.DataFrame"  # labels reported in the window: version, score, class, label, number of equal `rows`
-    )
+    # labels reported in the window: version, score, class, label, number of equal `rows`
+    labelled: "pd.DataFrame"
     unlabelled: int  # number of predictions in the window without a label so far
     logged: int  # number of predictions of this model in the whole log
     latest: float  # Unix time of the newest prediction, by the server's clock; 0 if there is none
@@ -311,18 +310,17 @@ def _counts(
         others = con.execute(
             f"select width, count(*) from events where {window} group by 1 order by 2 desc, 1 limit 1"  # noqa: S608
         ).fetchall()
-        for width, rows in others:
+        if others:
+            width, rows = others[0]
             raise LoopError(
                 f"{rows} logged rows have {width} features, expected {len(features)} as in the reference:"
                 f" {', '.join(features)}",
                 fix="give the reference of the release that was served by --reference, or another --until",
             )
     first = min((first for _, first, *_ in found if first), default=None)
-    return (
-        versions,
-        first,
-        max((sum(counts) for counts in zip(*(row[2:] for row in found), strict=True)), default=0),
-    )
+    by_release = [counts for _, _, *counts in found]  # each release's number in each time span
+    by_span = [sum(counts) for counts in zip(*by_release, strict=True)]
+    return versions, first, max(by_span, default=0)
 
 
 def _inside(span: Span) -> str:

@@ -46,9 +46,8 @@ class Findings:
     rules: params.Monitor
     window: Window
     features: dict[str, Drift]  # the window's drift by feature; empty with fewer than `min_rows` predictions
-    counts: dict[
-        str, float
-    ]  # the distance of each feature that counts, as `loop.monitoring.drift.counts` decides
+    # the distance of each feature that counts, as `loop.monitoring.drift.counts` decides
+    counts: dict[str, float]
     # Drift of the scores. It is only shown, because the reference's scores are of rows from training.
     prediction: Drift | None
     live: Live

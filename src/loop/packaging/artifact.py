@@ -32,6 +32,13 @@ def verify(layout: Path, digest: str) -> Path:
     """Return the layer's path. Raises LoopError unless the layout holds this artifact, unchanged."""
     if not layout.is_dir():
         raise LoopError(f"{layout} does not exist", fix=FIX)
+    try:
+        return _verified(layout, digest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LoopError(f"{layout} is damaged: {type(error).__name__}: {error}", fix=FIX) from error
+
+
+def _verified(layout: Path, digest: str) -> Path:
     if (found := layouts.verify(layout)) != digest:
         raise LoopError(f"{layout} is {found}, not {digest}", fix=FIX)
     manifest = layouts.manifest(layout, digest)

@@ -71,8 +71,7 @@ def evaluate(
 
 def measurable(folder: ModelFolder, scored: pa.Table, classes: list[Any], section: Evaluate) -> Rows:
     """Return a scored table as the metrics of its model take it, with class numbers for labels."""
-    labels, unit = split.numbers(scored[folder.roles.label], classes), own(folder, section).unit
-    units = scored[unit].to_numpy() if unit else None
+    labels, units = split.numbers(scored[folder.roles.label], classes), own(folder, section).units(scored)
     threshold = 0.5 if section.threshold is None else section.threshold  # only a binary task has one
     return Rows(labels, values(scored), threshold, scored, units=units)
 

@@ -14,7 +14,7 @@ from loop.core.models import COMPARED, ModelFolder, Task
 from loop.pipeline import split
 from loop.runtime.columns import Columns, take
 from loop.stats import curves
-from loop.stats.metrics import LOSS, Metric, Rows, ndcg, of_entities
+from loop.stats.metrics import LOSS, Metric, Rows, ndcg
 
 Floats = NDArray[np.float64]
 Points = list[dict[str, Any]]
@@ -65,7 +65,7 @@ def of(task: Task, rows: Rows) -> dict[str, Points]:
     match task:
         case "ranking":
             places = np.arange(1, PLACES + 1)
-            gains = [Metric("", of_entities(partial(ndcg, k=k))).of(rows) for k in places.tolist()]
+            gains = [Metric("", partial(ndcg, k=k)).of(rows) for k in places.tolist()]
             return {"gain": thin(places, np.array(gains))}
         case "embedding":
             return {"similarity": of_values(rows.labels, rows.scores)["predicted"]}

@@ -52,10 +52,8 @@ def _infer() -> dict[str, Any]:
         "JSON, optionally followed by binary tensors. A tensor `id` of BYTES or INT64 may give"
         " each row an id, by which its label can be matched later."
     )
-    summary, answers = (
-        "Score rows by the Open Inference Protocol V2.",
-        {"200": _answered("The outputs.", answer)},
-    )
+    answers = {"200": _answered("The outputs.", answer)}
+    summary = "Score rows by the Open Inference Protocol V2."
     return _post(summary, _json(_ref("Inference")), answers, description=text)
 
 

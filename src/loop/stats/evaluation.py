@@ -5,6 +5,7 @@ A model's evaluation.py returns an Evaluation.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,10 @@ class Evaluation:
     metrics: tuple[Metric, ...] = ()
     leaves_out: Callable[[pa.Table, Split], NDArray[np.bool_]] | None = None
     unit: str | None = None
+
+    def units(self, scored: pa.Table) -> NDArray[Any] | None:
+        """Return the unit of each row (n,); None if each row is a unit."""
+        return scored[self.unit].to_numpy() if self.unit else None
 
     def known(self, task: str) -> dict[str, Metric]:
         """Return {name: Metric} for all metrics of the model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -94,37 +94,34 @@ def by_rows(function: Callable[[Rows], float]) -> Callable[[Rows], Measure]:
     return prepare
 
 
-def of_thresholds(value: Callable[[Counts, Counts], float]) -> Callable[[Rows], Measure]:
-    """Return a metric's `prepare` for a value of how many positive and negative rows a threshold finds.
+def average_precision(rows: Rows) -> Measure:
+    """Sum of (gain in recall) x precision over falling thresholds.
 
-    The thresholds are the distinct scores, highest first, so rows with equal scores share one.
+    Rows with equal scores share a threshold.
     """
+    order, ends = curves.thresholds(rows.scores)
+    positive = _of_both(rows.labels)[order] == 1
 
-    def prepare(rows: Rows) -> Measure:
-        if len(found := np.unique(rows.labels)) != 2:  # noqa: PLR2004 - positive and negative
-            raise ValueError(f"the metric needs rows of both classes, but the labels are {found.tolist()}")
-        order, ends = curves.thresholds(rows.scores)
-        positive = rows.labels[order] == 1
+    def measure(counts: Counts) -> float:
+        drawn = counts[order]
+        found, flagged = np.cumsum(drawn * positive)[ends], np.cumsum(drawn)[ends]
+        return float(np.diff(found, prepend=0) @ (found / np.maximum(flagged, 1)) / found[-1])
 
-        def measure(counts: Counts) -> float:
-            drawn = counts[order]
-            return float(value(*(np.cumsum(drawn * side)[ends] for side in (positive, ~positive))))
-
-        return measure
-
-    return prepare
+    return measure
 
 
-def average_precision(positive: Counts, negative: Counts) -> float:
-    """Sum of (gain in recall) x precision over falling thresholds."""
-    precision = positive / np.maximum(positive + negative, 1)
-    return np.diff(positive, prepend=0) @ precision / positive[-1]  # type: ignore[no-any-return]
-
-
-def roc_auc(positive: Counts, negative: Counts) -> float:
+def roc_auc(rows: Rows) -> Measure:
     """Probability that a positive row scores higher than a negative one; ties count half."""
-    lower = negative[-1] - negative + np.diff(negative, prepend=0) / 2
-    return np.diff(positive, prepend=0) @ lower / (positive[-1] * negative[-1])  # type: ignore[no-any-return]
+    order, ends = curves.thresholds(rows.scores)
+    positive = _of_both(rows.labels)[order] == 1
+
+    def measure(counts: Counts) -> float:
+        drawn = counts[order]
+        found, missed = (np.cumsum(drawn * side)[ends] for side in (positive, ~positive))
+        lower = missed[-1] - missed + np.diff(missed, prepend=0) / 2
+        return float(np.diff(found, prepend=0) @ lower / (found[-1] * missed[-1]))
+
+    return measure
 
 
 def mean_of(value: Callable[[Rows], NDArray[Any]]) -> Callable[[Rows], Measure]:
@@ -222,67 +219,75 @@ def spearman(rows: Rows) -> Measure:
     return measure
 
 
-def of_entities(value: Callable[[NDArray[Any], Floats], tuple[float, float]]) -> Callable[[Rows], Measure]:
-    """Return a metric's `prepare` for a ratio of sums over entities.
-
-    `value` returns an entity's summands of both sums from the labels and scores of its rows. A resample draws
-    whole entities, so each counts as often as its first row.
-    """
-
-    def prepare(rows: Rows) -> Measure:
-        if rows.units is None:
-            raise ValueError("a ranking needs the entity of each row")
-        order = np.argsort(rows.units, kind="stable")
-        starts = np.flatnonzero(rows.units[order][1:] != rows.units[order][:-1]) + 1
-        members = np.split(order, starts)
-        first = np.array([each[0] for each in members])
-        found = [value(rows.labels[each], rows.scores[each]) for each in members]
-        parts, wholes = (np.array(side) for side in zip(*found, strict=True))
-        if not wholes.any():
-            raise ValueError("a ranking needs an entity with rows of different labels")
-
-        def measure(counts: Counts) -> float:
-            drawn = counts[first]
-            total = drawn @ wholes
-            return float(drawn @ parts / total) if total else 0.0
-
-        return measure
-
-    return prepare
-
-
-@of_entities
-def pairwise_accuracy(labels: NDArray[Any], scores: Floats) -> tuple[float, float]:
+def pairwise_accuracy(rows: Rows) -> Measure:
     """Share of an entity's pairs with different labels that the scores order correctly; ties count half.
 
     Every pair counts once, so an entity with more rows has more weight.
     """
-    above = labels[:, None] > labels[None, :]
-    lead = scores[:, None] - scores[None, :]
-    return float((above & (lead > 0)).sum() + (above & (lead == 0)).sum() / 2), float(above.sum())
+    right, pairs = [], []
+    for labels, scores in _ranked(rows):
+        above = labels[:, None] > labels[None, :]
+        lead = scores[:, None] - scores[None, :]
+        right.append(float((above & (lead > 0)).sum() + (above & (lead == 0)).sum() / 2))
+        pairs.append(float(above.sum()))
+    if not any(pairs):
+        raise ValueError("a ranking needs an entity with rows of different labels")
+    return _by_entity(rows, np.array(right), np.array(pairs))
 
 
-def ndcg(labels: NDArray[Any], scores: Floats, k: int) -> tuple[float, float]:
+def ndcg(rows: Rows, k: int) -> Measure:
     """Normalized discounted cumulative gain over the first k places, averaged over entities.
 
     The gain is the label, which may not be negative. Rows with equal scores share the mean gain of their
     places. Entities without any gain are left out. Sources: Järvelin and Kekäläinen, 2002; for ties McSherry
     and Najork, 2008.
     """
-    if labels.min() < 0:
-        raise ValueError("NDCG needs labels of 0 or more")
-    discount = 1 / np.log2(np.arange(len(labels)) + 2) * (np.arange(len(labels)) < k)
-    _, place, size = np.unique(-scores, return_inverse=True, return_counts=True)
-    gain = np.bincount(place, weights=labels) / size
-    found = gain @ np.add.reduceat(discount, np.cumsum(size) - size)
-    ideal = np.sort(labels)[::-1] @ discount
-    return (float(found / ideal), 1.0) if ideal else (0.0, 0.0)
+    values, count = [], []
+    for labels, scores in _ranked(rows):
+        if labels.min() < 0:
+            raise ValueError("NDCG needs labels of 0 or more")
+        discount = 1 / np.log2(np.arange(len(labels)) + 2) * (np.arange(len(labels)) < k)
+        _, place, size = np.unique(-scores, return_inverse=True, return_counts=True)
+        gain = np.bincount(place, weights=labels) / size
+        found = gain @ np.add.reduceat(discount, np.cumsum(size) - size)
+        ideal = np.sort(labels)[::-1] @ discount
+        values.append(found / ideal if ideal else 0.0)
+        count.append(float(ideal > 0))
+    return _by_entity(rows, np.array(values), np.array(count))
 
 
-def hit_rate(labels: NDArray[Any], scores: Floats, k: int) -> tuple[float, float]:
+def hit_rate(rows: Rows, k: int) -> Measure:
     """Share of entities with a row of their highest label among the first k rows; tied rows rank last."""
-    best = scores[labels == labels.max()].max()
-    return float((scores >= best).sum() <= k), 1.0
+    hits = []
+    for labels, scores in _ranked(rows):
+        best = scores[labels == labels.max()].max()
+        hits.append(float((scores >= best).sum() <= k))
+    return _by_entity(rows, np.array(hits), np.ones(len(hits)))
+
+
+def _ranked(rows: Rows) -> Iterator[tuple[NDArray[Any], Floats]]:
+    """Yield labels and scores of each entity's rows."""
+    if rows.units is None:
+        raise ValueError("a ranking needs the entity of each row")
+    order = np.argsort(rows.units, kind="stable")
+    starts = np.flatnonzero(rows.units[order][1:] != rows.units[order][:-1]) + 1
+    for members in np.split(order, starts):
+        yield rows.labels[members], rows.scores[members]
+
+
+def _by_entity(rows: Rows, parts: Floats, wholes: Floats) -> Measure:
+    """Return a ratio of sums over entities.
+
+    A resample draws whole entities, so each counts as often as its first row.
+    """
+    first = np.unique(np.asarray(rows.units), return_index=True)[1]
+
+    def measure(counts: Counts) -> float:
+        drawn = counts[first]
+        total = drawn @ wholes
+        return float(drawn @ parts / total) if total else 0.0
+
+    return measure
 
 
 def _different(labels: NDArray[Any]) -> NDArray[Any]:
@@ -296,14 +301,20 @@ def _less(measure: Measure) -> Measure:
     return lambda counts: 1 - measure(counts)
 
 
+def _of_both(labels: NDArray[Any]) -> NDArray[Any]:
+    if len(found := np.unique(labels)) != 2:  # noqa: PLR2004 - positive and negative
+        raise ValueError(f"the metric needs rows of both classes, but the labels are {found.tolist()}")
+    return labels
+
+
 ACCURACY = Metric("accuracy", mean_of(lambda rows: rows.decided == rows.labels))
 F1 = Metric("f1", of_decisions(lambda hits, answered, wanted: (2 * hits, answered + wanted)))
 LOG_LOSS = Metric("log_loss", mean_of(surprise), lower=True)
 RMSE = Metric("rmse", rmse, lower=True)
 TASKS = {
     "binary": (
-        Metric("average_precision", of_thresholds(average_precision)),
-        Metric("roc_auc", of_thresholds(roc_auc)),
+        Metric("average_precision", average_precision),
+        Metric("roc_auc", roc_auc),
         ACCURACY,
         F1,
         Metric("precision", of_decisions(lambda hits, answered, _: (hits, answered))),
@@ -322,8 +333,8 @@ TASKS = {
     ),
     "ranking": (
         Metric("pairwise_accuracy", pairwise_accuracy),
-        Metric("ndcg_at_10", of_entities(partial(ndcg, k=10))),
-        Metric("hit_rate_at_10", of_entities(partial(hit_rate, k=10))),
+        Metric("ndcg_at_10", partial(ndcg, k=10)),
+        Metric("hit_rate_at_10", partial(hit_rate, k=10)),
     ),
     # the correlation between the cosines and the labels of pairs
     "embedding": (Metric("spearman", spearman),),

@@ -41,14 +41,18 @@ def success(call: str) -> int:
 
 
 def answer(call: str, status: int, content: Any) -> tuple[Any, str]:
-    """Return the complete answer, and why GitHub would not send it; empty if it matches the description."""
+    """Return the complete answer, and why GitHub would not send it; empty if it matches the description.
+
+    An error gets no placeholders, because the stand-in itself gives all fields of its errors.
+    """
     answers = described()["operations"][call]["answers"]
     if str(status) not in answers:
         known = status in ERRORS
         return content, _wrong(content, "error") if known else f"status {status} is not described"
     if (schema := answers[str(status)]) is None:
         return content, "a body is not expected" if content else ""
-    content = completed(schema, content)
+    if status not in ERRORS:
+        content = completed(schema, content)
     return content, _wrong(content, "operations", call, "answers", str(status))
 
 

@@ -40,10 +40,11 @@ class Queue:
         self._wake.set()
 
     def add(self, repo: Repository, pull: Record, who: str) -> Record:
-        """Add a pull request to the end of its base branch's queue."""
+        """Add a pull request to the end of its base branch's queue. Returns a copy of the entry as added."""
         kept = {key: pull[key] for key in ("number", "head_sha", "base_ref")}
         new = {"state": "QUEUED", "reason": None, "words": None}
-        entry = self.runner.state.add("queue", repository=repo.name, who=who, **kept, **new)
+        with self.runner.state.lock:  # the queue's thread may change the entry as soon as it is added
+            entry = dict(self.runner.state.add("queue", repository=repo.name, who=who, **kept, **new))
         with self.runner.hosting.moving:
             triggers.pull_changed(self.runner, repo, pull, "enqueued", who)
         self._wake.set()
@@ -86,9 +87,11 @@ class Queue:
     def _begin(self, repo: Repository, entry: Record, pull: Record) -> None:
         """Create the branch with the merge, and request its checks by a merge_group event."""
         before, base = repo.refs(), repo.resolve(f"refs/heads/{entry['base_ref']}")
-        login = shapes.LOGINS[entry["who"]]
-        sha = base and write(repo, pull, str(self.method), base=base, login=login, given={})
-        if not sha:
+        sha = None
+        if base is not None and self.method is not None:
+            login = shapes.LOGINS[entry["who"]]
+            sha = write(repo, pull, self.method, base=base, login=login, given={})
+        if sha is None:
             self._remove(repo, entry, pull, "MERGE_CONFLICT", "it does not merge into its base")
             return
         branch = f"gh-readonly-queue/{entry['base_ref']}/pr-{entry['number']}-{base}"

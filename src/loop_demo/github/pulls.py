@@ -142,12 +142,13 @@ def merge(call: Call) -> dict[str, Any]:
     return {"sha": sha, "merged": True, "message": "Pull Request successfully merged"}
 
 
-# The calls below exist only at the stand-in; at GitHub, a person does this on the pull request's page.
+# The calls below exist only at the stand-in; GitHub has them on the pull request's page and in GraphQL.
 
 
 def queue(call: Call) -> list[Any]:
     """Answer with all entries of the merge queue and their reasons."""
-    return call.of("queue")
+    with call.state.lock:  # copies, because the queue's thread changes the entries
+        return [dict(entry) for entry in call.of("queue")]
 
 
 def enqueue(call: Call) -> dict[str, Any]:

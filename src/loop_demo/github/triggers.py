@@ -15,9 +15,9 @@ from loop_demo.github.state import Record, now
 Fits = Callable[[dict[str, Any]], bool]  # whether an event starts a workflow with this rule
 
 
-def _event(name: str, payload: dict[str, Any], *fields: str) -> Event:
-    """Make an event for workflows; ValueError if its payload does not match GitHub's description."""
-    return Event(name, contract.event(name, payload), *fields)
+def _event(name: str, payload: dict[str, Any], **fields: str) -> Event:
+    """Make an event with these further fields; ValueError if its payload does not match the description."""
+    return Event(name, contract.event(name, payload), **fields)
 
 
 def _facts(runner: Runner, repo: Repository, who: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) ->
         return
     paths = repo.changed(payload["before"], commit)
     title = str(head["message"]).partition("\n")[0]
-    event = Event("push", payload, commit, ref, title)
+    event = Event("push", payload, commit=commit, ref=ref, title=title)
     _started(runner, repo, event, lambda rule: events.starts_on_push(rule, ref, paths))
 
 
@@ -149,7 +149,8 @@ def pull_changed(runner: Runner, repo: Repository, pull: Record, action: str, wh
         return
     payload = {"action": action, "number": pull["number"], **told, **_facts(runner, repo, who)}
     payload["pull_request"] = shapes.pull(runner, repo, pull)
-    event = _event("pull_request", payload, merge, pull["head_ref"], pull["title"], head)
+    shown = {"ref": pull["head_ref"], "title": pull["title"], "head": head}
+    event = _event("pull_request", payload, commit=merge, **shown)
     paths = repo.changed_since_fork(repo.resolve(f"{merge}^1") or ZERO, head)
     _started(runner, repo, event, lambda rule: events.starts_on_pull(rule, action, pull["base_ref"], paths))
 
@@ -169,7 +170,7 @@ def checks_requested(runner: Runner, repo: Repository, entry: Record, who: str) 
         **_facts(runner, repo, who),
     }
     title = str(repo.commit_facts(head)["message"]).partition("\n")[0]
-    event = _event("merge_group", payload, head, ref, title)
+    event = _event("merge_group", payload, commit=head, ref=ref, title=title)
     return _started(
         runner, repo, event, lambda rule: events.starts_on(rule, event.payload["action"], entry["base_ref"])
     )
@@ -194,7 +195,8 @@ def dispatched(
     full = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
     payload = {"ref": full, "workflow": f".github/workflows/{file}", **_facts(runner, repo, who)}
     payload["inputs"] = events.dispatch_inputs(rule, given)
-    return runner.enqueue(repo, file, _event("workflow_dispatch", payload, commit, full))
+    event = _event("workflow_dispatch", payload, commit=commit, ref=full)
+    return runner.enqueue(repo, file, event)
 
 
 def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
@@ -204,7 +206,8 @@ def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
     if rule is None:
         raise HTTPException(404, "Not Found")
     payload = {"schedule": rule["cron"][0]["cron"], **_facts(runner, repo, "person")}
-    return runner.enqueue(repo, file, Event("schedule", payload, commit, f"refs/heads/{repo.default_branch}"))
+    ref = f"refs/heads/{repo.default_branch}"
+    return runner.enqueue(repo, file, Event("schedule", payload, commit=commit, ref=ref))
 
 
 def completed(runner: Runner, run: Record) -> None:
@@ -220,5 +223,5 @@ def completed(runner: Runner, run: Record) -> None:
         **_facts(runner, repo, "person"),
     }
     ref = f"refs/heads/{repo.default_branch}"
-    event = _event("workflow_run", payload, commit, ref, run["display_title"])
+    event = _event("workflow_run", payload, commit=commit, ref=ref, title=run["display_title"])
     _started(runner, repo, event, lambda rule: events.starts_on_run(rule, run["name"], run["head_branch"]))

@@ -6,14 +6,20 @@ The script uses only the standard library, because a job may upload before it ha
 import glob
 import hashlib
 import os
+import secrets
 import sys
 import zipfile
 from pathlib import Path
+
+FORBIDDEN = '":<>|*?\r\n\\/'  # characters that GitHub allows in no artifact's name
 
 
 def main() -> None:
     """Upload or download, depending on which of GitHub's actions this script replaces."""
     name = os.environ["NAME"]
+    for character in FORBIDDEN:
+        if character in name:
+            fail(f"The artifact name is not valid: {name!r} contains the character {character!r}")
     packed = Path(os.environ["STAND_IN_ARTIFACTS"], f"{name}.zip")
     if sys.argv[1] == "actions/upload-artifact":
         upload(packed)
@@ -40,7 +46,7 @@ def upload(packed: Path) -> None:
     above = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in named]))
     level = int(os.environ["LEVEL"])
     kind = zipfile.ZIP_DEFLATED if level else zipfile.ZIP_STORED
-    aside = packed.with_suffix(".new")
+    aside = packed.with_name(f"{secrets.token_hex(8)}.new")  # two jobs may upload one name at once
     with zipfile.ZipFile(aside, "w", kind, compresslevel=level or None) as archive:
         for file in files:
             archive.write(file, file.relative_to(above))
