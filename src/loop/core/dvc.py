@@ -383,7 +383,7 @@ def check_params(project: Project) -> None:
     document = edited.yaml(edited.read(project.root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
     stages = document.get("stages") if isinstance(document, dict) else None
     if not isinstance(stages, dict):
-        raise LoopError("dvc.yaml: stages: is missing, or is no section", fix=STAGES)
+        raise LoopError("dvc.yaml: stages: is missing, or is not a section", fix=STAGES)
     begins = "models.${key}."
     for name, stage in stages.items():
         listed = plain.at(stage, "do.params") or []

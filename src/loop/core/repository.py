@@ -102,7 +102,7 @@ def read(root: Path) -> Repository:
 def stated(root: Path) -> dict[str, Any]:
     """Return the values in argocd/repository.yaml unchecked, because `loop init` corrects wrong values.
 
-    Raises LoopError if the file is missing, or if it is no YAML section.
+    Raises LoopError if the file is missing, or if it is not a YAML section.
     """
     path = root / PATH
     fix = "take it from the template"
