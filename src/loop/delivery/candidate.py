@@ -50,7 +50,7 @@ class Rehearse(BaseModel):
 
 
 class Built(BaseModel):
-    """What image.json says of every image; for the monitor, `image` is null if no engine built it."""
+    """The fields of each image.json; for the monitor, `image` is null if no engine built it."""
 
     image: str | None
     kind: str
