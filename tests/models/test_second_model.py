@@ -185,7 +185,7 @@ def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
 
 
 def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
-    """The folders copied by hand, the doctor names the server that still has the first model's name."""
+    """The folders copied by hand, the doctor names each file that still says the first model's name."""
     work_tree(tmp_path)
     for place in ("src/models/{}", "bentos/{}", "kustomize/models/{}", "kustomize/overlays/dev/{}"):
         name, copied = ("card_fraud", "churn_eu") if place[0] in "sb" else ("card-fraud", "churn-eu")
@@ -193,7 +193,11 @@ def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
     params.edit(tmp_path, {"models.churn_eu": params.read(tmp_path)["card_fraud"]})
     first, copy = doctor.models_of(tmp_path)
     assert (first.state, copy.state) == ("ok", "bad")
-    assert copy.found == "bentos/churn_eu/service.py has card_fraud, but should have churn_eu"
+    assert copy.found.split("; ") == [
+        "bentos/churn_eu/service.py has card_fraud, but should have churn_eu",
+        "kustomize/models/churn-eu/kustomization.yaml has card-fraud, but should have churn-eu",
+        "kustomize/overlays/dev/churn-eu/kustomization.yaml has card-fraud-dev, but should have churn-eu-dev",
+    ]
 
 
 @pytest.mark.contract

@@ -33,9 +33,14 @@ def clone(standin: StandIn, tmp_path: Path) -> Clone:
 
 @pytest.mark.slow
 def test_new_locks_are_proposed(standin: StandIn, clone: Clone) -> None:
-    """A dispatch and a schedule both propose new locks in one pull request of one commit, which CI checks."""
+    """A dispatch and a schedule both propose new locks in one pull request of one commit, which CI checks.
+
+    If main has moved in between, the commit is made again on top of it.
+    """
     standin.as_("person").dispatch("refresh-lock.yml", {"reason": "a new click"})
     proposed(standin, clone, "a new click")
+    clone.commit("Move main", {"notes.txt": "moved"})
+    clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")  # so that no other workflow runs
     headers = {"Authorization": f"Bearer {standin.server.tokens['person']}"}
     httpx.post(f"{standin.server.url}/_schedule/{standin.name}/refresh-lock.yml", headers=headers)
     proposed(standin, clone, "weekly", runs=2)
