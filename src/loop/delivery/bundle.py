@@ -58,11 +58,11 @@ def pack(root: Path, model: str | None, *, trained: bool = False) -> Path:
         objects = _objects(project)
     named = {path.relative_to(root).as_posix(): path for path in files}
     named |= {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in objects.items()}
+    if model:
+        dvc.check(project, project.metrics.name)
     if missing := [str(path) for path in named.values() if not path.is_file()]:
         what = f"{', '.join(missing[:3])}: missing, but dvc.lock records it"
         raise LoopError(what, fix=f"./loop repro {project.public}")
-    if model:
-        dvc.check(project, project.metrics.name)
     path = project.build / TAR
     with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, source in sorted(named.items()):
