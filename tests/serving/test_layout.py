@@ -62,6 +62,9 @@ def test_a_layout_that_was_changed_is_none(tmp_path):
     blob.unlink()
     with pytest.raises(LoopError, match=f"has no {name}"):
         layout.verify(tmp_path / "image")
+    (tmp_path / "image/index.json").write_text("{")
+    with pytest.raises(LoopError, match=r"is damaged: (?s:.*)build it again"):
+        layout.verify(tmp_path / "image")
 
 
 def test_a_layer_that_is_not_what_the_config_says_is_refused(tmp_path):

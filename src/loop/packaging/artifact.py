@@ -32,20 +32,14 @@ def verify(layout: Path, digest: str) -> Path:
     """Return the layer's path. Raises LoopError unless the layout holds this artifact, unchanged."""
     if not layout.is_dir():
         raise LoopError(f"{layout} does not exist", fix=FIX)
-    try:
-        return _verified(layout, digest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LoopError(f"{layout} is damaged: {type(error).__name__}: {error}", fix=FIX) from error
-
-
-def _verified(layout: Path, digest: str) -> Path:
-    if (found := layouts.verify(layout)) != digest:
+    if (found := layouts.verify(layout, FIX)) != digest:
         raise LoopError(f"{layout} is {found}, not {digest}", fix=FIX)
     manifest = layouts.manifest(layout, digest)
     if manifest.get("artifactType") != BENTO:
         raise LoopError(f"{layout}: {digest} is {manifest.get('artifactType')!r}, not {BENTO!r}")
-    (layer,) = manifest["layers"]
-    return layouts.blob(layout, layer["digest"])
+    if len(manifest["layers"]) != 1:
+        raise LoopError(f"{layout} is damaged: it has {len(manifest['layers'])} layers, not one", fix=FIX)
+    return layouts.blob(layout, manifest["layers"][0]["digest"])
 
 
 def unpack(layout: Path, digest: str, into: Path) -> None:

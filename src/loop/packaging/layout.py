@@ -86,8 +86,15 @@ def blob(layout: Path, digest: str) -> Path:
     return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
-def verify(layout: Path) -> str:
-    """Return the digest of the only image. Raises LoopError if a blob is missing or changed."""
+def verify(layout: Path, fix: str = "build it again") -> str:
+    """Return the digest of the only image. Raises LoopError if a blob or the index is missing or changed."""
+    try:
+        return _verified(layout)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LoopError(f"{layout} is damaged: {type(error).__name__}: {error}", fix=fix) from error
+
+
+def _verified(layout: Path) -> str:
     for path in (layout / "blobs" / "sha256").iterdir():
         if (found := sha256(path)) != path.name:
             raise LoopError(f"{path} was changed: its content is sha256:{found}", fix="build it again")
