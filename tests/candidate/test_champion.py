@@ -83,7 +83,7 @@ def test_a_champion_whose_outputs_are_lost_is_rebuilt(trained: Path, tmp_path: P
 @pytest.mark.slow
 def test_what_a_remote_has_is_trained_by_nobody_again(trained: Path, tmp_path: Path):
     """A machine with an empty cache pulls what `./loop push` has kept: a GPU's model needs no GPU twice."""
-    assert "no default remote" in loop(trained, "push", MODEL)
+    assert "no DVC remote" in loop(trained, "push", MODEL)
     with (trained / ".dvc/config").open("a") as config:
         config.write(
             f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {tmp_path / 'storage'}\n"

@@ -129,7 +129,7 @@ def push(project: Project) -> None:
     from loop.core import dvc
 
     kept = dvc.push(project)
-    click.echo(f"{project.public}: {'copied to the DVC remote' if kept else 'DVC has no default remote'}")
+    click.echo(f"{project.public}: {'copied to the DVC remote' if kept else 'there is no DVC remote'}")
 
 
 @click.command()
