@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loop.core.models import VALUED
-from loop.pipeline import plots
 from loop.pipeline.plots import CURVES, Curve, Points
 from loop.review.evidence import Evidence
 
@@ -23,12 +22,8 @@ class Chart:
 
 def curves(evidence: Evidence) -> list[Chart]:
     """Return a chart for each of the task's curves, with a line for each model that scored the test rows."""
-    drawn = {who: plots.of(evidence.task, rows) for who, rows in evidence.scored.items()}
     valued = evidence.task in VALUED
-    return [
-        _chart(CURVES[name], {who: each[name] for who, each in drawn.items()}, valued=valued)
-        for name in drawn.get("candidate", ())
-    ]
+    return [_chart(CURVES[name], drawn, valued=valued) for name, drawn in evidence.curves().items()]
 
 
 def _chart(curve: Curve, drawn: dict[str, Points], *, valued: bool) -> Chart:

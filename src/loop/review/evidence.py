@@ -18,7 +18,8 @@ from loop.core.paths import environment
 from loop.core.project import Project
 from loop.monitoring.drift import drift, seen
 from loop.packaging.key import sources
-from loop.pipeline import evaluate
+from loop.pipeline import evaluate, plots
+from loop.pipeline.plots import Points
 from loop.review import cluster
 from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
@@ -51,6 +52,12 @@ class Evidence:
     # by part of the image: bytes here, bytes on the base branch
     image: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     packages: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+    def curves(self) -> dict[str, dict[str, Points]]:
+        """Return the task's curves by their name in CURVES: the points of each model that was scored."""
+        drawn = {who: plots.of(self.task, rows) for who, rows in self.scored.items()}
+        names = drawn.get("candidate", ())
+        return {name: {who: points[name] for who, points in drawn.items()} for name in names}
 
 
 def gather(project: Project, theirs: Project | None) -> Evidence:

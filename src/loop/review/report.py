@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from loop.core.markdown import inert
 from loop.packaging.image import MOST
-from loop.pipeline import plots
 from loop.pipeline.plots import CURVES
 from loop.review import charts, cluster
 from loop.review.evidence import Evidence
@@ -71,11 +70,7 @@ def _metrics(found: Evidence) -> str:
 
 def _charts(found: Evidence) -> str:
     """Return the curves of all models that scored these rows."""
-    drawn = {who: plots.of(found.task, rows) for who, rows in found.scored.items()}
-    names = drawn.get("candidate", ())
-    each = (
-        charts.lines(CURVES[name], {who: curves[name] for who, curves in drawn.items()}) for name in names
-    )
+    each = (charts.lines(CURVES[name], drawn) for name, drawn in found.curves().items())
     return "\n\n".join(chart for chart in each if chart)
 
 
