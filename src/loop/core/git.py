@@ -254,20 +254,24 @@ class Git:
 
         return attempt()
 
+    def share_settings(self, checkout: Path) -> None:
+        """Copy the user's own DVC settings, which are not in Git, to another checkout."""
+        settings = Path(".dvc", "config.local")
+        if (self.root / settings).is_file():
+            shutil.copy2(self.root / settings, checkout / settings)
+
     @contextmanager
     def worktree(self, commit: str) -> Iterator[Path]:
         """Yield the path of a temporary checkout of `commit`, which is removed afterwards.
 
         It uses the same DVC cache and remotes as this clone.
         """
-        settings = Path(".dvc", "config.local")
         # stale work trees are not pruned, because a user's work tree in a container looks missing from here
         with tempfile.TemporaryDirectory(prefix="loop-worktree-") as scratch:
             path = Path(scratch) / "tree"
             self.run("worktree", "add", "--quiet", "--detach", str(path), commit)
             try:
-                if (self.root / settings).is_file():
-                    shutil.copy2(self.root / settings, path / settings)
+                self.share_settings(path)
                 yield path
             finally:
                 self.run("worktree", "remove", "--force", str(path))

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -25,7 +24,6 @@ CHECKS = (
     ("make", "test-marked", "MARKS=contract or params"),
 )
 SHOWN = 30  # last lines of what a failed check printed
-LOCAL = ".dvc/config.local"  # a user's own DVC settings, which are not in Git
 BRANCH = "upgrade"  # the workflow's branch; a newer release replaces the older one there
 REFUSED = re.compile(r"refusing to allow .+ workflow")  # GitHub's error for tokens without `workflow`
 
@@ -44,8 +42,7 @@ def check(git: Git, branch: str) -> list[str]:
             clone.run("remote", "set-url", "origin", git.run("remote", "get-url", "origin"))
         else:
             clone.run("remote", "remove", "origin")
-        if (git.root / LOCAL).is_file():
-            shutil.copy(git.root / LOCAL, clone.root / LOCAL)
+        git.share_settings(clone.root)
         for words in CHECKS:
             command, begun = " ".join(words), time.monotonic()
             with console.status(f"{command} on {branch}"):
