@@ -81,7 +81,7 @@ def _column(trained: ArrayLike, served: ArrayLike, columns: int) -> Drift:
     values = np.unique(then)
     flag = coded or len(values) <= FEW
     bins = values if flag else values[:0]
-    counts = [_counts(side, bins) for side in (reference, current)]
+    counts = [_histogram(side, bins) for side in (reference, current)]
     score = psi(*(side.tolist() for side in counts))
     chances = [1.0]
     if (seen := np.sum(counts, axis=0) > 0).sum() > 1:
@@ -93,7 +93,7 @@ def _column(trained: ArrayLike, served: ArrayLike, columns: int) -> Drift:
     return Drift(FLAG if flag else NUMBER, score, min(1.0, tests * min(chances)))
 
 
-def _counts(column: Floats, bins: Floats) -> NDArray[np.int64]:
+def _histogram(column: Floats, bins: Floats) -> NDArray[np.int64]:
     """Return how many rows have each value of `bins`, any other value, and no value, in this order."""
     finite = column[np.isfinite(column)]
     known = [np.count_nonzero(finite == value) for value in bins]

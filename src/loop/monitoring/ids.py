@@ -118,7 +118,12 @@ def _instant(column: str, kind: str) -> str:
 
 def parquet(files: Sequence[str]) -> str:
     """Return SQL that reads the rows of Parquet files."""
-    return f"read_parquet([{quoted(files)}], union_by_name = true)"
+    return scan(f"[{quoted(files)}]")
+
+
+def scan(files: str) -> str:
+    """Return SQL that reads the rows of Parquet files, given SQL for the list of their names."""
+    return f"read_parquet({files}, union_by_name = true)"
 
 
 def quoted(texts: Sequence[str]) -> str:

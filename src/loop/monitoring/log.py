@@ -26,6 +26,7 @@ from loop.monitoring.ids import (
     parquet,
     prepare,
     quoted,
+    scan,
     shown,
 )
 
@@ -199,8 +200,8 @@ def _predictions(  # noqa: PLR0917 - the arguments belong to one call
     4,000 cases.
     """
     answer, typed = ("score", "varchar") if kind == "double" else ("class", kind)
-    every = "(select * replace (try_cast(class as {}) as class) from read_parquet({}, union_by_name = true))"
-    lines = every.format(typed, f"[{quoted(files)}]")
+    every = f"(select * replace (try_cast(class as {typed}) as class) from {{}})"  # noqa: S608 — our own
+    lines = every.format(parquet(files))
     fits = f"(coalesce(isfinite(time), false) and not (version is null or {answer} is null or width is null))"
     mine = f"{fits} and model = '{model}'" + (f" and version = '{version}'" if version else "")
     logged, whole, unfit, all_, latest = con.execute(
@@ -216,7 +217,7 @@ def _predictions(  # noqa: PLR0917 - the arguments belong to one call
     releases = f"select distinct version from {lines} where version is not null"  # noqa: S608
     con.execute(f"create type release as enum ({releases})")
     columns = f"* replace (version::release as version), {key} as key"
-    some = f"select {columns} from {every.format(typed, 'files')} {only}"  # noqa: S608
+    some = f"select {columns} from {every.format(scan('files'))} {only}"  # noqa: S608
     con.execute(f"create temp macro log_of(files) as table {some}")
     con.execute(f"create view log as select * from log_of([{quoted(files)}])")  # noqa: S608
     return int(logged), int(unfit), float(latest or 0)
