@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 from bench_models import bodies
-from shared import BENCH, ROOT, console, run, write_table
+from shared import BENCH, ROOT, console, kubectl, run, write_table
 
 from loop.core import params, repository
 from loop.core.dvc import Lock
@@ -91,8 +91,7 @@ class Fleet:
         self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=rendered)
 
     def kubectl(self, *words: str, stdin: str | None = None) -> str:
-        program = Path(self.facts["kubeconfig"]).parent / "programs" / "kubectl"
-        return run(program, f"--kubeconfig={self.facts['kubeconfig']}", *words, stdin=stdin)
+        return kubectl(self.facts, *words, stdin=stdin)
 
     def host(self, model: str) -> str:
         """Return the host name by which the gateway routes to the model."""

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 import psutil
 from matplotlib.figure import Figure
-from shared import ROOT, run, write_table
+from shared import ROOT, kubectl, run, write_table
 
 from loop.core import edited, params, repository
 from loop.core.git import Git
@@ -160,8 +160,7 @@ class Cluster:
         self.prometheus = httpx.Client(base_url=self.facts["prometheus"], timeout=30, trust_env=False)
 
     def kubectl(self, *args: str, stdin: str | None = None) -> str:
-        kubectl = Path(self.facts["kubeconfig"]).parent / "programs" / "kubectl"
-        return run(kubectl, f"--kubeconfig={self.facts['kubeconfig']}", *args, stdin=stdin)
+        return kubectl(self.facts, *args, stdin=stdin)
 
     def apply(self, *objects: dict[str, Any]) -> None:
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})

@@ -57,6 +57,12 @@ def run(*command: str | Path, stdin: str | None = None, **options: Any) -> str:
     return done.stdout
 
 
+def kubectl(facts: dict[str, Any], *words: str, stdin: str | None = None) -> str:
+    """Run kubectl on the cluster that `tools/cluster status --json` describes, and return its output."""
+    program = Path(facts["kubeconfig"]).parent / "programs" / "kubectl"
+    return run(program, f"--kubeconfig={facts['kubeconfig']}", *words, stdin=stdin)
+
+
 def middle(rounds: list[Any]) -> Any:
     """Return the median of every number over the rounds."""
     if isinstance(rounds[0], dict):

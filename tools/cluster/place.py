@@ -72,9 +72,8 @@ class Place:
         self.run = run  # the state folder, which lasts as long as the cluster runs
         self.registry = registry  # the registry's images, which are kept after the cluster has ended
         self.programs = run / "programs"  # those that this cluster was started with, a link into the cache
-        self.crds = (
-            self.programs / "crds"
-        )  # from the Go modules: crds/<argocd|gateway|prometheus|kwok>/*.yaml
+        # from the Go modules: crds/<argocd|gateway|prometheus|kwok>/*.yaml
+        self.crds = self.programs / "crds"
         # The administrator's kubeconfig, which works inside the cluster's network and on this host
         self.kubeconfig = run / "admin.kubeconfig"
         self.pki = run / "pki"

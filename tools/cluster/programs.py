@@ -71,9 +71,8 @@ def _build(program: str, aside: Path) -> None:
         if "tool " in (module / "go.mod").read_text():
             with SCREEN.status(f"building {module.name}"):
                 _output(module, program, "build", *FLAGS, "-o", f"{aside}/", "tool")
-    (aside / "cmd").rename(
-        aside / "argocd"
-    )  # Go names a program after its folder, which is `cmd` for Argo CD
+    # Go names a program after its folder, which is `cmd` for Argo CD
+    (aside / "cmd").rename(aside / "argocd")
     for name, folder, module, pattern in KEPT:
         found = json.loads(_output(MODULES / folder, program, "mod", "download", "-json", module))
         files = sorted(Path(found["Dir"]).glob(pattern))
