@@ -158,7 +158,7 @@ def test_proposing_again_leaves_one_pull_request_and_no_second_commit(here, foun
 
 
 def test_a_persons_commit_stays_on_the_branch_of_a_release(clone, here, found, github):
-    """Proposing the release again deletes no commit; on a branch without main's history it starts anew."""
+    """A second proposal keeps a person's commit, but replaces a branch that shares no history with main."""
     branch = f"release/{MODEL}/{B}"
     propose(here, github, found, "production")
     git(clone, "fetch", "-q", "origin", branch)

@@ -55,7 +55,7 @@ class Now:
 
 @dataclass(frozen=True)
 class Done:
-    """The result of a change. If nothing had to be changed, `commit` is None."""
+    """The result of a change; `commit` is None if the change was not needed."""
 
     commit: str | None
     after: State

@@ -95,7 +95,7 @@ def _compiled(*place: str) -> Draft202012Validator:
 
 
 def _wrong(value: Any, *place: str) -> str:
-    """Return the first mismatch with the schema at this place of the description; empty if there is none."""
+    """Return why the value does not match the schema at a place in openapi.json; empty if it matches."""
     try:
         _compiled(*place).validate(value)
     except ValidationError as error:

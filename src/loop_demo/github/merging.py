@@ -22,7 +22,7 @@ WAITING = ("QUEUED", "AWAITING_CHECKS")
 
 @dataclass
 class Queue:
-    """The merge queues of all repositories. `method` is None if no merge queue is required."""
+    """The merge queues of all repositories. If `method` is None, pull requests merge without a queue."""
 
     runner: Runner
     method: str | None
