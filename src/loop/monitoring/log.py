@@ -131,7 +131,9 @@ def read(
             apart = _why_unmatched(con, stored, known if matched else 0, logged) if stored else ()
             apart += _unmatched_labels(con, reports, start)
             _rows(con, features, spans, sample, matched=matched)
-            for limit in (LEAST, JOINS):  # gives memory back, before Arrow is imported
+            # Give memory back before Arrow is imported. Nothing below reads the dropped tables.
+            con.execute(f"drop {'table' if matched else 'view'} events; drop table answered")
+            for limit in (LEAST, JOINS):
                 con.execute(f"set memory_limit = '{limit}'")
             labelled, repeated = _labelled(con, answer, many=known > MOST)
             found = con.sql("from rows").to_arrow_table()
