@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import httpx
+import psutil
 import pytest
 from served import application, serving, started
 from tiny import write_model
@@ -353,6 +354,25 @@ def test_a_full_disk_under_the_log_costs_no_answer(alone, port):
             not in httpx.get(f"{server.url}/metrics", trust_env=False).text
         ):
             assert predicted(server).status_code == 200
+
+
+def test_memory_does_not_grow_with_requests(alone, port):
+    """Ten thousand more logged predictions leave less than 100 bytes each."""
+    application(alone)
+    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(ROW) + ROW
+
+    def load(requests):
+        for _ in range(requests // 50):
+            connection.sendall(request * 50)
+            everything(connection, lambda got: got.count(b"model_version") == 50)
+
+    with serving(alone, port, PREDICTION_LOG_DIR=str(alone.parent / "log")) as server:
+        with connected(server) as connection:
+            load(5_000)
+            before = psutil.Process(server.process.pid).memory_full_info().uss
+            load(10_000)
+            grown = psutil.Process(server.process.pid).memory_full_info().uss - before
+    assert grown < 1_000_000
 
 
 def test_a_term_under_load_loses_nothing(alone, port):

@@ -194,7 +194,8 @@ class PredictionLog:
                 self._count -= len(scored.ids)
                 self._bytes -= size
             try:
-                pending += ENCODER.encode_lines(scored.lines(self._release))
+                # a list, because msgspec 0.22.0 never frees any other iterable
+                pending += ENCODER.encode_lines(list(scored.lines(self._release)))
             except Exception as error:  # noqa: BLE001 - the lines of other requests are still written
                 self._dropped(len(scored.ids))
                 self._encoding.fails(self._file.path, error)
