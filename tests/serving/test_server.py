@@ -366,12 +366,12 @@ def test_memory_does_not_grow_with_requests(alone, port):
             connection.sendall(request * 50)
             everything(connection, lambda got: got.count(b"model_version") == 50)
 
-    with serving(alone, port, PREDICTION_LOG_DIR=str(alone.parent / "log")) as server:
-        with connected(server) as connection:
-            load(5_000)
-            before = psutil.Process(server.process.pid).memory_full_info().uss
-            load(10_000)
-            grown = psutil.Process(server.process.pid).memory_full_info().uss - before
+    log = {"PREDICTION_LOG_DIR": str(alone.parent / "log")}
+    with serving(alone, port, **log) as server, connected(server) as connection:
+        load(5_000)
+        before = psutil.Process(server.process.pid).memory_full_info().uss
+        load(10_000)
+        grown = psutil.Process(server.process.pid).memory_full_info().uss - before
     assert grown < 1_000_000
 
 
