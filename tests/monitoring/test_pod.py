@@ -109,6 +109,8 @@ def test_pod(pod: Pod, github: StandIn, repository: Path, served: Callable[[], F
     until((pod.tmp / "alive").exists, judge)
     pod.token.write_text(f"{github.server.tokens['bot']}\n")
     until(github.runs, judge)
+    asked = time.time()
+    until(lambda: (pod.tmp / "alive").stat().st_mtime > asked, judge)  # the check that dispatched has ended
     (run,) = github.runs()
     assert run["display_title"] == f"Promote {MODEL}: production {B} from canary-0"
     written = [path.read_bytes() for path in pod.tmp.rglob("*") if path.is_file()]

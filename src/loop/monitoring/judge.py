@@ -374,11 +374,11 @@ def watch(
             if not forever:  # the loop must survive any answer of a server
                 raise
             found = Look(one_line(f"{type(error).__name__}: {error}", LONGEST), "wait")
-        if alive:
-            alive.touch()
         if found.line != said:
             click.echo(found.line)
         said = found.line
+        if alive:
+            alive.touch()
         if found.over and not forever:
             return found
         if time.monotonic() + every > ends:
