@@ -58,10 +58,7 @@ class Repository(Git):
 
     def workflows(self, commit: str) -> dict[str, str]:
         """Return the workflow files at a commit as {file name: text}."""
-        folder = ".github/workflows/"
-        paths = self.run("ls-tree", "--name-only", commit, folder).splitlines()
-        files = [path for path in paths if path.endswith((".yml", ".yaml"))]
-        return {path.removeprefix(folder): self.run("show", f"{commit}:{path}") for path in files}
+        return dict(_workflows(self, commit))
 
     def changed(self, before: str, after: str) -> list[str]:
         """Return the paths that differ between two commits. `before` is ZERO for a new branch."""
@@ -178,3 +175,11 @@ class Hosting:
         if found := self.find(name):
             return found
         raise LookupError(f"{self.root} has no repository {name}")
+
+
+@cache
+def _workflows(repo: Repository, commit: str) -> dict[str, str]:
+    folder = ".github/workflows/"
+    paths = repo.run("ls-tree", "--name-only", commit, folder).splitlines()
+    files = [path for path in paths if path.endswith((".yml", ".yaml"))]
+    return {path.removeprefix(folder): repo.run("show", f"{commit}:{path}") for path in files}
