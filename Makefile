@@ -5,7 +5,7 @@ SHELL := /bin/sh
 # The locked environment and the pinned Go programs live in a cache outside the clone.
 ENV = $$(tools/environment)
 PY = PYTHONPATH=src "$(ENV)/bin/python"
-# Bytecode is written even where the machine says not to: two workers import each test file, and tests start the engine often.
+# Bytecode is written even where the machine says not to: several workers import each test file, and tests start the engine often.
 PYTEST = PYTHONDONTWRITEBYTECODE= PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest
 TESTS = --pyargs loop.contract $(wildcard tests)
 # `make lock` resolves WANTED into requirements.lock; folders in LOCKED have packages and a lock of their own.

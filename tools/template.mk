@@ -1,5 +1,5 @@
 # The tasks, and parts of tasks, that need the engine's source. The Makefile includes this file if it exists.
-TESTS = -n 2 --dist worksteal --durations=10
+TESTS = -n logical --maxprocesses 4 --dist worksteal --durations=10
 # mypy's cache is shared by all clones: one of its own would take 17 s to fill. Its files may be written at the same time.
 LINT = "$$env/bin/ruff" format --check . && "$$env/bin/mypy" --no-sqlite-cache --cache-dir "$$env/../../mypy" && "$$env/bin/lint-imports" --no-cache &&
 WANTED = pyproject.toml --extra test --group dev
@@ -25,8 +25,8 @@ test-marked: ## Run the tests with a marker, as CI does for a change: make test-
 	@marks="$${MARKS:?is missing; for example, MARKS=docs}" && \
 	files=$$(grep -rlwE --include='test_*.py' "mark\.($$(echo "$$marks" | sed 's/ or /|/g'))" tests) || \
 	{ echo "no test has one of these markers: $$marks" >&2; exit 2; }; \
-	workers=$$(echo $$files | awk '{print (NF > 5 ? 2 : 0)}'); \
-	$(PYTEST) -n $$workers --dist worksteal -m "$$marks" $$files
+	workers=$$(echo $$files | awk '{print (NF > 5 ? "logical" : 0)}'); \
+	$(PYTEST) -n $$workers --maxprocesses 4 --dist worksteal -m "$$marks" $$files
 
 .PHONY: e2e
 e2e: ## Play the whole loop on real servers and on the cluster of KUBECONFIG (docs/cluster.md), or on its own cluster (Linux, root)
