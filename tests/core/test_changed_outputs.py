@@ -142,6 +142,24 @@ def test_a_model_that_is_up_to_date_needs_no_dvc(
     assert dvc.current(clone, ["m", "n"]) == set()
 
 
+def test_a_remote_is_asked_only_for_what_is_missing(
+    clone: Path, pushed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all files there, repro works offline; a missing file, in the clone or in the cache, is fetched."""
+    for name in ("cache", "clone/data", "clone/.dvc/tmp"):
+        shutil.copytree(pushed / name, clone.parent / name)
+    called: list[str] = []
+    real = dvc.dvc
+    monkeypatch.setattr(dvc, "dvc", lambda *args, **more: called.append(args[1]) or real(*args, **more))
+    dvc.repro(Project(clone, "m"))
+    assert called == ["repro"]
+    (clone / "data/m/validation").unlink()
+    dvc.repro(Project(clone, "m"))
+    place(clone.parent / "cache", Lock.of(clone).md5("m", "evaluate", "scores.parquet")).unlink()
+    dvc.repro(Project(clone, "m"))
+    assert called[1:] == ["fetch", "checkout", "repro"] * 2
+
+
 def test_hashes_are_dvcs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder's md5 is the one that DVC gives it; a file whose bytes change is read again."""
     from dvc_data.hashfile.build import build

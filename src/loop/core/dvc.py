@@ -94,6 +94,13 @@ class Lock:
         entries = self._entries(model).values() if model else self.stages.values()
         return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
 
+    def files(self, model: str) -> set[str]:
+        """Return the paths of the recorded inputs and outputs of a model's stages."""
+        recorded = (
+            entry.get(part, []) for entry in self._entries(model).values() for part in ("deps", "outs")
+        )
+        return {str(file["path"]) for files in recorded for file in files}
+
     def torn(self, model: str) -> str:
         """Return an error message if a stage's input has another md5 than dvc.lock records, otherwise "".
 
@@ -334,15 +341,17 @@ def checkout(project: Project) -> None:
 def repro(project: Project, *, current: bool = False) -> None:
     """Run the stages of a model that are not up to date, and take recorded outputs from the DVC remote.
 
-    `current` means that DVC reported no stage to run; then DVC is started only if some output's bytes differ
-    from dvc.lock. No stage reads an output whose bytes differ: the output is moved aside, and then fetched
+    The remote is not asked if nothing is missing. `current` means that DVC reported no stage to run; then DVC
+    is started only if some output's bytes differ from dvc.lock. No stage reads an output whose bytes differ: the output is moved aside, and then fetched
     again or created again by its stage. `dvc repro --pull` is not used, because it runs stages while it pulls
     and trusts the remote's run cache.
     """
     check_params(project)
     root, outs = project.root, Lock.of(project.root).outs(project.model)
     pulls = bool(outs and _remotes(root))
-    if pulls and not current:
+    kept = {path: recorded for path, recorded in outs.items() if not path.endswith(f"/{METRICS}")}
+    incomplete = pulls and not current and not _complete(project, kept)
+    if incomplete:
         _fetch(project)
     if bad := _set_aside(project):
         _warn(bad, "it is fetched again, or its stage creates it again")
@@ -351,7 +360,6 @@ def repro(project: Project, *, current: bool = False) -> None:
         if pulls and (worse := _set_aside(project)):
             then = f"remove {_in_remote(worse)} there, then ./loop push {project.public}"
             _warn(worse, f"the DVC remote has the same bytes: {then}")
-    kept = {path: recorded for path, recorded in outs.items() if not path.endswith(f"/{METRICS}")}
     changed = _changed(root, kept)
     for path in changed:
         _remove(root / path)  # because DVC could take it for its own
@@ -359,7 +367,7 @@ def repro(project: Project, *, current: bool = False) -> None:
         click.echo(f"{project.public}: every stage is up to date")
     else:
         ends = _ends(project.model)
-        if pulls:
+        if pulls and (incomplete or bad or changed):
             dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *ends, quiet=True)
         dvc(root, "repro", *ends)
     check(project)
@@ -397,6 +405,13 @@ def check_params(project: Project) -> None:
                     f"params.yaml: models.{project.package} lacks {key}, {needs}",
                     fix=f"add it to params.yaml; the default is {json.dumps(default)}",
                 )
+
+
+def _complete(project: Project, kept: dict[str, str]) -> bool:
+    """Whether all recorded files are in the clone, and the outputs `kept` {path: md5} also in DVC's cache."""
+    cache, files = objects(project.root), Lock.of(project.root).files(project.model)
+    cached = all(_place(cache, name).is_file() for name in _used(cache, kept))
+    return cached and all("://" in path or (project.root / path).exists() for path in files)
 
 
 def _fetch(project: Project) -> None:
