@@ -1,4 +1,4 @@
-"""Fixtures that every room shares."""
+"""Fixtures that all test folders share."""
 
 import argparse
 import functools
@@ -15,16 +15,16 @@ from trained import once, work_tree
 from loop.core import git, paths
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# As `./loop` sets it, before a library that starts threads is imported: a waiting thread sleeps.
+# Waiting threads sleep, as under `./loop`. Set before the import of any library that starts threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# A hook of Git that runs the tests must not lead their own repositories to this one.
+# If a Git hook runs the tests, its variables must not make Git in the tests use this repository.
 for name in git.HOOK:
     os.environ.pop(name, None)
-# The same examples in every run, and as much time as they take, so that a red test is the change's fault.
+# Every run has the same examples and no deadline, so that a test fails only because of a change.
 # To search for new ones: `pytest --hypothesis-profile=default`.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
-# Each client of httpx reads the machine's certificates, which takes 0.04 s of CPU; here it is done once.
+# Each httpx client reads the machine's certificates, which takes 0.04 s of CPU; here they are read once.
 # The tests also run with a version of httpx that has no such function.
 with suppress(ImportError, AttributeError):
     from httpx._transports import default
@@ -33,12 +33,12 @@ with suppress(ImportError, AttributeError):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--part 1/2` and `--part 2/2` share the tests between two machines."""
+    """Add the option `--part`: `--part 1/2` and `--part 2/2` split the tests between two machines."""
     parser.addoption("--part", type=_part, help="K/N: the K-th of N parts of the test files")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `-m a`, or `-m "a or b"`, what names no such marker is not imported: that would take longest."""
+    """With `-m a` or `-m "a or b"`, skip files that name no such marker, because imports take longest."""
     markers = config.option.markexpr.split(" or ")
     if not all(map(str.isidentifier, markers)):
         return None
@@ -48,7 +48,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order files by their slowest test, so that no long one begins last; `--part` deals them out likewise.
+    """Order files by their slowest test, so that no slow file starts last; `--part` deals them out in order.
 
     A file stays whole, because its tests share fixtures.
     """
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _patience(item: pytest.Item) -> float:
-    """Seconds until a test's own timeout; a slow test without one comes next, and quick tests last."""
+    """Return a test's own timeout in seconds, or else 1 for a slow test and 0 for a quick one."""
     own = item.get_closest_marker("timeout")
     return float(own.args[0]) if own else float(item.get_closest_marker("slow") is not None)
 
@@ -89,14 +89,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested is no step of the workflow that runs the tests: it tells that one nothing."""
+    """Unset the variables of the workflow that runs the tests, so that tested code does not write to it."""
     for name in [name for name in os.environ if name.startswith(("GITHUB_", "LOOP_GITHUB_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A LOOP_CACHE of the test's own, with what the machine has built linked in."""
+    """A LOOP_CACHE for one test, with links to what this machine has already built."""
     real = paths.cache()
     own = tmp_path / "cache"
     own.mkdir()
@@ -109,7 +109,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a bare Git remote whose main has one commit, and of its clone: read only."""
+    """The folder of a bare Git remote, whose main has one commit, and of its clone. Read only."""
     folder = tmp_path_factory.mktemp("begun")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.test"]
     subprocess.run([*git, "init", "-q", "--bare", "-b", "main", folder / "origin.git"], check=True)

@@ -1,4 +1,4 @@
-"""What a command tells the workflow that runs it stays within what GitHub takes."""
+"""Commands in a workflow write only summaries, outputs and masks that GitHub accepts."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from loop.core.errors import LoopError
 def test_a_summary_is_not_longer_than_github_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, character: str
 ) -> None:
-    """GitHub shows nothing of a summary over 1 MiB: what no longer fits is cut, and a sentence says so."""
+    """GitHub shows no summary over 1 MiB, so a longer one is cut, and a sentence says so."""
     path = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
     for size in (700_000, 700_000, 340_000, 8_000, 700_000, 700_000):
@@ -28,7 +28,7 @@ def test_a_summary_is_not_longer_than_github_shows(
 
 @pytest.mark.parametrize("ending", ["\n", "\r", "\r\n"])
 def test_an_output_has_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
-    """What holds a line break could set other outputs: it is refused, and nothing is written."""
+    """A value with a line break could set other outputs, so it is refused, and nothing is written."""
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     with pytest.raises(LoopError, match=r"should be one line"):
         actions.output(image=f"a{ending}commit=b")
@@ -36,7 +36,7 @@ def test_an_output_has_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_secret_of_several_lines_is_masked_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """A log has lines, so a key of several lines is hidden in each."""
+    """GitHub hides secrets line by line, so each line of a secret has a mask of its own."""
     actions.mask("begin 100%\r\nabc\n")
     assert capsys.readouterr().out.splitlines() == [
         "::add-mask::begin 100%25%0D%0Aabc%0A",
@@ -46,7 +46,7 @@ def test_a_secret_of_several_lines_is_masked_line_by_line(capsys: pytest.Capture
 
 
 def obeyed(printed: str) -> list[str]:
-    """The commands that GitHub's runner obeys in a step's output, in both of its forms, unless stopped."""
+    """Return the commands, in either form, that GitHub's runner would obey in a step's output."""
     word, found = None, []
     for line in printed.splitlines():
         told = re.match(r"\s*::(\S+?)(?: .*?)?::(.*)", line)
@@ -78,7 +78,7 @@ loop.cli.main()
 
 
 def test_what_is_printed_commands_nothing(repository: Path) -> None:
-    """A column's name in an error, or in what a program says, is no command of a workflow; a warning is."""
+    """A column's name in an error or in a program's output is not a workflow command; our warning is."""
     done = subprocess.run(
         [sys.executable, "-c", PRINTS],
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(repository / "src"), "GITHUB_ACTIONS": "true"},

@@ -1,4 +1,4 @@
-"""What was changed in DVC's cache or its remote does not become an output of this clone."""
+"""A file that was changed in DVC's cache or remote does not become an output of this clone."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `clone`, whose model was trained, and of `remote`, to which it was pushed."""
+    """The folder that has `clone`, whose model is trained, and `remote`, to which it was pushed."""
     folder = tmp_path_factory.mktemp("pushed")
     root = folder / "clone"
     (root / ".dvc").mkdir(parents=True)
@@ -49,19 +49,19 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def clone(pushed: Path, tmp_path: Path) -> Path:
-    """A clone with what is in Git, beside a remote with its outputs; no cache, as on a fresh machine."""
+    """A clone with only its files in Git, beside a remote with its outputs; no cache, as on a new machine."""
     for name in ("clone", "remote"):
         shutil.copytree(pushed / name, tmp_path / name, ignore=shutil.ignore_patterns("data", "tmp"))
     return tmp_path / "clone"
 
 
 def place(store: Path, name: str) -> Path:
-    """Where a store has an object."""
+    """Return the path of an object in a store."""
     return store / "files/md5" / name[:2] / name[2:]
 
 
 def change(path: Path) -> None:
-    """Other bytes of the same length, time and mode."""
+    """Change a file's bytes, but not its length, time or mode."""
     before, content = path.stat(), path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(content.translate(bytes.maketrans(b"mw", b"nv")))
@@ -74,7 +74,7 @@ def change(path: Path) -> None:
 def test_changed_bytes_are_no_output(
     clone: Path, pushed: Path, where: str, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No stage reads a changed file or list: it is named and set aside, then fetched again or made again."""
+    """No stage reads a changed file or list: it is reported and moved aside, then fetched or made again."""
     store, folder = clone.parent / where, Lock.of(clone).model_md5("m")
     if where == "cache":
         shutil.copytree(pushed / "cache", store)
@@ -99,12 +99,12 @@ def test_changed_bytes_are_no_output(
 
 
 def copy(store: Path, to: Path, name: str) -> Path:
-    """Put one store's object into another."""
+    """Copy an object from one store to another, and return its new path."""
     return Path(shutil.copy2(place(store, name), place(to, name)))
 
 
 def test_what_was_changed_and_is_set_aside_is_made_again(clone: Path, pushed: Path) -> None:
-    """Outputs that were checked out before go too: DVC takes them, by time and size, for what they were."""
+    """A changed copy in data/ is removed, too: DVC compares only time and size, and would keep it."""
     shutil.rmtree(clone.parent / "remote")
     for name in ("cache", "clone/data"):
         shutil.copytree(pushed / name, clone.parent / name)
@@ -124,7 +124,7 @@ def test_what_was_changed_and_is_set_aside_is_made_again(clone: Path, pushed: Pa
 def test_a_model_that_is_up_to_date_needs_no_dvc(
     clone: Path, pushed: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """One question to DVC answers for all models; bytes that changed unseen by DVC are made again."""
+    """One call of DVC checks all models; an output whose change DVC did not notice is made again."""
     for name in ("cache", "clone/data", "clone/.dvc/tmp"):
         shutil.copytree(pushed / name, clone.parent / name)
     assert dvc.current(clone, ["m", "n"]) == {"m", "n"}
@@ -161,7 +161,7 @@ def test_a_remote_is_asked_only_for_what_is_missing(
 
 
 def test_hashes_are_dvcs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder's md5 is the one that DVC gives it; a file whose bytes change is read again."""
+    """A folder has the same md5 as in DVC; a file whose bytes have changed is hashed again."""
     from dvc_data.hashfile.build import build
     from dvc_data.hashfile.db import HashFileDB
     from dvc_objects.fs import LocalFileSystem, MemoryFileSystem
@@ -186,7 +186,7 @@ def test_hashes_are_dvcs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_rotten_object_is_not_pushed(clone: Path, pushed: Path) -> None:
-    """The remote keeps what dvc.lock records."""
+    """The push is rejected, so that the remote has only what dvc.lock records."""
     shutil.copytree(pushed / "cache", clone.parent / "cache")
     change(place(clone.parent / "cache", Lock.of(clone).md5("m", "evaluate", "scores.parquet")))
     with pytest.raises(Rejected, match=r"data/m/.* has the md5"):
@@ -194,7 +194,7 @@ def test_a_rotten_object_is_not_pushed(clone: Path, pushed: Path) -> None:
 
 
 def test_a_remotes_run_cache_is_not_believed(clone: Path, pushed: Path) -> None:
-    """Who may write the remote may say there what a stage gives; a stage that is to run runs all the same."""
+    """Whoever may write to the remote could forge a stage's outputs there, so the stage runs anyway."""
     shutil.copytree(pushed / "cache/runs", clone.parent / "remote/runs")
     lock, forged = (
         (clone / "dvc.lock").read_text(),
@@ -215,7 +215,7 @@ def test_a_remotes_run_cache_is_not_believed(clone: Path, pushed: Path) -> None:
 
 
 def test_an_output_that_was_changed_since_is_no_candidate(clone: Path) -> None:
-    """What gate, register and monitor read is what dvc.lock records, in files and in folders."""
+    """Files and folders that differ from dvc.lock are rejected before gate, register or monitor read them."""
     (clone / "data/m/model").mkdir(parents=True)
     for name in ("model/meta.json", "reference.parquet"):
         (clone / "data/m" / name).write_text("other\n")
@@ -237,7 +237,7 @@ def test_an_output_that_was_changed_since_is_no_candidate(clone: Path) -> None:
 
 @pytest.mark.parametrize("named", ["..{kept}", "a", None])
 def test_a_folders_list_names_files_of_the_cache_only(clone, tmp_path, named):
-    """A list that dvc.lock records may be anybody's: a path in it is neither read nor removed."""
+    """Anybody may have written a list that dvc.lock records: a path in it is neither read nor removed."""
     kept = tmp_path / "kept"
     kept.write_text("a file beside the clone")
     content = json.dumps([{"relpath": "meta.json", "md5": named and named.format(kept=kept)}]).encode()
@@ -253,7 +253,7 @@ def test_a_folders_list_names_files_of_the_cache_only(clone, tmp_path, named):
 
 
 def test_dvc_lock_is_written_as_dvc_writes_it(clone: Path) -> None:
-    """A release that adds its stages to dvc.lock changes no other line; a value without text stays so."""
+    """A release that adds its stages to dvc.lock changes no other line, even one with an empty value."""
     text = (clone / "dvc.lock").read_text()
     assert "seed:\n" in text
     assert Lock.parse(text).text() == text
@@ -262,7 +262,7 @@ def test_dvc_lock_is_written_as_dvc_writes_it(clone: Path) -> None:
 def test_an_object_that_another_process_moved_aside_is_no_error(
     clone: Path, pushed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two commands that find the same changed object both name it; one of them moves it."""
+    """If two commands find the same changed object, both report it, and one of them moves it."""
     shutil.copytree(pushed / "cache", clone.parent / "cache")
     name, altered = Lock.of(clone).md5("m", "evaluate", "scores.parquet"), dvc.altered
     change(place(clone.parent / "cache", name))

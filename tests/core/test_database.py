@@ -1,4 +1,4 @@
-"""The files of a run."""
+"""The temporary files of a run."""
 
 import tempfile
 
@@ -6,7 +6,7 @@ from loop.core.database import PREFIX, opened
 
 
 def test_files_of_killed_runs(tmp_path, monkeypatch) -> None:
-    """A run takes away what killed runs left, not what another run uses, and leaves nothing itself."""
+    """A run removes the files of killed runs, but not those that another run uses, and leaves none itself."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     killed = tmp_path / f"{PREFIX}killed"
     killed.mkdir()

@@ -1,4 +1,4 @@
-"""loop.fork.doctor: what the doctor says of a clone's remote, and of its settings at GitHub."""
+"""loop.fork.doctor checks a clone's remote, its files, its models, and its settings at GitHub."""
 
 import json
 import re
@@ -32,7 +32,7 @@ TYPED = "s3cret"
     ],
 )
 def test_default_branch(tmp_path: Path, default: str | None, state: str, found: str, fix: str) -> None:
-    """A remote whose default branch is not the one that everything follows is bad, with how to rename it."""
+    """A default branch other than main is bad, and the fix says how to rename it."""
     origin, clone = tmp_path / "origin.git", tmp_path / "clone"
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
     subprocess.run([*git, "init", "-q", "--bare", "-b", default or "main", origin], check=True)
@@ -55,7 +55,7 @@ def test_default_branch(tmp_path: Path, default: str | None, state: str, found: 
     ],
 )
 def test_origin(tmp_path: Path, url: str, state: str) -> None:
-    """Origin is the repository that Argo CD follows; a token in its URL is not shown."""
+    """Origin must be the repository that Argo CD follows; a token in its URL is not shown."""
     clone = tmp_path / "clone"
     (clone / "argocd").mkdir(parents=True)
     (clone / repository.PATH).write_text("data: {}\n")
@@ -69,7 +69,7 @@ def test_origin(tmp_path: Path, url: str, state: str) -> None:
 
 
 def test_changed_objects_of_the_cache_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache with many changed objects shows three; no fix is needed for those that no stage uses."""
+    """Of many changed objects three are shown; objects that no stage uses need no fix."""
 
     def found(*outs: str) -> Finding:
         bad = [Rotten(f"object-{n}", "0", tmp_path, out) for n, out in enumerate(outs)]
@@ -87,7 +87,7 @@ def test_changed_objects_of_the_cache_are_counted(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("core", "state"), [("[core]\n    remote = storage\n", "ok"), ("", "bad")])
 def test_a_dvc_remote_that_is_not_the_default(tmp_path: Path, core: str, state: str) -> None:
-    """`dvc remote add` without `--default` leaves a remote that neither `push` nor `repro` takes."""
+    """`dvc remote add` without `--default` adds a remote that neither `push` nor `repro` uses."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text(f"{core}['remote \"storage\"']\n    url = /nowhere\n")
@@ -96,7 +96,7 @@ def test_a_dvc_remote_that_is_not_the_default(tmp_path: Path, core: str, state: 
 
 
 def test_a_folder_of_a_larger_repository_is_no_clone(tmp_path: Path) -> None:
-    """GitHub runs no workflow below a repository's top, and paths of releases would miss the folder."""
+    """GitHub runs only workflows at a repository's top, and the paths of releases would lack the folder."""
     (tmp_path / "ml").mkdir()
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     assert doctor._top(tmp_path).state == "ok"
@@ -127,7 +127,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
-    """Sets a repository up, at which this process's token is its owner's."""
+    """Return a function that changes a repository's settings; this process has its owner's token."""
     there = {"LOOP_GITHUB_API_URL": server.url, "GITHUB_REPOSITORY": "acme/r"}
     for name, value in {**there, "GITHUB_TOKEN": server.tokens["person"]}.items():
         monkeypatch.setenv(name, value)
@@ -138,7 +138,7 @@ def settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., o
     ("environment", "organization", "state", "found"),
     [
         (None, [], "default", "none"),
-        ({"branches": None, "secrets": {}}, [], "default", "none"),  # GitHub has made it when a job named it
+        ({"branches": None, "secrets": {}}, [], "default", "none"),  # GitHub made it because a job named it
         (
             {"branches": ["main"], "secrets": IN_ENVIRONMENT},
             [],
@@ -159,7 +159,7 @@ def settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., o
 def test_secrets_of_who_writes(
     settings: Callable[..., object], environment: Any, organization: list[str], state: str, found: str
 ) -> None:
-    """They are fine in an environment that is limited to main, and nowhere else; not so STORES_READ."""
+    """Secrets with write access must be in an environment that is limited to main; STORES_READ need not."""
     held = {"main-only": environment} if environment else {}
     settings(environments=held, organization_secrets=organization)
     said = doctor._at_github(ROOT, doctor._secrets)
@@ -182,7 +182,7 @@ def test_secrets_of_who_writes(
     ],
 )
 def test_review(settings: Callable[..., object], rules: list[Any], state: str, found: str) -> None:
-    """What is merged is what was approved: a ruleset without one of the three says which."""
+    """Only approved code may be merged: if a ruleset lacks one of the three rules, the finding names it."""
     settings(rules=rules)
     said = doctor._at_github(ROOT, doctor._review)
     assert (said.state, found in said.found) == (state, True), said
@@ -196,7 +196,7 @@ def test_without_a_token_it_says_that_it_has_not_looked(monkeypatch: pytest.Monk
 
 
 PARAMS = "from loop.core.params import Section\nclass Params(Section): ...\n"
-BROKEN = {  # a module, its text, and what is told of it before its frames and of them
+BROKEN = {  # a module, its text, the error, and the end of the last frame
     "a slip": ("features", "def f(:\n", "SyntaxError: .*", ":1 in the file itself"),
     "a missing package": ("source", "import nowhere_at_all\n", "ModuleNotFoundError: .*", ":1 in <module>"),
     "a name": ("estimator", "def f():\n    return missing\nf()\n", "NameError: .*", ":2 in f"),
@@ -208,7 +208,7 @@ BROKEN = {  # a module, its text, and what is told of it before its frames and o
 def test_a_teams_broken_code_is_a_line_of_the_table(
     tmp_path: Path, module: str, text: str, said: str, last: str
 ) -> None:
-    """One line, their frames alone, and every other answer; so at any other command, which ends with 2."""
+    """The table has the error with the team's frames only, and its other lines; `repro` exits with 2."""
     (tmp_path / "params.yaml").write_text(shop.PARAMS.replace("shop", "m"))
     for name in ("dvc.yaml", "loop"):
         (tmp_path / name).touch()
@@ -227,7 +227,7 @@ def test_a_teams_broken_code_is_a_line_of_the_table(
 
 
 def test_an_error_in_a_stage_shows_only_their_frames(tmp_path: Path) -> None:
-    """What a library raises inside their code is told by their line; an error of ours keeps its traceback."""
+    """A library's error inside a team's code is reported by the team's line; our errors keep a traceback."""
     (tmp_path / "src/models/m").mkdir(parents=True)
     path = tmp_path / "src/models/m/features.py"
     path.write_text("import json\ndef compute(text):\n    return json.loads(text)\n")

@@ -1,4 +1,4 @@
-"""DVC's facts, and the lock that a killed one leaves behind."""
+"""The records of dvc.lock, and the lock that a killed DVC leaves behind."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from loop.core.project import Project
 
 @pytest.fixture
 def child():
-    """Starts processes that wait until the test is over; `words` stand in their command line."""
+    """Return a function that starts a process with `words` in its command line, until the test ends."""
     children = []
 
     def start(words):
@@ -31,7 +31,7 @@ def child():
 
 @pytest.fixture
 def lock(tmp_path):
-    """Where DVC's read-write lock is."""
+    """The path of DVC's read-write lock."""
     path = tmp_path / ".dvc/tmp/rwlock"
     path.parent.mkdir(parents=True)
     return path
@@ -43,7 +43,7 @@ def held(*processes):
 
 
 def test_the_dead_hold_no_lock(tmp_path, lock, child):
-    """A zombie, and a pid that is no dvc any more, block nobody."""
+    """A lock is removed if its processes are zombies or are no longer DVC."""
     zombie = child("dvc")
     zombie.kill()
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
@@ -61,14 +61,14 @@ def test_a_running_dvc_keeps_its_lock(tmp_path, lock, child):
 
 
 def test_a_half_written_lock_blocks_nobody(tmp_path, lock):
-    """Who was killed while writing the lock leaves no JSON; the next run begins without one."""
+    """A lock that is not JSON, because its writer was killed, is removed before the next run."""
     lock.write_text('{"read": {"data/x.parq')
     forget_the_dead(tmp_path)
     assert not lock.exists()
 
 
 def test_what_the_lock_file_does_not_record_is_told():
-    """An output that dvc.lock does not know is an error with the command that records it."""
+    """An output that dvc.lock does not record is an error with the command that records it."""
     with pytest.raises(LoopError, match=r"does not record data/m/model[\s\S]*\./loop repro m"):
         Lock.parse("stages: {}").model_md5("m")
 
@@ -77,7 +77,7 @@ MODEL, SCORES = "data/toy/model", "data/toy/scores.parquet"
 
 
 def stages(model, evaluated):
-    """A dvc.lock's text: what train made, and of what evaluate made its scores."""
+    """Return a dvc.lock with the md5 of the model that train made, and of the model that evaluate read."""
     train = {"cmd": "x", "outs": [{"path": MODEL, "md5": model}]}
     evaluate = {
         "cmd": "x",
@@ -88,7 +88,7 @@ def stages(model, evaluated):
 
 
 def test_a_lock_merged_by_pieces_is_refused(tmp_path):
-    """With evaluate of one branch and train of another, a gate would judge one model by another's scores."""
+    """With train and evaluate from different branches, a gate would judge a model by another's scores."""
     assert Lock.parse(stages("a.dir", "a.dir")).torn("toy") == ""
     (tmp_path / "dvc.lock").write_text(stages("a.dir", "b.dir"))
     with pytest.raises(
@@ -135,7 +135,7 @@ def test_an_entry_that_dvc_would_not_write_is_named(old, new, said):
 
 
 def test_a_push_without_a_default_remote_is_an_error(tmp_path, monkeypatch):
-    """DVC has no place to upload to; the error names the command that chooses one of its remotes."""
+    """Without a default, DVC does not know where to upload; the error names the command that sets it."""
     uploaded = []
     monkeypatch.setattr(dvc, "dvc", lambda _root, *words, **_options: uploaded.append(words))
     config, project = tmp_path / ".dvc/config", Project(tmp_path, "toy")

@@ -1,4 +1,4 @@
-"""Files that people edit and merge: whatever is wrong in one is named by file, line and fix."""
+"""Files that people edit and merge: an error in one names the file, the line and the fix."""
 
 import os
 import random
@@ -18,7 +18,7 @@ from loop.packaging.key import release_key
 from loop.report import lineage
 from loop.review import cluster
 
-INPUTS = int(os.environ.get("LOOP_FUZZ", "40"))  # of each file; raise it for a longer search
+INPUTS = int(os.environ.get("LOOP_FUZZ", "40"))  # inputs per file; raise it for a longer search
 MD5 = "0123456789abcdef0123456789abcdef"
 SHA = "0" * 64
 PARAMS = """\
@@ -133,7 +133,7 @@ patches:
 
 
 def every(root: Path) -> Iterator[None]:
-    """Read all that a lock says."""
+    """Read everything from a clone's dvc.lock."""
     lock = Lock.of(root)
     for ask in (lock.model_md5, lock.model_size, lock.outs, lock.records):
         ask("m")
@@ -210,7 +210,7 @@ VALUES = (
 
 
 def mutations(text: str, seed: int) -> Iterator[bytes]:
-    """What people and merges make of a file: endless, the gravest first."""
+    """Yield versions of a file as people and merges break it, without end, the worst first."""
     lines = text.splitlines(keepends=True)
     yield from (b"", b"\n", b"# nothing\n", b"- a\n", b"x\n", b"a: \0\n", b"\xff\xfe\n", b"\t\n", b"[" * 1000)
     random_ = random.Random(seed)  # noqa: S311
@@ -247,7 +247,7 @@ def mutations(text: str, seed: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("name", READERS)
 def test_no_edit_of_a_file_ends_in_a_traceback(root: Path, name: str) -> None:
-    """Cut off, a key gone or twice, another type, conflict markers, tabs, noise: read, or a LoopError."""
+    """A file that is cut off, or has wrong keys, types, tabs or characters, is read or gives a LoopError."""
     read, path = READERS[name][0], root / name
     text, refused = path.read_text(), 0
     read(root)
@@ -264,7 +264,7 @@ def test_no_edit_of_a_file_ends_in_a_traceback(root: Path, name: str) -> None:
 
 
 def test_a_broken_kustomization_is_named(root: Path, repository: Path) -> None:
-    """What kustomize says of it, with its file; the overlays are checked so in CI."""
+    """The error names the overlay, and has kustomize's own message; CI checks the overlays like this."""
     overlay = root / "overlay"
     overlay.mkdir()
     (root / "tools").symlink_to(repository / "tools")
@@ -383,14 +383,14 @@ def test_a_mistake_is_named_by_file_line_and_fix(
 
 
 def test_a_credential_in_a_file_is_not_shown() -> None:
-    """A duplicate key's value stays out of the message."""
+    """The error about a duplicate key does not show the key's value."""
     with pytest.raises(LoopError) as error:
         edited.yaml("password: s3cret\npassword: s3cret\n", "there")
     assert "s3cret" not in str(error.value)
 
 
 def test_a_parameter_in_a_comment_of_dvc_yaml_is_not_needed(root: Path) -> None:
-    """A stage that is switched off by `#` blocks no model."""
+    """A stage that is commented out does not block a model."""
     with (root / "dvc.yaml").open("a") as file:
         file.write("  # old:\n  #   params:\n  #     - models.${key}.gone\n")
     dvc.check_params(Project(root, "m"))

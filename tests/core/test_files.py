@@ -1,4 +1,4 @@
-"""Files are whole or not there; what is hashed or packed is plain files."""
+"""A file is written whole or not at all; only plain files are hashed or packed."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ with whole(Path(sys.argv[1])) as aside:
 
 
 def test_equal_values_are_equal_bytes(tmp_path):
-    """JSON is written with sorted keys, so that equal values have one md5."""
+    """JSON is written with sorted keys, so that equal values have the same md5."""
     write_json(tmp_path / "a", {"b": 1, "a": 2})
     write_json(tmp_path / "b", {"a": 2, "b": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -44,7 +44,7 @@ def test_a_failing_block_leaves_what_stood_there(tmp_path, folder):
 
 
 def test_a_killed_writer_leaves_no_half_file(tmp_path, repository):
-    """SIGKILL while writing leaves the old content under the name; the next writer succeeds."""
+    """After SIGKILL while writing, the file has its old content, and the next writer succeeds."""
     path = tmp_path / "out.json"
     write_json(path, "old")
     environment = {**os.environ, "PYTHONPATH": str(repository / "src")}

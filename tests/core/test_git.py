@@ -1,4 +1,4 @@
-"""A machine commits by compare-and-swap, on top of what the remote says now."""
+"""A machine commits by compare-and-swap, on top of the remote's current commit."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ def count(git):
 
 
 def test_a_change_lands_on_the_remote_and_not_in_the_tree(clones):
-    """The commit is on origin's main; nothing that a person edits has moved."""
+    """The commit is on origin's main, and the clone's working tree has not changed."""
     git, other = clones
     commit = git.land("main", lambda _: Change({"a/b.txt": "new\n"}, "Add b"))
     assert other.read(other.fetch(), "a/b.txt") == "new\n"
@@ -33,14 +33,14 @@ def test_a_change_lands_on_the_remote_and_not_in_the_tree(clones):
 
 @pytest.mark.parametrize("text", ["new\n", "new", "", "\n", "new\n\n"])
 def test_a_file_is_read_as_it_was_written(clones, text):
-    """A file is read with or without its last newline as it is stored, so that it equals what was written."""
+    """A file is read exactly as it was written, with or without a newline at its end."""
     git, other = clones
     git.land("main", lambda _: Change({"a": text}, "Add a"))
     assert other.read(other.fetch(), "a") == text
 
 
 def test_a_branch_of_a_longer_name_is_not_main(clones):
-    """Asked for main's ref, Git also lists `a/refs/heads/main`, whose commit must not land."""
+    """If it is asked for main's ref, Git also lists `a/refs/heads/main`, whose commit must not be used."""
     git, other = clones
     main = git.tip()
     unreviewed = git.commit_on(main, Change({"evil": "\n"}, "unreviewed"))
@@ -56,7 +56,7 @@ def test_a_branch_of_a_longer_name_is_not_main(clones):
 
 
 def test_the_same_change_makes_no_second_commit(clones):
-    """A tree that is already so is not committed again."""
+    """If the tree already has the change, it is not committed again."""
     git, other = clones
     change = Change({"x": "1\n"}, "Set x")
     assert git.land("main", lambda _: change)
@@ -66,7 +66,7 @@ def test_the_same_change_makes_no_second_commit(clones):
 
 
 def test_everyones_change_lands_when_many_push_at_once(clones):
-    """Racing writers rebase on each other: every file arrives, in one line of history."""
+    """Concurrent writers rebase onto each other: every file arrives, and the history is linear."""
     git, _ = clones
     before = count(git)
     with ThreadPoolExecutor(8) as pool:
@@ -79,7 +79,7 @@ def test_everyones_change_lands_when_many_push_at_once(clones):
 
 
 def test_a_decision_sees_what_came_first(clones):
-    """Between two that want the same thing once, one wins and the other is superseded."""
+    """If two writers want to do the same thing once, one does it and the other is superseded."""
     git, other = clones
 
     def once(clone):
@@ -105,13 +105,13 @@ def test_a_file_can_be_removed(clones):
 
 
 def test_gits_own_words_are_in_the_error(clones):
-    """A failing command raises with what git said."""
+    """The error of a failed command has Git's own message."""
     with pytest.raises(GitError, match="unknown revision"):
         clones[0].run("rev-parse", "no-such-thing")
 
 
 def test_a_branch_in_the_way_is_named_at_once(clones):
-    """Git can't have `release` and `release/x`. That is no race, so nothing is tried again."""
+    """Git cannot have both `release` and `release/x`. That is not a race, so the push is not repeated."""
     git, _ = clones
     main = git.tip()
     git.push(main, "release")
@@ -121,7 +121,7 @@ def test_a_branch_in_the_way_is_named_at_once(clones):
 
 
 def test_a_worktree_goes_when_its_block_ends(clones):
-    """A scratch checkout is at the commit, and is gone afterwards."""
+    """A temporary worktree exists inside the block, and is removed afterwards."""
     git, _ = clones
     with git.worktree(git.head()) as path:
         assert (path / ".git").exists()
@@ -130,7 +130,7 @@ def test_a_worktree_goes_when_its_block_ends(clones):
 
 
 def test_a_bare_clone_follows_its_origin(clones, origin):
-    """It has main's log, reads files as the remote has them now, takes no other, and goes in the end."""
+    """It has main's log, fetches only the files that are read, as they are now, and is removed at the end."""
     git, _ = clones
     first = git.land("main", lambda _: Change({"x": "1\n"}, "One"))
     git.run("config", "uploadpack.allowFilter", "true", env={"GIT_DIR": str(origin)})
@@ -139,14 +139,14 @@ def test_a_bare_clone_follows_its_origin(clones, origin):
         second = git.land("main", lambda _: Change({"x": "2\n"}, "Two"))
         assert cloned.fetch() == second
         objects = cloned.run("cat-file", "--batch-check", "--batch-all-objects")
-        assert objects.count("blob") == 1  # what was read
+        assert objects.count("blob") == 1  # the file that was read
         assert cloned.read(second, "x") == "2\n"
         assert cloned.run("log", "--format=%H", second, "--", "x").split() == [second, first]
     assert not cloned.root.exists()
 
 
 def test_a_worktree_that_is_elsewhere_is_not_pruned(clones, tmp_path):
-    """Git would forget a work tree whose folder is in a container, or on a disk that is not mounted."""
+    """Git would prune a worktree whose folder is missing for now, as on a disk that is not mounted."""
     git, _ = clones
     git.run("worktree", "add", "-q", "-b", "mine", str(tmp_path / "mine"))
     (tmp_path / "mine").rename(tmp_path / "unmounted")
@@ -157,7 +157,7 @@ def test_a_worktree_that_is_elsewhere_is_not_pruned(clones, tmp_path):
 
 
 def test_in_a_hook_no_other_repository_is_touched(clones, origin, monkeypatch):
-    """Git tells a hook in a linked work tree, by absolute paths, which repository and index it runs for."""
+    """Git's variables in a hook name its own repository and index, and must not affect any other one."""
     git, _ = clones
     git.run("commit", "--quiet", "--allow-empty", "--message=second", env=BOT)
     second = git.head()
@@ -194,14 +194,14 @@ def test_a_persons_settings_change_no_answer(clones, origin, tmp_path, monkeypat
 
 
 def test_a_command_that_hangs_is_an_error(clones):
-    """A limit in seconds holds for each command."""
+    """A command that takes longer than the limit in seconds is an error."""
     git = Git(clones[0].root, seconds=0.2)
     with pytest.raises(GitError, match=r"took over 0\.2 s"):
         git.run("-c", "alias.hang=!sleep 30", "hang")
 
 
 def test_settings_hold_for_each_command(clones):
-    """A command's environment is asked for anew, as a token in it may have changed."""
+    """The environment is computed again for each command, because a token in it may have changed."""
     values = iter("ab")
     git = Git(clones[0].root, lambda: {"GIT_AUTHOR_NAME": next(values), "GIT_AUTHOR_EMAIL": "e"})
     assert [git.run("var", "GIT_AUTHOR_IDENT")[0] for _ in range(2)] == ["a", "b"]
@@ -223,7 +223,7 @@ def shallow(clones, origin, tmp_path):
 
 @pytest.mark.parametrize("reads", [["log", "--format=%s"], ["rev-list", "HEAD"]])
 def test_what_reads_history_makes_a_shallow_clone_whole(shallow, reads):
-    """It fetches what it lacks, moves no branch, and has nothing to do the next time."""
+    """The command fetches the missing history, moves no branch, and does so only once."""
     branches = shallow.run("for-each-ref")
     assert len(shallow.run(*reads).splitlines()) == 4
     assert shallow.run("for-each-ref") == branches
@@ -253,7 +253,7 @@ def test_one_commit_descends_from_another(clones, shallow):
 
 
 def test_a_base_is_a_commit_or_unknown(clones):
-    """Named by seven digits or a branch it is one; zeros, nothing, lost and unrelated ones are unknown."""
+    """A SHA, short SHA or branch is known; zeros, an empty text, lost and unrelated commits are unknown."""
     git, _ = clones
     begin = git.head()
     main = git.land("main", lambda _: Change({"x": "1\n"}, "One"))

@@ -1,4 +1,4 @@
-"""Where GitHub is and by which token; what is done when it refuses, limits, or does not answer."""
+"""Which GitHub and which token are used, and what happens if GitHub refuses, limits or does not answer."""
 
 import http.server
 import json
@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 def test_the_repository_says_what_the_environment_does_not(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Name and API follow from its URL, unless a variable says otherwise; a token never does."""
+    """Name and API come from its URL, unless variables set them; a token never comes from it."""
     with pytest.raises(LoopError, match=r"^not set: GITHUB_TOKEN"):
         GitHub.of_environment(root)
     monkeypatch.setenv("GITHUB_TOKEN", "t")
@@ -40,7 +40,7 @@ def test_the_repository_says_what_the_environment_does_not(
 
 
 def test_a_rotated_token_is_taken_up(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The file of a mounted secret is read at each use, and goes before the variable."""
+    """The file of a mounted secret is read at each use, and takes precedence over the variable."""
     monkeypatch.setenv("GITHUB_TOKEN", "t")
     monkeypatch.setenv("GITHUB_TOKEN_FILE", str(tmp_path / "token"))
     with pytest.raises(LoopError, match="GITHUB_TOKEN_FILE"):
@@ -51,7 +51,7 @@ def test_a_rotated_token_is_taken_up(root: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_git_shows_the_token_to_one_server_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes as a header by the environment, beside what that configures already; without one, nothing."""
+    """Added variables give Git the token as a header for this server; without a token none are added."""
     assert authorized("https://git.acme.test") == {}
     monkeypatch.setenv("GITHUB_TOKEN", "t")
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
@@ -63,7 +63,7 @@ def test_git_shows_the_token_to_one_server_only(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_token_that_no_header_can_hold_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trailing newline is dropped; what is no token at all is an error that keeps it to itself."""
+    """A newline at its end is dropped; an invalid token is an error that does not show it."""
     monkeypatch.setenv("GITHUB_REPOSITORY", "acme/shop")
     monkeypatch.setenv("GITHUB_TOKEN", "secret\n")
     assert GitHub.of_environment().token == "secret"
@@ -78,7 +78,7 @@ Reply = httpx.Response | httpx.TransportError
 
 
 class Replies:
-    """GitHub's next replies, one by one, the last for ever; what was sent, and the seconds waited between."""
+    """Gives these replies in turn, and the last one for ever; records the calls and the seconds waited."""
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
@@ -137,7 +137,7 @@ LIMITS = {
 def test_what_would_be_made_twice_is_not_sent_twice(
     replies: Callable[..., Replies], method: str, reply: Reply, times: int
 ) -> None:
-    """A call is repeated after a limit or an outage, a POST only if it can't have had its effect."""
+    """A call is repeated after a rate limit or an outage, a POST only if it cannot have had an effect."""
     github = replies(reply)
     with pytest.raises(GitHubError, match=f"^{method} https://api.test/repos/acme/shop/pulls: "):
         GitHub("https://api.test", "acme/shop", "t", patience=1_000).call(method, "/pulls")
@@ -147,7 +147,7 @@ def test_what_would_be_made_twice_is_not_sent_twice(
 def test_it_waits_as_long_as_github_asks_and_says_so(
     replies: Callable[..., Replies], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`retry-after`, the hour's reset, or a minute where nothing is said; each wait is a line on stderr."""
+    """It waits for `retry-after`, until the hour's reset, or else a minute; each wait is a line on stderr."""
     reset = str(int(time.time()) + 90)
     github = replies(
         says(429, "slow down", retry_after="7"),
@@ -163,7 +163,7 @@ def test_it_waits_as_long_as_github_asks_and_says_so(
 
 
 def test_it_does_not_wait_for_an_hour(replies: Callable[..., Replies]) -> None:
-    """A limit that lasts longer than the caller's patience is an error that says when to come back."""
+    """A limit that lasts longer than the caller's patience is an error that says when to try again."""
     reset = int(time.time()) + 3_000
     github = replies(says(403, x_ratelimit_remaining="0", x_ratelimit_reset=str(reset)))
     after = datetime.fromtimestamp(reset + 1, UTC)
@@ -196,7 +196,7 @@ def test_it_does_not_wait_for_an_hour(replies: Callable[..., Replies]) -> None:
     ],
 )
 def test_an_error_says_what_to_do(replies: Callable[..., Replies], reply: Reply, told: str) -> None:
-    """Method, URL, status, GitHub's message, and the fix."""
+    """An error has method, URL, status, GitHub's message, and the fix."""
     replies(reply)
     with pytest.raises(GitHubError, match=told) as error:
         API.call("PUT", "/x")
@@ -206,7 +206,7 @@ def test_an_error_says_what_to_do(replies: Callable[..., Replies], reply: Reply,
 def test_a_comment_or_pull_request_is_looked_for_before_it_is_made_again(
     replies: Callable[..., Replies],
 ) -> None:
-    """After a POST without an answer the client looks again: what GitHub did make is brought up to date."""
+    """After a POST without an answer the client looks again, and updates what GitHub did create."""
     mine = {"id": 5, "user": {"type": "Bot"}, "body": "<!-- m -->\nhello"}
     github = replies(says(200, []), says(502), says(200, [mine]), says(200, mine))
     API.comment(1, "m", "hello")
@@ -216,7 +216,7 @@ def test_a_comment_or_pull_request_is_looked_for_before_it_is_made_again(
     )
     assert API.pull_request("b", "t", "why")["number"] == 3
     assert [how for how, _, _ in github.sent] == ["GET", "POST", "GET", "PATCH"]
-    assert github.waits[0] >= 5  # GitHub may still be at it
+    assert github.waits[0] >= 5  # GitHub may still be creating it
 
 
 def test_a_dispatch_tells_its_run(replies: Callable[..., Replies]) -> None:
@@ -233,7 +233,7 @@ def test_a_dispatch_tells_its_run(replies: Callable[..., Replies]) -> None:
 
 
 def test_an_older_enterprise_server_dispatches_too(replies: Callable[..., Replies]) -> None:
-    """3.19 refuses the key `return_run_details` (benc-uk/workflow-dispatch#86), and names no run."""
+    """Version 3.19 refuses the key `return_run_details` (benc-uk/workflow-dispatch#86) and returns no run."""
     refused = says(422, 'Invalid request.\n\n"return_run_details" is not a permitted key.')
     github = replies(refused, httpx.Response(204))
     assert API.dispatch("ci.yml", {}) is None
@@ -247,7 +247,7 @@ def test_an_older_enterprise_server_dispatches_too(replies: Callable[..., Replie
 def test_a_comment_of_a_deleted_account(
     replies: Callable[..., Replies], who: object, said: dict[str, object]
 ) -> None:
-    """GitHub's schema lets `user` be null and `body` be left out: neither is our comment."""
+    """GitHub's schema allows a null `user` and a missing `body`: such a comment is not ours."""
     github = replies(says(200, [{"id": 1, "user": who, **said}]), says(201, {}))
     API.comment(1, "m", "hello")
     assert github.sent[-1] == ("POST", "/issues/1/comments", {"body": "<!-- m -->\nhello"})
@@ -274,7 +274,7 @@ def run_of(number: int, **fields: object) -> dict[str, object]:
 
 
 def test_a_strangers_run_is_not_trusted(replies: Callable[..., Replies]) -> None:
-    """Only what was started on main of this repository, whatever else the list holds; all its pages."""
+    """Only runs that were started on this repository's main are returned, from all pages of the list."""
     fork = {"full_name": "mallory/shop"}
     forged = [
         run_of(1, event="pull_request"),
@@ -292,7 +292,7 @@ def test_a_strangers_run_is_not_trusted(replies: Callable[..., Replies]) -> None
 
 
 class Endless(http.server.BaseHTTPRequestHandler):
-    """A file that has no end, whatever was said of its size; at /repos/acme/shop/small a small one."""
+    """Serves a file without an end; but at /repos/acme/shop/small a small one, and at /none a 404."""
 
     def do_GET(self) -> None:
         small = self.path.endswith("small")
@@ -304,11 +304,11 @@ class Endless(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(bytes(1024))
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def test_no_more_is_read_than_was_asked_for() -> None:
-    """Whoever uploads an artifact tells GitHub its size as well."""
+    """The size that GitHub reports cannot be trusted, because the uploader of an artifact sets it."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         github = GitHub(f"http://127.0.0.1:{server.server_port}", "acme/shop", "t")

@@ -1,4 +1,4 @@
-"""Every page escapes what it shows, and tells the browser to fetch and run nothing."""
+"""Every page escapes its values, and forbids the browser to fetch or run anything."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ TEMPLATES = sorted(ROOMS.glob("*/*.j2"))
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
 def test_no_template_says_that_a_value_is_safe(template: Path) -> None:
-    """What is a page of its own has the policy; none switches the escaping off."""
+    """A template of a whole page has the policy, and no template switches the escaping off."""
     text = template.read_text()
     assert "safe" not in text
     assert "autoescape" not in text

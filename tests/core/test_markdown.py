@@ -1,4 +1,4 @@
-"""Other people's text in what GitHub shows: it stays text."""
+"""Other people's text remains plain text where GitHub shows it."""
 
 import re
 
@@ -33,7 +33,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_code_in_one_cell(text: str) -> None:
-    """A link, an image, a tag, a mention, an issue's number, a bar and a line break do nothing."""
+    """A link, an image, a tag, a mention, an issue's number, a bar and a line break have no effect."""
     shown = inert(text)
     span = re.fullmatch(r"(`+) (.*) \1", shown)
     assert span
@@ -43,7 +43,7 @@ def test_hostile_text_is_code_in_one_cell(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["TX_AMOUNT", "+0.01 [-0.01, +0.03] at 95%; tolerance 0", "█████", "a/b: c"])
 def test_plain_text_stays_as_it_is(text: str) -> None:
-    """What GitHub makes nothing of needs no marks."""
+    """Text that GitHub does not interpret is not changed."""
     assert inert(text) == text
 
 
@@ -51,7 +51,7 @@ def test_plain_text_stays_as_it_is(text: str) -> None:
     "text", ["@everyone", "fixes #12", "o/r#12", "GH-12", "https://evil.example", "www.evil.example"]
 )
 def test_a_commits_message_links_nothing(text: str) -> None:
-    """It has no code, so a sign that does not show parts what GitHub would link."""
+    """A message cannot contain code, so an invisible character splits what GitHub would link."""
     said = quiet(f"drift of {text}\nAction: release")
     assert "\n" not in said
     assert said.replace("\u200b", "") == f"drift of {text} Action: release"

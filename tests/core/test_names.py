@@ -1,4 +1,4 @@
-"""A model's two spellings."""
+"""The two spellings of a model's name."""
 
 import re
 
@@ -11,12 +11,12 @@ from loop.core.names import package, public
 
 LABEL = re.compile(
     r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-)  # of Kubernetes: Services, namespaces, values of labels
+)  # names that Kubernetes allows for Services and namespaces, and as values of labels
 
 
 @given(st.text("abz019_-", min_size=1, max_size=42))
 def test_what_is_usable_can_be_deployed(name):
-    """Both spellings are refused or taken alike, and the public one is a name for objects of Kubernetes."""
+    """Both spellings are refused, or both are valid and the public one may name objects of Kubernetes."""
     try:
         spelled = public(name)
     except LoopError:
@@ -29,6 +29,6 @@ def test_what_is_usable_can_be_deployed(name):
 
 @pytest.mark.parametrize("name", ["fraud_", "fraud-"])
 def test_no_name_ends_in_a_dash(name):
-    """It would be trained, registered and built, and every one of its Services refused by the cluster."""
+    """Such a model would be trained, registered and built, but the cluster would refuse its Services."""
     with pytest.raises(LoopError, match="is not valid"):
         package(name)

@@ -1,4 +1,4 @@
-"""params.yaml is typed, and says what is wrong with it."""
+"""params.yaml is typed, and an error says what is wrong with it."""
 
 from datetime import datetime
 
@@ -40,7 +40,7 @@ def test_both_spellings_name_one_model(root):
 
 
 def test_the_latency_target_is_the_default_of_the_other_limits(root):
-    """Rehearsal and judge take `sla.p99_ms`, unless they have a limit of their own."""
+    """Rehearsal and judge use `sla.p99_ms`, unless they have a limit of their own."""
     path = root / "params.yaml"
     limits = lambda spec: (spec.rehearse.max_p99_ms, spec.canary.min_p99_ms)  # noqa: E731 - said once
     assert limits(params.load(root, "tiny")) == (1000, 50)
@@ -49,7 +49,7 @@ def test_the_latency_target_is_the_default_of_the_other_limits(root):
 
 
 def test_a_fork_names_its_environments(root):
-    """They are the folders of kustomize/overlays; a model is released to those where it has an overlay."""
+    """Environments are the folders of kustomize/overlays; a model is released to those where it has one."""
     for overlay in ("production/tiny", "qa/tiny", "dev/tiny", "canaries/other"):
         (root / "kustomize/overlays" / overlay).mkdir(parents=True)
     assert plain.environments(root) == ["dev", "canaries", "qa", "production"]
@@ -59,7 +59,7 @@ def test_a_fork_names_its_environments(root):
 
 
 def test_a_project_reads_a_file_once(root):
-    """A command decides by one state of params.yaml and dvc.lock; a new Project reads what has changed."""
+    """A command uses one state of params.yaml and dvc.lock; a new Project reads the files again."""
     project = Project(root, "tiny")
     before = (project.params, project.lock)
     (root / "params.yaml").write_text(SECTION + "    sla: {p99_ms: 80}\n")
@@ -71,7 +71,7 @@ def test_a_project_reads_a_file_once(root):
 
 
 def test_environments_that_share_a_device_share_a_release(root):
-    """One device is every environment's; where some are named, the others have the CPU."""
+    """A single device applies to every environment; if only some are named, the others use the CPU."""
     for device, releases in {
         "cuda": {"cuda": ["dev", "staging", "production"]},
         "{production: cuda}": {"cpu": ["dev", "staging"], "cuda": ["production"]},
@@ -109,7 +109,7 @@ def test_environments_that_share_a_device_share_a_release(root):
     ],
 )
 def test_an_error_names_file_key_and_value(root, old, new, told):
-    """What is wrong is told by its place in params.yaml, its value and what it should be."""
+    """An error has the key's place in params.yaml, its value, and what it should be."""
     path = root / "params.yaml"
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(LoopError) as caught:
@@ -121,7 +121,7 @@ def test_an_error_names_file_key_and_value(root, old, new, told):
 def test_an_edit_keeps_comments_and_can_make_sections(root):
     """`edit` sets dotted keys, makes missing sections on the way, and keeps people's comments.
 
-    An instant with an offset is the same instant in UTC.
+    A time with an offset is read as the same time in UTC.
     """
     changes = {
         "models.tiny.ingest.logged.store": "/store",
@@ -149,13 +149,13 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]
     "text", ["models:", "models: [1]", "models: \0", "models: {2020-99-99: 1}", "models: " + "[" * 1000]
 )
 def test_what_is_no_params_at_all_is_an_error(text):
-    """YAML of another shape, or none, is named with its file."""
+    """If the text is invalid YAML, or has another shape, the error names its file."""
     with pytest.raises(LoopError, match=r"^there: "):
         params.sections(text, "there")
 
 
 def test_a_wrong_value_is_told_in_short():
-    """A few aliases in a pull request's params.yaml would be gigabytes of message."""
+    """Otherwise a few aliases in a pull request's params.yaml would make a message of gigabytes."""
     text = f"{BOMB}models: {{m: *a8}}"
     with pytest.raises(LoopError, match=r"there: line 10: models\.m") as error:
         params.typed(text, "m", "there")

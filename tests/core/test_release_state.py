@@ -1,4 +1,4 @@
-"""release.yaml is read strictly and written always alike."""
+"""release.yaml is read strictly, and always written in the same form."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ keys = st.from_regex(r"[0-9a-f]{12}", fullmatch=True)
 
 @given(stable=keys, new=keys, barred=keys, why=st.text(alphabet=st.characters(exclude_categories=["C", "Z"])))
 def test_what_is_written_is_read_again(stable, new, barred, why):
-    """Any state comes back equal, also where a key looks like a number to YAML."""
+    """Any state that is written is read as the same state, even if a key looks like a number to YAML."""
     state = State(stable=track(stable, 100), barred=(Barred(key=barred, why=why),))
     if new != stable:
         state = state.model_copy(update={"stable": track(stable, 90), "canary": track(new, 10)})
@@ -36,7 +36,7 @@ def test_what_is_written_is_read_again(stable, new, barred, why):
     ],
 )
 def test_an_edited_state_is_refused_by_file_and_key(before, after, named):
-    """A key nobody knows, weights that don't sum to 100, a tag, a merge's marks: each is named."""
+    """Unknown keys, weights that do not sum to 100, tags and conflict markers are named in the error."""
     text = release(canary(10))
     assert before in text
     with pytest.raises(LoopError, match=r"release\.yaml") as refused:
@@ -54,21 +54,21 @@ def test_an_edited_state_is_refused_by_file_and_key(before, after, named):
     ],
 )
 def test_only_what_can_run_is_rendered(state, tracks, watching, monitor):
-    """The Component names a track exactly when the state has it; judge and drift only with an image."""
+    """The Component names only the tracks that the state has, and judge and drift only with an image."""
     text = component(state.model_copy(update={"monitor": monitor}))
     named = [line.rsplit("/", 1)[1] for line in text.splitlines() if "components/" in line]
     assert named == tracks + (watching if monitor else [])
 
 
 def test_an_image_of_judge_and_drift_is_read_again():
-    """Where there is none, the file says nothing of it."""
+    """If a state has no such image, its file has no key for it."""
     state = canary(10).model_copy(update={"monitor": MONITOR})
     assert parse(release(state), "release.yaml") == state
     assert "monitor" not in release(canary(10))
 
 
 def test_an_image_from_before_the_runtime_had_its_name_is_started_by_its_own_server():
-    """Its state names no server and keeps its bytes; a patch starts the module that the image has."""
+    """Its state has no `server`, also when written again; a patch starts the module that the image has."""
     old = track(A, 90)
     new = track(B, 10).model_copy(update={"server": SERVER})
     state = State(stable=old, canary=new)
@@ -83,6 +83,6 @@ def test_an_image_from_before_the_runtime_had_its_name_is_started_by_its_own_ser
 
 
 def test_the_base_starts_the_server_that_is_built_today(repository):
-    """By the place in its command that the patch of an older image replaces."""
+    """The module's name is at the place in the command that the patch for an older image replaces."""
     deployment = YAML(typ="safe").load(repository / "kustomize/base/deployment.yaml")
     assert deployment["spec"]["template"]["spec"]["containers"][0]["command"][2] == SERVER

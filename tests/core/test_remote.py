@@ -1,4 +1,4 @@
-"""A source's server is somebody else's: where it leads a download, and how much it sends."""
+"""A source's server is not trusted: where it may redirect a download, and how much it may send."""
 
 import asyncio
 import gzip
@@ -26,7 +26,7 @@ class Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer, and close: what a length leaves out ends with the connection."""
+        """Answer, and close the connection, which ends a body without a length."""
         self.close_connection = True
         if self.path.startswith("/to/"):
             self.send_response(302)
@@ -44,12 +44,12 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """Of a server on this machine's loopback."""
+    """The port of a server on this machine's loopback."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -60,7 +60,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def resolved(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What names resolve to, beside this machine's own."""
+    """The addresses to which names resolve; names that are not in it resolve to 127.0.0.1."""
     import aiohttp.resolver
 
     found: dict[str, str] = {}
@@ -74,7 +74,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_the_host_that_is_named_may_be_in_house(port: int, tmp_path: Path) -> None:
-    """An address that params.yaml spells out is reached, and so is a path to which it redirects itself."""
+    """An address that params.yaml names is reached, also if it redirects to another of its paths."""
     here = f"http://127.0.0.1:{port}"
     for url in (f"{here}/file", f"{here}/to//file", f"{here}/to/{here}/file"):
         remote.fetch(url, tmp_path / "file")
@@ -100,7 +100,7 @@ def test_the_host_that_is_named_may_be_in_house(port: int, tmp_path: Path) -> No
     ],
 )
 def test_a_redirect_stays_public(port: int, tmp_path: Path, to: str, resolved: dict[str, str]) -> None:
-    """No server leads a download to this machine or into a private network, whatever a name resolves to."""
+    """No redirect leads to this machine or to a private network, whatever a name resolves to."""
     from loop.pipeline.source import source_sha256
 
     url = f"http://127.0.0.1:{port}/to/{quote(to.format(port=port), safe='')}"
@@ -112,7 +112,7 @@ def test_a_redirect_stays_public(port: int, tmp_path: Path, to: str, resolved: d
 
 
 def test_a_redirect_to_a_public_host_is_followed(port: int) -> None:
-    """A supplier's own redirects go on working; so a public address is let through, on any hop."""
+    """A public address is reached on any hop, so that a supplier's own redirects work."""
     guard = remote._Guard("https://supplier.example/rows.parquet")
     for guard.named in (True, False):
         assert guard._may_reach("93.184.216.34")
@@ -123,7 +123,7 @@ def test_a_redirect_to_a_public_host_is_followed(port: int) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "fe80::1%eth0", "0.0.0.0"])  # noqa: S104
 def test_a_name_is_not_this_machine(address: str) -> None:
-    """A supplier's name that resolves to loopback or a cloud's metadata is not reached, first hop or not."""
+    """A host is not reached if its name resolves to loopback or a cloud's metadata, even on the first hop."""
     assert not remote._Guard("https://supplier.example/rows.parquet")._may_reach(address)
 
 
@@ -131,7 +131,7 @@ def test_a_name_is_not_this_machine(address: str) -> None:
 def test_no_more_is_written_than_a_source_may_have(
     port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """The bytes are counted as they come, unpacked, and not by what the server says of them."""
+    """Bytes are counted as they arrive, after decompression; the length that the server sends is not used."""
     monkeypatch.setattr(remote, "MOST", 1_000_000)
     with pytest.raises(LoopError, match=r"sends more than 1,000,000 bytes[\s\S]*fix:"):
         remote.fetch(f"http://127.0.0.1:{port}/{path}", tmp_path / "file")
@@ -139,7 +139,7 @@ def test_no_more_is_written_than_a_source_may_have(
 
 
 def test_https_stays_https() -> None:
-    """A redirect that drops the encryption is refused, also to the host that is named."""
+    """A redirect that drops the encryption is refused, even to the named host."""
     guard = remote._Guard("https://supplier.example/rows.parquet")
     request = SimpleNamespace(url=URL("http://supplier.example/rows.parquet"))
     with pytest.raises(LoopError, match="which is not encrypted"):
@@ -147,7 +147,7 @@ def test_https_stays_https() -> None:
 
 
 def test_a_silent_server_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A download ends in time, whoever keeps it waiting."""
+    """A download from a server that sends nothing ends with a timeout."""
     monkeypatch.setattr(remote, "SILENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TimeoutError):
         remote.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/file", tmp_path / "file")

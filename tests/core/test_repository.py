@@ -1,4 +1,4 @@
-"""The repository's own name, URL and registry: what they say, and which are refused."""
+"""The repository's own name, URL and registry: what follows from them, and which are refused."""
 
 import re
 import subprocess
@@ -35,7 +35,7 @@ OWN = ("https://git.acme.test/acme/loop.git", "https://git.acme.test/api/v3")
     ],
 )
 def test_urls(url: str, expected: tuple[str, str]) -> None:
-    """Each way to write it names one place to clone by token, and one API."""
+    """Each way to write a URL gives the same URL to clone by token, and the same API."""
     found = Repository(name="loop", url=url, registry="registry.test")
     assert (found.clone_url, found.api) == expected
     assert found.slug == "acme/loop"
@@ -83,9 +83,9 @@ def test_urls(url: str, expected: tuple[str, str]) -> None:
     ],
 )
 def test_what_is_refused(key: str, value: str, why: str) -> None:
-    """The message says why, and what it should be; it shows no part of a credential.
+    """The error says why, and what the value should be; it shows no part of a credential.
 
-    The fix is no command with another repository's values, which could be run as it is.
+    The fix has a placeholder, not another repository's values, so that nobody runs it as it is.
     """
     with pytest.raises(LoopError) as caught:
         Repository(**RIGHT | {key: value})
@@ -102,13 +102,13 @@ def test_what_is_refused(key: str, value: str, why: str) -> None:
     "registry", ["docker.io/acme", "localhost:5000", "registry.acme.test:5000/ml", "registry.acme.test"]
 )
 def test_registries(registry: str) -> None:
-    """A host with an owner or a port, or a registry of one's own, is taken."""
+    """A host with an owner or a port, or a registry that belongs to the team, is accepted."""
     assert Repository(**RIGHT | {"registry": registry}).registry == registry
 
 
 @pytest.fixture
 def fork(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone with nothing but what `init` reads, and the file that it writes."""
+    """The file that `init` writes, in a clone with nothing but what `init` reads."""
     (tmp_path / "params.yaml").write_text("models: {}\n")
     (tmp_path / "dvc.yaml").touch()
     file = tmp_path / "argocd/repository.yaml"
@@ -131,7 +131,7 @@ def fork(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     ],
 )
 def test_init_writes_nothing_that_is_refused(fork: Path, options: list[str]) -> None:
-    """Neither an empty value, nor a credential, nor the template's own owner comes into the file."""
+    """An empty value, a credential and the template's own owner are not written into the file."""
     before = fork.read_bytes()
     done = CliRunner().invoke(init, options)
     assert isinstance(done.exception, LoopError)
@@ -151,7 +151,7 @@ def test_a_file_with_a_credential_is_refused_until_init_mends_it(fork: Path) -> 
 
 @pytest.mark.parametrize("data", ["", "data:\n", "data: x\n"])
 def test_init_writes_into_a_file_without_values(fork: Path, data: str) -> None:
-    """A file whose `data` is gone is filled in; one that is empty is refused with a fix."""
+    """A file without `data` is filled in; an empty file is refused with a fix."""
     fork.write_text(f"kind: ConfigMap\n{data}")
     options = [word for key, value in RIGHT.items() for word in (f"--{key}", value)]
     CliRunner().invoke(init, options, catch_exceptions=False)

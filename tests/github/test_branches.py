@@ -31,7 +31,7 @@ def test_main_is_the_default_if_it_is_pushed(standin: StandIn, folder: Path) -> 
 
 
 def test_dispatches_and_timers_use_the_default_branch(standin: StandIn, folder: Path) -> None:
-    """A workflow that only another branch contains cannot be dispatched; schedules run the default branch."""
+    """A workflow that is only on another branch cannot be dispatched; schedules run the default branch."""
     clone = standin.clone(folder)
     clone.push("begin", {"a": "1\n"}, "master")
     clone.push("hand", {PATH: HAND}, "main")

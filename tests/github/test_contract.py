@@ -114,7 +114,7 @@ def test_a_renamed_field_of_a_request_is_refused(standin: StandIn, clone: Clone)
 
 
 def test_the_stand_in_reports_its_own_mistakes(tmp_path: Path) -> None:
-    """If the stand-in's code misnames a field, the call fails whose answer has it, and so does the push."""
+    """If the stand-in's code misnames a field, the call that returns it fails, and so does the push."""
     package = tmp_path / "src" / "loop_demo"
     shutil.copytree(STANDIN.parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     for file, field in (("shapes.py", "default_branch"), ("triggers.py", "head_commit")):

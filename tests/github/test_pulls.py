@@ -43,7 +43,7 @@ def actions(standin: StandIn) -> list[dict[str, Any]]:
 
 
 def test_refs_of_a_pull_request_can_be_fetched_but_not_pushed(standin: StandIn, clone: Clone) -> None:
-    """refs/pull/N/head is the proposed commit, and refs/pull/N/merge its merge into today's base."""
+    """refs/pull/N/head is the proposed commit, and refs/pull/N/merge its merge into the current base."""
     number = propose(standin)
     head = clone.git("rev-parse", "HEAD").stdout.strip()
     clone.git("checkout", "-q", "origin/old")

@@ -76,7 +76,7 @@ def test_the_base_becomes_the_checked_commit(standin: StandIn, folder: Path) -> 
 
 
 def test_an_entry_is_shown_as_it_was_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the queue does later does not change an answer that is already made."""
+    """A later change in the queue does not change an answer that was already made."""
     state = State(tmp_path / "state.json")
     runner: Any = SimpleNamespace(state=state, hosting=SimpleNamespace(moving=nullcontext()))
     call: Any = SimpleNamespace(state=state, of=state.of)

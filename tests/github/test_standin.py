@@ -148,7 +148,7 @@ def test_a_wrong_dispatch_is_refused(standin: StandIn, file: str, body: object, 
 
 
 def test_a_schedule_can_be_triggered(standin: StandIn, clone: Clone) -> None:
-    """The stand-in's own path starts a workflow like its schedule would, but only if it has a schedule."""
+    """The stand-in's own path starts a workflow as its schedule would, but only if it has a schedule."""
     headers = {"Authorization": f"Bearer {standin.server.tokens['person']}"}
     hook = f"{standin.server.url}/_schedule/{standin.name}"
     assert httpx.post(f"{hook}/hand.yml", headers=headers).status_code == 200

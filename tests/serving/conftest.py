@@ -1,4 +1,4 @@
-"""The app that serves a tiny model."""
+"""Fixtures for the app that serves a tiny model, and for fake container engines."""
 
 import pytest
 from oci import CRANE
@@ -20,7 +20,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def client(source):
-    """The app of the tiny model, started; no prediction log."""
+    """A client of the tiny model's started app, which writes no prediction log."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PREDICTION_LOG_DIR", raising=False)
         with TestClient(app.create(source, booster.load, max_rows=5, max_bytes=10_000)) as client:
@@ -29,13 +29,13 @@ def client(source):
 
 @pytest.fixture
 def table_source(tmp_path):
-    """The tiny model over named columns."""
+    """The tiny model with named columns."""
     return write_table(tmp_path / "table")
 
 
 @pytest.fixture
 def table_client(table_source, tmp_path, monkeypatch):
-    """Its app, started; predictions are logged below `tmp_path`/log."""
+    """A client of that model's started app, which logs predictions in `tmp_path`/log."""
     monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "log"))
     with TestClient(app.create(table_source, table, max_rows=5, max_bytes=10_000)) as client:
         yield client
@@ -43,7 +43,7 @@ def table_client(table_source, tmp_path, monkeypatch):
 
 @pytest.fixture
 def engines(tmp_path, monkeypatch):
-    """Make programs that write down how they were called; only what is made is on PATH."""
+    """Return a function that makes a fake program, which records its calls. At first every engine fails."""
     programs = tmp_path / "bin"
     programs.mkdir()
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
@@ -62,11 +62,11 @@ def engines(tmp_path, monkeypatch):
 
 @pytest.fixture
 def alone(tmp_path):
-    """The tiny model in a folder of its own, to be served by a process."""
+    """The tiny model in a folder of its own, for a test that starts its server."""
     return write_model(tmp_path / "src")
 
 
 @pytest.fixture
 def port():
-    """A free one."""
+    """A free port."""
     return free_port()

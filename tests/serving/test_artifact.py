@@ -1,4 +1,4 @@
-"""A bento as an OCI artifact: same bytes, same digest; other bytes are refused."""
+"""A bento as an OCI artifact: the same bytes have the same digest, and changed bytes are refused."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def tree(folder):
 
 
 def test_the_same_bento_is_the_same_digest(folder, tmp_path):
-    """Times, bytecode and the layout it goes into make no difference; one byte does."""
+    """File times, bytecode and the layout's folder do not change the digest, but a single byte does."""
     first = artifact.pack(folder, tmp_path / "one", "m", "1")
     (folder / "src" / "__pycache__").mkdir()
     (folder / "src" / "__pycache__" / "x.pyc").touch()
@@ -43,14 +43,14 @@ def test_the_same_bento_is_the_same_digest(folder, tmp_path):
 
 
 def test_what_is_packed_comes_back(folder, tmp_path):
-    """Unpack gives the same files and permissions."""
+    """Unpacking gives the same files and permissions."""
     digest = artifact.pack(folder, tmp_path / "layout", "m", "1")
     artifact.unpack(tmp_path / "layout", digest, tmp_path / "into")
     assert tree(tmp_path / "into") == tree(folder)
 
 
 def test_the_layout_is_one_of_oci(folder, tmp_path):
-    """oci-layout and index.json are there, and everything that they name is there by digest and size."""
+    """oci-layout and index.json exist, and every blob that is named exists under its digest with its size."""
     layout = tmp_path / "layout"
     digest = artifact.pack(folder, layout, "m", "1")
     assert artifact.pack(folder, layout, "m", "1") == digest
@@ -64,7 +64,7 @@ def test_the_layout_is_one_of_oci(folder, tmp_path):
 
 @pytest.mark.parametrize("part", ["manifest", "layer"])
 def test_a_changed_byte_is_refused(folder, tmp_path, part):
-    """Nothing is unpacked from a manifest or a layer whose content is not its digest's."""
+    """If a manifest or a layer does not match its digest, nothing is unpacked."""
     digest = artifact.pack(folder, tmp_path / "layout", "m", "1")
     manifest = blob(tmp_path / "layout", digest)
     layer = blob(tmp_path / "layout", json.loads(manifest.read_text())["layers"][0]["digest"])
@@ -98,7 +98,7 @@ def test_a_damaged_layout_is_refused(folder, tmp_path, damage):
 
 @pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, "latest", "sha256:../../x"])
 def test_a_digest_that_names_nothing_is_refused(folder, tmp_path, digest):
-    """A digest that is missing, a tag, or a path is refused."""
+    """An unknown digest, a tag and a path are refused."""
     artifact.pack(folder, tmp_path / "layout", "m", "1")
     for place in (tmp_path / "layout", folder / "missing"):
         with pytest.raises(LoopError, match=r"run \./loop image MODEL"):
@@ -107,14 +107,14 @@ def test_a_digest_that_names_nothing_is_refused(folder, tmp_path, digest):
 
 
 def test_another_kind_of_artifact_is_refused(tmp_path):
-    """An intact layout of something else than a bento is not unpacked."""
+    """An intact layout of something other than a bento is not unpacked."""
     digest = layout.single(tmp_path / "layout", "text/plain", b"x")
     with pytest.raises(LoopError, match=r"is None, not 'application/vnd\.loop\.bento"):
         artifact.unpack(tmp_path / "layout", digest, tmp_path / "into")
 
 
 def test_a_file_that_would_land_outside_is_refused(folder, tmp_path, monkeypatch):
-    """A layer with ../ in a name is refused even where its digest fits."""
+    """A layer with `../` in a file's name is refused, even if its digest is right."""
 
     def escaping(_, to):
         with tarfile.open(to, "w:gz") as tar:

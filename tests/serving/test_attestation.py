@@ -1,4 +1,4 @@
-"""Which image of a registry counts as our release's: by this machine's key, on GitHub by what gh verifies."""
+"""Whether an image in a registry is our own release: proven by this machine's key, on GitHub by gh."""
 
 import json
 import tempfile
@@ -25,7 +25,7 @@ def host():
 
 @pytest.fixture
 def pushed(host, tmp_path, cache):
-    """An image that somebody has pushed: its registry and digest."""
+    """The registry and digest of an image that somebody has pushed."""
     digest = layout.write(archive(tmp_path / "image.tar", tmp_path.name.encode()), tmp_path / "image")
     registry = Registry(f"{host}/team/{tmp_path.name.rstrip('_')}", CRANE)
     registry.push(tmp_path / "image", KEY)
@@ -38,7 +38,7 @@ def said(registry, digest, key=KEY, kind=attestation.PREDICATE):
 
 
 def test_what_this_machine_has_attested_counts(pushed):
-    """For that key; and again after it was attested for another one."""
+    """The attestation counts for its own release key, and not for another one."""
     registry, digest = pushed
     assert "has not attested" in attestation.doubt(registry, digest, KEY)
     attest(f"{registry.name}@{digest}", KEY)
@@ -47,12 +47,12 @@ def test_what_this_machine_has_attested_counts(pushed):
 
 
 def moved(registry, digest):
-    """The attestation of another image of ours, put beside this one."""
+    """Store the attestation of another image of ours beside this one."""
     attestation.keep(registry, digest, signed(json.dumps(said(registry, f"sha256:{'0' * 64}")).encode()))
 
 
 def strange(registry, digest):
-    """Signed by the key of another machine."""
+    """Attest the image, then delete the key, as if another machine had signed."""
     attest(f"{registry.name}@{digest}", KEY)
     (paths.cache() / "keys/release.pem").unlink()
 
@@ -63,7 +63,7 @@ def unsigned(registry, digest):
 
 
 def of_kind(registry, digest):
-    """Ours, of this image, and no provenance."""
+    """Sign a statement about this image that is not a provenance."""
     content = said(registry, digest, kind="https://cyclonedx.org/bom")
     attestation.keep(registry, digest, signed(json.dumps(content).encode()))
 
@@ -73,14 +73,14 @@ def huge(registry, digest):
 
 
 def deep(registry, digest):
-    """JSON that no parser follows to its end."""
+    """Push JSON that is nested too deeply to be parsed."""
     with tempfile.TemporaryDirectory() as scratch:
         layout.single(Path(scratch) / "image", attestation.ENVELOPE, b"[" * 100_000)
         registry.push(Path(scratch) / "image", f"{digest.replace(':', '-')}.att")
 
 
 def image(registry, digest):
-    """No attestation at all, but an image under its tag."""
+    """Give the image itself the tag of its attestation."""
     crane("tag", f"{registry.name}@{digest}", f"{digest.replace(':', '-')}.att")
 
 
@@ -88,13 +88,13 @@ def image(registry, digest):
     "forge", [moved, strange, unsigned, of_kind, huge, deep, image], ids=lambda forge: forge.__name__
 )
 def test_what_else_lies_beside_an_image_does_not(pushed, forge):
-    """Whoever may push can put it there. It ends nothing: the image is built again."""
+    """Anyone who can push may have put it there. The image is not trusted, but no exception is raised."""
     registry, digest = pushed
     forge(registry, digest)
     assert attestation.doubt(registry, digest, KEY)
 
 
-# What gh answers; where it refuses, it says why and ends with 1. It has the options that are asked for.
+# A fake gh: it checks the file and the options, then prints the answer, or an error with exit code 1.
 GH = """\
 #!/bin/sh
 [ "$1 $2" = "attestation verify" ] || exit 9
@@ -112,7 +112,7 @@ OPTIONS = (
 
 
 def answered(statement, **certificate):
-    """One verified attestation as gh prints it."""
+    """Return one verified attestation as gh prints it."""
     signed_by = {
         "certificateIssuer": "CN=sigstore-intermediate,O=sigstore.dev",
         "subjectAlternativeName": SIGNER,
@@ -169,7 +169,7 @@ ON_GITHUB = {
 
 @pytest.mark.parametrize("what", ON_GITHUB)
 def test_on_github_the_signer_is_the_release_of_main(pushed, tmp_path, monkeypatch, what):
-    """By what gh verifies: the signature, the file of the job that signed, the branch of its run."""
+    """An image counts if gh has verified the signature, the signing workflow file, and the run's branch."""
     registry, digest = pushed
     answer, expected = ON_GITHUB[what]
     programs = tmp_path / "bin"
@@ -184,7 +184,7 @@ def test_on_github_the_signer_is_the_release_of_main(pushed, tmp_path, monkeypat
         monkeypatch.setenv(f"GITHUB_{name}", value)
     monkeypatch.delenv("ACT", raising=False)  # CI under act runs this, too
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    attest(f"{registry.name}@{digest}", KEY)  # this machine's key says nothing on GitHub
+    attest(f"{registry.name}@{digest}", KEY)  # this machine's key does not count on GitHub
     found = attestation.doubt(registry, digest, KEY)
     assert found == "" if not expected else expected in found
     monkeypatch.setenv("ACT", "true")

@@ -1,4 +1,4 @@
-"""Requests that come together are scored together, and none pays for another."""
+"""Concurrent requests are scored in one batch, and none suffers from another."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from loop.runtime import app, booster
 
 
 class Scorer:
-    """The tiny model's scorer, which notes how many rows each call had, and can be held or made to fail."""
+    """The tiny model's scorer. It records the number of rows per call, and can be made to wait or to fail."""
 
     def __init__(self):
         self.calls, self.goes_on, self.bad = [], threading.Event(), None
@@ -33,7 +33,7 @@ class Scorer:
 
 
 def played(source, scorer, play, **limits):
-    """What `play` makes of a client of the started app."""
+    """Run `play` with a client of the started app, and return its result."""
 
     async def run():
         application = app.create(source, scorer.load, **limits)
@@ -60,7 +60,7 @@ async def together(client, bodies):
 
 
 def test_what_comes_together_is_scored_in_one_call(source):
-    """Twenty requests are one call, and each gets its own row's score."""
+    """Twenty concurrent requests are scored in one call, and each gets the score of its own row."""
     scorer = Scorer()
     answers = played(source, scorer, lambda client: together(client, map(row, range(20))))
     assert scorer.calls == [20]
@@ -70,7 +70,7 @@ def test_what_comes_together_is_scored_in_one_call(source):
 
 
 def test_rows_that_make_the_model_fail_fail_alone(source):
-    """One of four requests is a 500; the others, scored with it, are answered."""
+    """One of four requests gets a 500; the other three, which were in its batch, get their scores."""
     scorer = Scorer()
     scorer.bad = 2
     answers = played(source, scorer, lambda client: together(client, map(row, range(4))))
@@ -78,7 +78,7 @@ def test_rows_that_make_the_model_fail_fail_alone(source):
 
 
 def test_many_rows_are_scored_beside_the_loop(source):
-    """While a large request is scored, probes are answered; what comes meanwhile is the next batch."""
+    """While a large request is scored, probes are answered; requests that arrive form the next batch."""
     scorer = Scorer()
 
     async def play(client):
@@ -97,7 +97,7 @@ def test_many_rows_are_scored_beside_the_loop(source):
 
 
 def test_no_queue_grows_without_end(source):
-    """While the model is busy, only so many wait; the others are answered 429, and later all is well."""
+    """While the model is busy, `max_waiting` requests wait and others get a 429; later requests succeed."""
     scorer = Scorer()
 
     async def play(client):
@@ -122,7 +122,7 @@ def test_no_queue_grows_without_end(source):
 
 
 def test_bodies_that_still_come_are_bounded_together(source, monkeypatch):
-    """What is over the bound is refused as overload; its bytes do not count against those who come later."""
+    """A body that exceeds the limit for all bodies together gets a 429; its bytes do not count later."""
     monkeypatch.setattr(app, "HELD", 100)
 
     async def in_parts(size):
@@ -136,7 +136,7 @@ def test_bodies_that_still_come_are_bounded_together(source, monkeypatch):
 
 
 def test_a_caller_that_hangs_up_costs_nothing(source):
-    """A request that is cancelled while it waits leaves the others their answers."""
+    """If a waiting request is cancelled, the others still get their answers."""
     scorer = Scorer()
 
     async def play(client):
@@ -151,7 +151,7 @@ def test_a_caller_that_hangs_up_costs_nothing(source):
 
 
 def test_a_scorer_sees_the_context_of_a_request(source):
-    """What a middleware notes of a request is there for the scorer: of the one that waits longest."""
+    """The scorer sees the context variables that a middleware has set for the batch's oldest request."""
     from contextvars import ContextVar
 
     seen, of = [], ContextVar("of", default="")
@@ -186,7 +186,7 @@ def test_a_scorer_sees_the_context_of_a_request(source):
 
 
 def test_a_middleware_that_fails_is_a_500_that_is_counted(source):
-    """What fails before it comes to the model is JSON, and the judge's 5xx."""
+    """A failure before the model is called gives a 500 with JSON, which is counted for the judge."""
 
     class Failing:
         def __init__(self, served):

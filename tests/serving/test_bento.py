@@ -1,4 +1,4 @@
-"""What is laid out for a bento, before BentoML packs it, and what of the store is believed."""
+"""The files from which BentoML builds a bento, and when a stored bento is trusted."""
 
 import shutil
 
@@ -19,7 +19,7 @@ MODEL = "card-fraud"
 
 @pytest.fixture
 def root(tmp_path, template):
-    """A model that was trained, with its reference, as dvc.lock records both."""
+    """A trained model and its reference, both as dvc.lock records them."""
     for name in ("bentos", "src/loop/packaging"):
         shutil.copytree(template / name, tmp_path / name)
     shutil.copy(template / "src/loop/__init__.py", tmp_path / "src/loop")
@@ -37,7 +37,7 @@ def root(tmp_path, template):
 
 
 def test_the_recorded_reference_is_packed(root, tmp_path):
-    """The rows that drift is measured against travel beside the model."""
+    """The reference, against which drift is measured, is put beside the model."""
     stage(Project(root, MODEL), "0123456789ab", tmp_path / "context")
     assert (tmp_path / "context" / "reference.parquet").read_bytes() == b"rows"
     assert (tmp_path / "context" / "model" / "meta.json").is_file()
@@ -45,7 +45,7 @@ def test_the_recorded_reference_is_packed(root, tmp_path):
 
 @pytest.mark.parametrize("what", ["another", "missing", "unrecorded"])
 def test_no_other_reference_is_packed(root, tmp_path, what):
-    """One that another training left, or that no lock records, is not this model's."""
+    """A reference that another training left, or that dvc.lock does not record, is not packed."""
     reference = Project(root, MODEL).reference
     match what:
         case "another":
@@ -60,7 +60,7 @@ def test_no_other_reference_is_packed(root, tmp_path, what):
 
 @pytest.fixture
 def stored(root, monkeypatch):
-    """A bento in the store; BentoML is not asked, and each build counts its number."""
+    """The path of a bento in the store, and the list of builds; the build is a fake, without BentoML."""
     monkeypatch.setenv("LOOP_CACHE", str(root / "cache"))
     monkeypatch.setattr(bento, "release_key", lambda *_, **__: "0123456789ab")
     builds = []
@@ -75,7 +75,7 @@ def stored(root, monkeypatch):
 
 
 def copied(path):
-    """Another bento of the store, with its record, under this one's name."""
+    """Replace this bento's files and record by those of another bento in the store."""
     write_text(path.with_name("ba9876543210") / "bento.yaml", "name: other\n")
     bento.write_json(
         bento._seal(path), signing.signed(bento._told(path.with_name("ba9876543210")), bento.SEAL)
@@ -85,7 +85,7 @@ def copied(path):
 
 
 def forged(path):
-    """A record that another machine's key has signed."""
+    """Change the bento, and sign its new record with another machine's key."""
     (cache() / "keys/release.pem").rename(cache() / "keys/mine.pem")
     write_text(path / "bento.yaml", "name: other\n")
     bento.write_json(bento._seal(path), signing.signed(bento._told(path), bento.SEAL))
@@ -107,7 +107,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_a_stored_bento_that_was_changed_is_made_again(root, stored, spoil, capsys):
-    """The store may come from a cache that others can write; what it has is believed only file by file."""
+    """Others may write to the cache that holds the store, so each file is checked against a signed record."""
     path, builds = stored
     assert bento.build(Project(root, MODEL)) == bento.built(Project(root, MODEL))
     assert len(builds) == 1

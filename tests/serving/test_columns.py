@@ -1,4 +1,4 @@
-"""Rows of named columns: strings, booleans, numbers and gaps, as callers have them."""
+"""Rows with named columns: texts, booleans, numbers and missing values, as callers send them."""
 
 import json
 
@@ -15,7 +15,7 @@ from loop.runtime.columns import Input, numbers, together
 
 
 def having(load, **methods):
-    """`load` whose scorer has methods too."""
+    """Return a `load` whose scorer also has these methods."""
 
     def loaded(folder):
         scorer = load(folder)
@@ -35,7 +35,7 @@ ROW = {"contract": "Two year", "tenure": 12, "paperless": True}
 
 
 def test_a_caller_sends_own_columns_and_gets_own_classes(table_client):
-    """By name, in any order, a gap left out or null, alone or many: scores as the scorer's own."""
+    """One row or many get scores and classes, by name or by position, with a value left out or null."""
     one = table_client.post("/predict", json={"features": ROW, "id": "7590-VHVEG"}).json()
     assert one == {"model_version": KEY, "score": one["score"], "class": "Yes", "id": "7590-VHVEG"}
     gap = {"paperless": False, "contract": "One year"}
@@ -47,7 +47,7 @@ def test_a_caller_sends_own_columns_and_gets_own_classes(table_client):
 
 
 def test_an_answer_has_the_models_own_fields(table_source):
-    """One value a row, in answer and document; a server whose `answer` gives fewer does not start."""
+    """Responses and the OpenAPI document have the fields of `answer`; if they are wrong, no server starts."""
 
     def answer(rows, scores):
         return {"advice": ["call" if score > 0.5 else None for score in scores.tolist()]}
@@ -88,20 +88,20 @@ BAD = {
 
 @pytest.mark.parametrize(("row", "field", "said"), BAD.values(), ids=BAD)
 def test_a_wrong_value_is_named_by_column(table_client, row, field, said):
-    """422, the column, what was found and what it should be."""
+    """The 422 names the column, what was found and what it should be."""
     answer = table_client.post("/predict", json={"features": row})
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert said in answer.json()["error"]
 
 
 def test_an_array_can_not_hold_columns(table_client):
-    """A .npy for such a model is a 415 that says what to send."""
+    """A .npy that is sent to such a model gets a 415 that says what to send."""
     answer = table_client.post("/predict", content=b"", headers={"content-type": "application/x-npy"})
     assert (answer.status_code, "JSON" in answer.json()["error"]) == (415, True)
 
 
 def test_the_log_has_the_profile_and_never_the_text(table_source, tmp_path, monkeypatch):
-    """A text is the place of its category, a gap is null; the caller's own words do not enter the log."""
+    """A text is logged as its category's number, a missing value as null; the caller's text is not logged."""
     monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "log"))
     rows = [ROW, {"contract": "secret", "paperless": False}]
     with TestClient(app.create(table_source, table)) as client:
@@ -114,7 +114,7 @@ def test_the_log_has_the_profile_and_never_the_text(table_source, tmp_path, monk
 
 
 def test_a_models_own_profile_is_what_is_logged(source, tmp_path, monkeypatch):
-    """`profile` gets rows and scores. One that fails costs the features of those lines, and no answer."""
+    """`profile` gets rows and scores. If it fails, their log lines lack features; requests are answered."""
     monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "log"))
 
     def profile(rows, scores):
@@ -130,7 +130,7 @@ def test_a_models_own_profile_is_what_is_logged(source, tmp_path, monkeypatch):
 
 
 def test_several_classes_are_logged_as_one_score_and_all(tmp_path, monkeypatch):
-    """`score` is a number for every task, and `scores` has each class's."""
+    """`score` is a number for every task, and `scores` has the score of each class."""
     monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "log"))
     source = write_model(tmp_path / "src", task="multiclass")
     with TestClient(app.create(source, booster.load)) as client:
@@ -140,7 +140,7 @@ def test_several_classes_are_logged_as_one_score_and_all(tmp_path, monkeypatch):
 
 
 def test_gaps_of_a_numeric_model_are_nan(source, tmp_path):
-    """Where a feature may be missing, null by place or name, nothing by name, and NaN in .npy are one."""
+    """If a feature may be missing, null by position, null by name and a left-out name all become NaN."""
     seen = []
     place = write_model(tmp_path / "src", missing=["night"])
 
@@ -168,7 +168,7 @@ def test_gaps_of_a_numeric_model_are_nan(source, tmp_path):
     )
 )
 def test_a_row_scores_as_in_training(table_client, row):
-    """The columns that a request becomes are those that training makes of the same values."""
+    """A request's values become the same columns as in training, so they get the same score."""
     text = json.dumps({"features": row}).encode("utf-8", "surrogatepass")
     trained = {
         "contract": np.array([row["contract"]], dtype=object),
@@ -180,7 +180,7 @@ def test_a_row_scores_as_in_training(table_client, row):
 
 
 def test_a_single_text_image_or_list_stands_under_its_own_name(tmp_path):
-    """`{"text": …}` is a row, and a list of them many; bytes come as base64."""
+    """`{"text": …}` is one row, and a list under that name is several rows; images are sent as base64."""
     for name, kind, one in (
         ("text", {"datatype": "BYTES", "shape": [-1], "parameters": {"content_type": "str"}}, "good"),
         ("image", {"datatype": "BYTES", "shape": [-1], "parameters": {"content_type": "base64"}}, "aGk="),
@@ -205,7 +205,7 @@ def test_a_single_text_image_or_list_stands_under_its_own_name(tmp_path):
 
 
 def test_rows_with_a_list_go_by_name(tmp_path):
-    """A row that is a list could be several rows where a feature is a list. The error says what to send."""
+    """If a feature is a list, a row as a list could also be several rows. The error says what to send."""
     inputs = [
         {"name": "history", "datatype": "INT64", "shape": [-1, -1]},
         {"name": "film", "datatype": "FP64", "shape": [-1]},
@@ -221,7 +221,7 @@ def test_rows_with_a_list_go_by_name(tmp_path):
 
 
 def test_columns_are_told_apart_from_a_matrix():
-    """Lists of one length stay lists, and codes of categories stay whole numbers."""
+    """Lists of equal length stay lists, and the codes of categories stay integers."""
     lists = Input("history", "INT64", (-1, -1)).column([[1, 2], [3, 4]])
     assert (lists.shape, lists[1]) == ((2,), [3, 4])
     assert together([{"a": lists}, {"a": lists}])["a"].shape == (4,)

@@ -1,4 +1,4 @@
-"""What is served is what the OpenAPI document says: schemathesis asks what it allows, and what not."""
+"""The server does what its OpenAPI document says: schemathesis sends valid and invalid requests."""
 
 import pytest
 import schemathesis
@@ -24,17 +24,17 @@ PATHS = [
 
 @pytest.fixture(scope="module")
 def document(source):
-    """The schema of the app of the tiny model."""
+    """The OpenAPI schema of the tiny model's app."""
     application = app.create(source, booster.load)
     with TestClient(application):
         schema = schemathesis.openapi.from_asgi("/openapi.json", application)
         refused = schema.config.checks.negative_data_rejection
-        refused.expected_statuses = [*refused.expected_statuses, "413"]  # more rows than may be
+        refused.expected_statuses = [*refused.expected_statuses, "413"]  # more rows than allowed
         yield schema
 
 
 def test_every_path_is_asked(document):
-    """A path that is added to the document is added here."""
+    """PATHS lists every path of the document, so that each is tested."""
     found = [
         (operation.ok().path, operation.ok().method.upper()) for operation in document.get_all_operations()
     ]
@@ -46,12 +46,12 @@ def test_every_path_is_asked(document):
     [*((*path, GenerationMode.POSITIVE) for path in PATHS), (*PATHS[0], GenerationMode.NEGATIVE)],
 )
 def test_every_answer_is_documented(document, path, method, mode):
-    """No 5xx; each status, header and body as documented; what the document forbids is refused."""
+    """No 5xx occurs; all statuses, headers and bodies are documented; invalid requests are refused."""
 
     @settings(max_examples=100, suppress_health_check=list(HealthCheck))
     @given(document[path][method].as_strategy(generation_mode=mode))
     def ask(case):
-        # No schema can say that there are as many ids as rows, that 1.0 is no id, or what a shape holds.
+        # No schema can say that there are as many ids as rows, that 1.0 is not an id, or what fits a shape.
         unsaid = [positive_data_acceptance] if method == "POST" else []
         case.call_and_validate(excluded_checks=unsaid)
 
@@ -60,7 +60,7 @@ def test_every_answer_is_documented(document, path, method, mode):
 
 @pytest.mark.parametrize("rows", [[1.0, 2.0, 3.0], [[1.0, 2.0, 3.0]] * 2])
 def test_a_null_id_is_documented(document, rows):
-    """Clients whose types have an `id` send null where they have none, for one row and for many."""
+    """Clients whose types have an `id` may send null for it, with one row or with many."""
     components = document.raw_schema["components"]
     request = Draft202012Validator({"$ref": "#/components/schemas/Request", "components": components})
     assert request.is_valid({"features": rows, "id": None})

@@ -1,4 +1,4 @@
-"""Which engine is taken, and how it saves what it built. The engines here are stand-ins: shapes only."""
+"""Which engine is used, and how it saves an image. The engines here are fakes that record their calls."""
 
 import pytest
 
@@ -9,7 +9,7 @@ NAME = "registry.example:5000/team/x"
 
 
 def test_an_engine_counts_only_when_it_runs(engines, monkeypatch):
-    """One that is installed but whose `info` fails is passed over; LOOP_ENGINE decides, or says none."""
+    """An installed engine whose `info` fails is skipped; LOOP_ENGINE chooses an engine, or `none`."""
     assert engine.engine() is None
     engines("buildah", "exit 0")
     assert engine.engine() == "buildah"
@@ -25,7 +25,7 @@ def test_an_engine_counts_only_when_it_runs(engines, monkeypatch):
 
 @pytest.mark.parametrize("program", engine.ENGINES)
 def test_an_image_is_saved_as_docker_saves_it(engines, program, tmp_path):
-    """Each engine by its own command, and in one format."""
+    """Each engine saves with its own command, and all in the same format."""
     engines(program, "exit 0")
     engine.save(program, f"{NAME}:k1", tmp_path / "image.tar")
     said = {
@@ -37,7 +37,7 @@ def test_an_image_is_saved_as_docker_saves_it(engines, program, tmp_path):
 
 
 def test_an_engine_that_fails_is_heard(engines, tmp_path):
-    """The error of a failed engine has the engine's own message and a hint where to look."""
+    """The error of a failed engine has the engine's own message, and says what to check."""
     engines("docker", "echo no space left; exit 1")
     with pytest.raises(LoopError, match=r"no space left\n.*fix: check that the disk has space"):
         engine.save("docker", f"{NAME}:k1", tmp_path / "image.tar")

@@ -1,4 +1,4 @@
-"""Trees by NumPy are the booster's trees."""
+"""Trees that NumPy evaluates score like XGBoost's booster."""
 
 import json
 
@@ -38,7 +38,7 @@ floats = st.floats(-(2.0**126), 2.0**126, width=32) | st.sampled_from([-0.0, 1e-
 
 @given(st.data())
 def test_any_finite_rows_score_alike(made, data):
-    """Any rows, and rows that lie on a split or just below it, score within 1e-6 of the booster's."""
+    """Any rows, also at a split's threshold or just below it, score within 1e-6 of the booster's scores."""
     model, trees = made
     known = trees.thresholds[np.isfinite(trees.thresholds)]
     edges = st.sampled_from([*known.tolist(), *np.nextafter(known, np.float32(-np.inf)).tolist()])
@@ -57,7 +57,7 @@ def test_any_finite_rows_score_alike(made, data):
     ],
 )
 def test_every_shape_of_trees(tmp_path, rounds, depth, other):
-    """A stump, uneven and deep trees, many of them, another base score."""
+    """The scores agree for a stump, for uneven, deep and many trees, and for another base score."""
     model = trained(tmp_path, rounds, depth, **other)
     rows = np.random.default_rng(1).normal(size=(300, 6)).astype(np.float32)
     assert np.abs(read(model)(rows) - model.inplace_predict(rows)).max() <= 1e-6
@@ -68,7 +68,7 @@ def test_every_shape_of_trees(tmp_path, rounds, depth, other):
     [{"objective": "reg:squarederror"}, {"booster": "dart", "rate_drop": 0.5}],
 )
 def test_other_models_are_left_to_xgboost(tmp_path, other):
-    """What is not plain has no forest, and its scorer is the booster."""
+    """A model with another objective or booster has no forest, and XGBoost's booster scores it."""
     model = trained(tmp_path, **other)
     assert read(model) is None
     rows = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
@@ -76,7 +76,7 @@ def test_other_models_are_left_to_xgboost(tmp_path, other):
 
 
 def test_trees_that_score_otherwise_are_not_used(tmp_path, monkeypatch, caplog):
-    """A forest that were wrong by a bit is found at the start, said, and left alone."""
+    """A forest with wrong scores is detected at the start, logged, and not used."""
     model = trained(tmp_path)
     document = json.loads(model.save_raw("json"))
     document["learner"]["gradient_booster"]["model"]["trees"][0]["split_conditions"][0] += 0.5

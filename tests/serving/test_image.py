@@ -1,4 +1,4 @@
-"""What is made where an engine runs, and where none does. The engines here are stand-ins: shapes only."""
+"""The image that is made with and without a container engine. The engines here are fakes."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def host():
 
 @pytest.fixture
 def root(tmp_path, monkeypatch, host):
-    """A repository with that registry, and a bento that needs no building."""
+    """A repository with that registry, and a bento that is already built."""
     (tmp_path / "argocd").mkdir()
     (tmp_path / names.PATH).write_text(
         f"data: {{name: x, url: 'https://example.test/team/x.git', registry: '{host}/team'}}\n"
@@ -41,7 +41,7 @@ def root(tmp_path, monkeypatch, host):
 
 @pytest.fixture
 def built(root, engines, monkeypatch):
-    """The archive that the engine saves: an image of one layer."""
+    """A function that sets the image which the engine saves; at first an image with one layer."""
 
     def one(layer=b"layer", **options):
         written = archive(root / "written.tar", layer, **options)
@@ -62,7 +62,7 @@ def calls(root):
 
 
 def test_an_image_is_built_without_the_registry_and_pushed_as_its_record_says(built, root, host, monkeypatch):
-    """`bentoml containerize`, its layers' sizes, and the digest by which it is served once it was pushed."""
+    """`bentoml containerize` builds it; its record has the layers' sizes and the digest that is pushed."""
     monkeypatch.setenv("LOOP_BUILD_OPTIONS", "network=host")
     answer = made(root, "docker")
     name = f"{host}/team/card-fraud"
@@ -81,7 +81,7 @@ def test_an_image_is_built_without_the_registry_and_pushed_as_its_record_says(bu
 
 
 def test_what_a_release_has_attested_is_neither_built_nor_pushed_again(built, root):
-    """Sizes and digest are read from the registry, and it needs no layout here."""
+    """Sizes and digest are read from the registry, so no local layout is needed."""
     answer = made(root, "docker")
     image.push(Project(root, "card-fraud"))
     attest(answer["image"], "k1")
@@ -94,7 +94,7 @@ def test_what_a_release_has_attested_is_neither_built_nor_pushed_again(built, ro
 
 @pytest.mark.parametrize("attested_for", [None, "k2"])
 def test_a_tag_that_somebody_else_pushed_is_not_taken(built, root, host, attested_for):
-    """Neither one that nobody attested, nor our own of another key: a new one is pushed in its place."""
+    """An image that is not attested, or is attested for another key, is replaced by a new one."""
     name = f"{host}/team/card-fraud"
     layout.write(archive(root / "theirs.tar", b"theirs"), root / "theirs")
     crane("push", str(root / "theirs"), f"{name}:k1")
@@ -109,7 +109,7 @@ def test_a_tag_that_somebody_else_pushed_is_not_taken(built, root, host, atteste
 
 
 def test_of_two_builds_the_one_that_was_attested_first_stays(built, root):
-    """The record follows it: Git names what is served."""
+    """The other build's record then names it, because Git must name the image that is served."""
     first = made(root, "docker")
     aside = root / "build/aside"
     (root / "build/card_fraud").rename(aside)
@@ -137,7 +137,7 @@ def test_a_push_that_was_killed_ends_well_when_it_is_run_again(built, root, host
 
 
 def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engines):
-    """A push fails if the registry then serves another digest."""
+    """A push fails if the registry does not serve the digest afterwards."""
     made(root, "docker")
     (root / "bin/crane").unlink()
     engines("crane", f'[ "$1" = push ] || exec {CRANE} "$@"')
@@ -147,7 +147,7 @@ def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engi
 
 @pytest.mark.parametrize("what", ["another name", "another digest", "a changed layer", "no layout"])
 def test_only_what_the_record_names_is_pushed(built, root, host, what):
-    """A record of another repository's image, and a layout that is not what it was, reach no registry."""
+    """A record that names another image, and a layout that was changed, are not pushed."""
     path = root / "build/card_fraud/image.json"
     record, blobs = made(root, "docker"), path.parent / "image"
     digest = record["digest"]
@@ -169,7 +169,7 @@ def test_only_what_the_record_names_is_pushed(built, root, host, what):
 
 
 def test_an_image_is_for_the_nodes(built, root, monkeypatch, capsys):
-    """A laptop's engine builds for the laptop: refused where the nodes are known to differ, else warned."""
+    """An image for another platform than LOOP_PLATFORM is an error; if that is not set, a warning."""
     built(machine="arm64")
     made(root, "docker")
     said = capsys.readouterr().err
@@ -186,7 +186,7 @@ def test_an_image_is_for_the_nodes(built, root, monkeypatch, capsys):
 
 
 def test_an_image_over_the_limit_is_rejected(built, root, monkeypatch):
-    """The unpacked size counts, however well it packs, and the layers say where it is."""
+    """The uncompressed size counts, and the error lists the size of each layer."""
     monkeypatch.setattr(image, "MOST", {"cpu": 1_000_000})
     built(b"\0" * 1_000_001)
     with pytest.raises(Rejected, match=r"1 MB uncompressed, may be 1:\n.*make"):
@@ -195,7 +195,7 @@ def test_an_image_over_the_limit_is_rejected(built, root, monkeypatch):
 
 
 def test_without_an_engine_the_bento_itself_is_pinned(root, host):
-    """The digest names an artifact on disk, which gives the bento back."""
+    """The digest names an artifact on disk, from which `fetch` restores the bento."""
     answer = made(root, None)
     assert answer["kind"] == "bento-artifact"
     assert answer["image"] == f"{host}/team/card-fraud@{answer['digest']}"
@@ -211,7 +211,7 @@ def test_without_an_engine_the_bento_itself_is_pinned(root, host):
 
 
 def base(text):
-    """The base image that a Dockerfile or a bento's service names."""
+    """Return the base image that a Dockerfile or a bento's service names."""
     (name,) = re.findall(r"docker\.io/\S+?(?=[\"\s])", text)
     (digest,) = re.findall(r"@sha256:[0-9a-f]{64}", text)
     return name.removesuffix(digest) + digest
@@ -219,19 +219,19 @@ def base(text):
 
 @pytest.mark.contract
 def test_every_image_stands_on_a_base_by_digest(repository):
-    """And the monitor on one that a bento stands on, so that a node pulls it once."""
+    """The monitor has the same base as a bento, so that a node pulls it only once."""
     bentos, others = repository.glob("bentos/*/service.py"), repository.glob("images/*/Dockerfile")
     assert {base(path.read_text()) for path in others} <= {base(path.read_text()) for path in bentos}
 
 
 def test_an_image_is_built_by_the_uv_of_the_environment(repository):
-    """The lock that travels in the bento is the one that `make lock` writes."""
+    """The lock of uv in the bento is the one that `make lock` writes."""
     packed = repository / "src/loop/runtime/uv.lock"
     assert packed.read_text() == (repository / "tools/uv.lock").read_text()
 
 
 def test_nothing_stays_of_what_installs(template, monkeypatch):
-    """BentoML finds our uv before its own step, and the last step takes it away."""
+    """Our uv is installed before BentoML's own step, and removed in the last step."""
     from loop.runtime.image import pinned
 
     monkeypatch.setenv("LOOP_BASE_IMAGE", "base@sha256:1")

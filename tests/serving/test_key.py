@@ -1,4 +1,4 @@
-"""The release key changes with whatever is packed, and with nothing else."""
+"""The release key changes with everything that changes how a release serves, and with nothing else."""
 
 import shutil
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.sample
 
 @pytest.fixture
 def root(tmp_path, template):
-    """The files that a key is made of."""
+    """The files from which a release key is computed."""
     for name in ("bentos", "src/loop/runtime", "src/loop/packaging"):
         shutil.copytree(template / name, tmp_path / name)
     shutil.copy(template / "src/loop/__init__.py", tmp_path / "src/loop")
@@ -55,14 +55,14 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_is_packed_makes_the_key(root, monkeypatch, change):
-    """Another model, service, lock, module, registry, target, device or base image is another release."""
+    """A new model, service, lock, module, registry, target, device or base image gives a new key."""
     before = release_key(Project(root, "card-fraud"))
     change(root, monkeypatch)
     assert release_key(Project(root, "card-fraud")) != before
 
 
 def test_a_device_packs_its_own_lock(root):
-    """A bento has the lock of its device, as requirements.lock; an edit of the other lock changes no key."""
+    """A bento has its device's lock, as requirements.lock; the other lock does not change the key."""
     bento, edits = root / "bentos/card_fraud", {"models.card_fraud.serve": {"device": "cuda"}}
     locks = {"cpu": "requirements.lock", "cuda": "requirements-cuda.lock"}
     for device, lock in locks.items():
@@ -83,7 +83,7 @@ def test_a_device_packs_its_own_lock(root):
 
 
 def test_nothing_else_makes_the_key(root, tmp_path):
-    """Bytecode, the code that builds, and where the clone is make no other release."""
+    """Bytecode, the code that builds bentos, and the clone's path do not change the key."""
     before = release_key(Project(root, "card_fraud"))
     (root / "bentos/card_fraud/__pycache__").mkdir(exist_ok=True)
     (root / "bentos/card_fraud/__pycache__/service.pyc").touch()

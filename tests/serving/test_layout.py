@@ -1,4 +1,4 @@
-"""What an engine wrote is what a registry will serve, and its digest is known before."""
+"""A registry serves exactly the image that an engine wrote, and its digest is known before the push."""
 
 import pytest
 from oci import archive, crane, serving
@@ -12,7 +12,7 @@ BYTES = b"a" * 100_000
 
 @pytest.mark.parametrize("packed", ["", "gzip", "zstd"])
 def test_layers_are_told_however_the_engine_packed_them(tmp_path, packed):
-    """A plain, a gzip and a zstd layer of the same bytes are the same image, with the same sizes."""
+    """A plain, a gzip and a zstd layer of the same bytes give the same image, with the same sizes."""
     digest = layout.write(archive(tmp_path / "image.tar", BYTES, packed=packed), tmp_path / "image")
     assert digest == layout.write(archive(tmp_path / "plain.tar", BYTES), tmp_path / "plain")
     (layer,) = layout.layers(layout.manifest(tmp_path / "image", digest))
@@ -21,7 +21,7 @@ def test_layers_are_told_however_the_engine_packed_them(tmp_path, packed):
 
 
 def test_an_image_without_history_is_one(tmp_path):
-    """Its layers have sizes, and no step that made them."""
+    """Its layers have sizes, but do not say which step made them."""
     written = archive(tmp_path / "image.tar", BYTES, b"b", history=False)
     digest = layout.write(written, tmp_path / "image")
     first, second = layout.layers(layout.manifest(tmp_path / "image", digest))
@@ -29,7 +29,7 @@ def test_an_image_without_history_is_one(tmp_path):
 
 
 def test_the_digest_is_the_one_that_the_registry_will_serve(tmp_path, repository):
-    """Every byte that is served is what its digest says, and the sizes are served too."""
+    """The registry serves the image under that digest, every blob is valid, and the sizes are served, too."""
     tar = archive(tmp_path / "layer.tar").read_bytes()
     digest = layout.write(archive(tmp_path / "image.tar", tar), tmp_path / "image")
     with serving() as host:
@@ -42,7 +42,7 @@ def test_the_digest_is_the_one_that_the_registry_will_serve(tmp_path, repository
 
 
 def test_an_image_of_others_tells_of_no_layers():
-    """Sizes stand in the manifest of what was made here; of others nothing is said."""
+    """Only manifests that we have written have the layers' sizes; for other images the list is empty."""
     assert layout.layers({"layers": [{"size": 3}]}) == layout.layers({"manifests": []}) == []
     assert (
         layout.table([{"packed": 1_000_000, "unpacked": 2_000_000, "made_by": "make"}]).splitlines()[1]

@@ -1,4 +1,4 @@
-"""The metrics by their names, as Prometheus reads them."""
+"""The server's metrics, with the names by which Prometheus reads them."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def value(of, name, **labels):
 
 
 def test_what_is_counted_is_on_the_page():
-    """Counters, both histograms and the gauge, of one row and of many."""
+    """Counters, both histograms and the gauge count requests with one row and with many."""
     of = Metrics("m", "k")
     of.predicted(np.array([0.02, 0.97]), np.array([0, 1]))
     of.predicted(np.array([0.05]), np.array([0]))
@@ -38,7 +38,7 @@ def test_what_is_counted_is_on_the_page():
 
 
 def test_the_target_is_an_edge():
-    """How many answers keep a latency that the team promised is counted, not guessed within a bucket."""
+    """The latency target is a bucket's boundary, so that the answers within it are counted, not estimated."""
     of = Metrics("m", "k", p99_ms=45)
     for seconds in (0.044, 0.046):
         of.took(seconds)
@@ -48,7 +48,7 @@ def test_the_target_is_an_edge():
 
 
 def test_what_alerts_take_a_rate_of_is_there_from_zero():
-    """A series that begins at one has not risen; nothing else is on the page of a server nobody has asked."""
+    """A new server has the counters that alerts use, at 0: a rate cannot see a series that begins at 1."""
     families = text_string_to_metric_families(Metrics("m", "k").page().decode())
     counters = [sample for family in families if family.type == "counter" for sample in family.samples]
     found = {(one.name, one.labels.get("class") or one.labels.get("reason"), one.value) for one in counters}
@@ -62,7 +62,7 @@ def test_what_alerts_take_a_rate_of_is_there_from_zero():
 
 
 def test_answers_are_counted_as_bentoml_counts_them():
-    """By endpoint and status, with service_name and service_version; unknown paths are one."""
+    """Responses are counted by endpoint and status, with BentoML's labels; unknown paths count as `other`."""
     of = Metrics("card-fraud", "k")
     for path, status in (("/predict", 200), ("/predict", 500), ("/a", 404), ("/b", 404)):
         of.answered(path, status)

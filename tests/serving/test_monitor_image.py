@@ -21,7 +21,7 @@ pytestmark = pytest.mark.sample
 
 @pytest.fixture
 def root(tmp_path, repository):
-    """The files that the image is made of."""
+    """The files from which the image is made."""
     for name in ("images", "src/loop/packaging", "src/loop/runtime", "argocd"):
         shutil.copytree(repository / name, tmp_path / name)
     for name in ("params.yaml", "dvc.yaml"):
@@ -30,7 +30,7 @@ def root(tmp_path, repository):
 
 
 def test_its_key_is_what_goes_in(root, monkeypatch):
-    """Code, params, lock, repository and base make it; bytecode and what else lies about do not."""
+    """Code, params, lock, repository.yaml and base image change the key; bytecode and other files do not."""
     known = {monitor_image.image_key(root)}
     (root / "src/loop/packaging/__pycache__").mkdir(exist_ok=True)
     (root / "src/loop/packaging/__pycache__/x.pyc").touch()
@@ -45,7 +45,7 @@ def test_its_key_is_what_goes_in(root, monkeypatch):
 
 
 def test_it_is_built_once(root, engines, cache, monkeypatch):
-    """From a folder with just its sources, on LOOP_BASE_IMAGE; one that was attested is taken as it is."""
+    """It is built from only its sources, on LOOP_BASE_IMAGE; an attested image is not built again."""
     written = archive(root / "written.tar", b"layer")
     listed = f"cd $5 && find . -type f | sort > {root}/context"
     engines("buildah", f'if [ "$1" = build ]; then {listed}; else cp {written} "${{3#docker-archive:}}"; fi')
@@ -68,7 +68,7 @@ def test_it_is_built_once(root, engines, cache, monkeypatch):
 
 
 def test_a_users_umask_is_no_part_of_it(root, engines, cache):
-    """COPY keeps modes, and the image's user is neither root nor of its group."""
+    """All users can read all files, because COPY keeps modes and the image's user does not own the files."""
     for path in (root, *root.rglob("*")):
         path.chmod(path.stat().st_mode & 0o700)
     check = f"find . ! -perm -o=r > {root}/hidden; find . -type d ! -perm -o=x >> {root}/hidden"
@@ -85,7 +85,7 @@ def test_a_users_umask_is_no_part_of_it(root, engines, cache):
 
 
 def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache, monkeypatch):
-    """The job that built may have pushed an image itself, and call it ours: it is not released."""
+    """The building job could push an image and claim that it is attested; such an image is not released."""
     monkeypatch.setenv("PATH", str(Path(CRANE).parent), prepend=":")
     with serving() as host:
         names.write(root, replace(names.read(root), registry=f"{host}/team"))
@@ -122,7 +122,7 @@ import loop.cli.monitoring
 
 
 def test_it_has_what_judge_and_monitor_import(repository):
-    """Its lock is smaller than the environment's, so an import too many would fail only there."""
+    """The image has fewer packages than this environment, so a wrong import would fail only in the image."""
     lock = repository / monitor_image.FOLDER / "requirements.lock"
     command = [sys.executable, "-c", IMPORTS, lock]
     done = subprocess.run(command, cwd=repository / "src", capture_output=True, text=True, check=False)
@@ -130,7 +130,7 @@ def test_it_has_what_judge_and_monitor_import(repository):
 
 
 def test_without_an_engine_there_is_none(root):
-    """The record says so, with the key all the same."""
+    """The record then says that there is no image, but still has the key."""
     made = monitor_image.make(root, None)
     assert made == {"kind": "none", "image": None, "digest": None, "key": monitor_image.image_key(root)}
     assert read_json(root / "build/monitor/image.json") == made == monitor_image.push(root)

@@ -17,7 +17,7 @@ def ask(client, body):
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4", ">f8"])
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_rows_score_as_in_json(client, dtype, version):
-    """One row or many, of 32 or 64 bits, in either byte order: the answer is the JSON request's own."""
+    """One row or many, with 32 or 64 bits, in either byte order, get the same answer as in JSON."""
     for rows in (ROWS, ROWS[0]):
         wanted = client.post("/predict", json={"features": rows.tolist()}).json()
         assert ask(client, npy(rows.astype(dtype), version)).json() == wanted
@@ -27,7 +27,7 @@ GOOD = npy(ROWS)
 
 
 def crafted(shape, descr="'<f8'", order="False", version=(1, 0), **changes):
-    """A .npy whose header says what a test wants; `changes` in the length it names, and its data."""
+    """Return a .npy with this header; `changes` may have another header length and other data."""
     header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n".encode("latin-1")
     length = changes.get("length", len(header)).to_bytes(2 if version == (1, 0) else 4, "little")
     return b"\x93NUMPY" + bytes(version) + length + header + changes.get("data", bytes(ROWS.nbytes))
@@ -83,7 +83,7 @@ BAD = {
 
 @pytest.mark.parametrize(("body", "status", "field"), BAD.values(), ids=BAD)
 def test_what_is_wrong_is_a_4xx_that_names_the_field(client, body, status, field):
-    """A header that lies, another type, another shape, a number that is none: refused, and counted."""
+    """A wrong header, type, shape or number is refused and counted."""
     before = refused(client)
     answer = ask(client, body)
     assert (answer.status_code, answer.json()["field"]) == (status, field)
@@ -92,7 +92,7 @@ def test_what_is_wrong_is_a_4xx_that_names_the_field(client, body, status, field
 
 
 def refused(client):
-    """How many requests the app has counted as the callers' mistakes."""
+    """Return how many requests the app has counted as mistakes of callers."""
     families = client.app.predictor.metrics.registry.collect()
     found = [one for family in families for one in family.samples if one.name.endswith("failed_total")]
     return sum(one.value for one in found if one.labels["reason"] in {"json", "size", "features"})
@@ -100,6 +100,6 @@ def refused(client):
 
 @given(st.binary(), st.integers(0, len(GOOD)), st.integers(0, len(GOOD)))
 def test_no_bytes_make_the_server_fail(client, other, start, end):
-    """A good body with any bytes in any place of it: an answer or a 4xx."""
+    """A valid body in which random bytes replace any part gets an answer or a 4xx."""
     answer = ask(client, GOOD[:start] + other + GOOD[end:])
     assert answer.status_code in (200, 400, 413, 422)

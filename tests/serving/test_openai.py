@@ -1,4 +1,4 @@
-"""An embedding: its vectors by /predict, by V2 and by OpenAI's API, with OpenAI's own client."""
+"""An embedding model returns its vectors by /predict, by V2, and by OpenAI's API to OpenAI's own client."""
 
 import json
 import subprocess
@@ -68,7 +68,7 @@ def test_a_vector_is_the_answer_and_its_cosine_is_the_score(client, tmp_path):
 
 
 def test_v2_has_one_tensor_of_vectors(client):
-    """FP32, as wide as the vectors."""
+    """The tensor's type is FP32, and its width is that of the vectors."""
     place = f"/v2/models/{NAME}"
     assert client.get(place).json()["outputs"] == [
         {"name": "embedding", "datatype": "FP32", "shape": [-1, 3]}
@@ -79,7 +79,7 @@ def test_v2_has_one_tensor_of_vectors(client):
 
 
 def test_openais_answer(client):
-    """Vectors in the order of the texts, as numbers or as base64; both keep to the model's own document."""
+    """Vectors come in the order of the texts, as numbers or as base64, and fit the OpenAPI document."""
     document = client.get("/openapi.json").json()
     said = {"$ref": "#/components/schemas/Vectors", "components": document["components"]}
     for body, texts in (({"input": "hello"}, 1), ({"input": ["hello", "bye now"]}, 2)):
@@ -105,21 +105,21 @@ def test_openais_answer(client):
     ],
 )
 def test_what_is_wrong_is_said(client, body, status, said):
-    """With the field at fault, and a status that OpenAI's clients have an error for."""
+    """The error names the wrong field, and has a status for which OpenAI's clients have an exception."""
     answer = ask(client, **body)
     assert (answer.status_code, said in answer.json()["error"]) == (status, True)
     assert answer.json()["field"].split("[")[0] in body
 
 
 def test_another_model_has_no_such_path(table_client):
-    """It is a 404, and the model's document does not name it."""
+    """For a model without embeddings the path is a 404, and is not in the OpenAPI document."""
     assert ask(table_client).status_code == 404
     assert "/v1/embeddings" not in table_client.get("/openapi.json").json()["paths"]
 
 
 @pytest.mark.slow
 def test_openais_own_client_gets_its_answers(repository, source, port):
-    """From an environment of its own: all forms of answer, and its own errors."""
+    """OpenAI's client, in its own environment, reads all forms of answer, and raises its own exceptions."""
     made = [repository / "tools/environment", repository / "tests/serving/clients.lock"]
     environment = subprocess.run(made, capture_output=True, text=True, check=True).stdout.strip()
     application(source, EMBEDDING, "embedding")

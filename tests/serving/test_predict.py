@@ -1,4 +1,4 @@
-"""POST /predict, GET /health and what they count."""
+"""POST /predict and GET /health, and the metrics that they change."""
 
 import asyncio
 import gzip
@@ -26,13 +26,13 @@ def ask(client, body):
 
 
 def metric(app, name, **labels):
-    """A series of the app's own page."""
+    """Return the value of one of the app's metrics, or 0 if it does not exist yet."""
     registry = app.predictor.metrics.registry
     return registry.get_sample_value(name, {"model": "card-fraud", "version": KEY, **labels}) or 0
 
 
 def test_one_row_answers_one_score_and_class(client):
-    """A list of floats answers model_version, score and class, and the score is the booster's own."""
+    """A list of floats gets model_version, score and class, and the class follows from the score."""
     answer = ask(client, {"features": ROW})
     assert answer.status_code == 200
     body = answer.json()
@@ -42,7 +42,7 @@ def test_one_row_answers_one_score_and_class(client):
 
 
 def test_names_and_lists_score_alike(client, source):
-    """By position, by name in any order, alone or in a batch: the same row has the same score."""
+    """A row gets the same score by position or by name in any order, alone or in a batch."""
     shuffled = dict(reversed(NAMED.items()))
     many = ask(client, {"features": [ROW, shuffled], "id": ["a", 2]}).json()
     one = ask(client, {"features": shuffled, "id": 2}).json()
@@ -87,7 +87,7 @@ BAD = {
 
 @pytest.mark.parametrize(("body", "status", "field"), BAD.values(), ids=BAD)
 def test_bad_input_is_a_4xx_that_names_the_field(client, body, status, field):
-    """What is wrong with a request is said as JSON, by field and position, and counted as failed."""
+    """The error, in JSON, names the wrong field and position, and the request is counted as failed."""
     count = "model_prediction_failed_total"
     reasons = ("json", "size", "features", "id")
     before = sum(metric(client.app, count, reason=reason) for reason in reasons)
@@ -114,7 +114,7 @@ CODED = {
 
 @pytest.mark.parametrize(("coding", "body", "status"), CODED.values(), ids=CODED)
 def test_a_body_may_come_as_gzip(client, coding, body, status):
-    """It is undone within the limit of a plain body; any other coding is a 415 that says what would do."""
+    """It is decompressed up to the limit of a plain body; any other coding gets a 415 that offers gzip."""
     tracemalloc.start()
     answer = client.post("/predict", content=body, headers={"Content-Encoding": coding})
     _, most = tracemalloc.get_traced_memory()
@@ -125,7 +125,7 @@ def test_a_body_may_come_as_gzip(client, coding, body, status):
 
 
 def test_a_slash_at_the_end_of_a_path_changes_nothing(client):
-    """No redirect, which would lead to http and lose a body."""
+    """There is no redirect, which would lead to http and lose the body."""
     for path, plain in (("/predict/", "/predict"), ("/predict//", "/predict")):
         answers = [client.post(at, content=PLAIN, follow_redirects=False) for at in (path, plain)]
         assert answers[0].json() == answers[1].json()
@@ -144,7 +144,7 @@ requests = st.fixed_dictionaries(
 
 @given(st.binary() | (anything | requests).map(lambda value: json.dumps(value).encode()))
 def test_no_body_makes_the_server_fail(client, body):
-    """Whatever is sent: an answer or a 4xx, in JSON, as the OpenAPI document says."""
+    """Any body gets an answer or a 4xx, in JSON, as the OpenAPI document says."""
     answer = client.post("/predict", content=body)
     assert answer.status_code in (200, 400, 413, 422)
     check(client, "Answer" if answer.status_code == 200 else "Error", answer.json())
@@ -157,7 +157,7 @@ def check(client, schema, value):
 
 
 def test_the_openapi_document_tells_of_this_model(client):
-    """Its example is a request that is answered, and requests by list, name and batch fit its schema."""
+    """Its example is a valid request, and requests by position, by name and in a batch fit its schema."""
     document = client.get("/openapi.json").json()
     content = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
     assert ask(client, content["example"]).status_code == 200
@@ -171,7 +171,7 @@ def test_the_openapi_document_tells_of_this_model(client):
 
 
 def test_health_names_the_version(client):
-    """GET /health is status, model_version and the engine's version; another path or method is JSON too."""
+    """GET /health returns status, model_version and the engine's version; a wrong method gets JSON, too."""
     health = client.get("/health").json()
     assert health == {"status": "ok", "model_version": KEY, "engine": "0.1.0"}
     check(client, "Health", health)
@@ -179,7 +179,7 @@ def test_health_names_the_version(client):
 
 
 def test_predictions_are_counted_by_class_and_score(client):
-    """Three rows are three predictions and three scores, in one latency."""
+    """A request with three rows counts as three predictions, three scores and one latency."""
     names = ("model_prediction_score_count", "model_prediction_latency_seconds_count")
 
     def counts():
@@ -192,7 +192,7 @@ def test_predictions_are_counted_by_class_and_score(client):
 
 
 def test_a_multiclass_model_answers_a_score_per_class(tmp_path):
-    """Scores are lists in the order of the classes, and the class is the likeliest."""
+    """A score is a list in the order of the classes, and the class is the most likely one."""
     with TestClient(app.create(write_model(tmp_path / "src", task="multiclass"), booster.load)) as client:
         one, many = (ask(client, {"features": features}).json() for features in (ROW, [ROW]))
         check(client, "Answer", many)
@@ -202,7 +202,7 @@ def test_a_multiclass_model_answers_a_score_per_class(tmp_path):
 
 
 def test_a_model_that_fails_is_a_500_of_reason_model(source):
-    """An exception or a NaN of the scorer is ours: 500, counted apart from what callers did wrong."""
+    """An exception or a NaN of the scorer gives a 500, which is counted apart from callers' mistakes."""
     answers = iter([np.array([0.5]), np.array([np.nan])])  # the example at the start, then one request
     with TestClient(app.create(source, lambda _: lambda _: next(answers))) as client:
         assert [ask(client, {"features": ROW}).status_code for _ in range(2)] == [500, 500]
@@ -211,7 +211,7 @@ def test_a_model_that_fails_is_a_500_of_reason_model(source):
 
 @pytest.mark.parametrize("place", ["rows.Decoder.parse", "metrics.Metrics.predicted", "app.App._body"])
 def test_a_fault_of_ours_is_a_500_that_is_counted(source, monkeypatch, place):
-    """Whatever raises on the way to an answer: the caller gets an answer, and nothing of the exception."""
+    """If the server's code raises, the caller gets a 500 that does not show the exception."""
     with TestClient(app.create(source, booster.load)) as client:
         with monkeypatch.context() as patch:
             patch.setattr(f"loop.runtime.{place}", lambda *_: {}["/secret"])
@@ -223,7 +223,7 @@ def test_a_fault_of_ours_is_a_500_that_is_counted(source, monkeypatch, place):
 
 
 def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
-    """Such a bento never becomes ready."""
+    """Its server fails at the start, so it never becomes ready."""
     with (
         pytest.raises(ValueError, match="the scorer returned"),
         TestClient(app.create(source, lambda _: np.sum)),
@@ -232,7 +232,7 @@ def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
 
 
 def test_a_body_that_never_ends_is_not_read_for_ever(source, monkeypatch):
-    """Its sender has the whole answer soon, and some time to come to read it."""
+    """The sender soon gets the whole 413, and has UNREAD_SECONDS to read it before the connection closes."""
     monkeypatch.setattr(app, "UNREAD_SECONDS", 0.01)
     sent = []
 
@@ -260,7 +260,7 @@ def test_a_body_that_never_ends_is_not_read_for_ever(source, monkeypatch):
 
 
 def test_requests_in_progress_are_counted_until_they_end(source):
-    """Requests that came together all count while the model has them, and none once they ended."""
+    """Concurrent requests all count while the model scores them, and none counts after they have ended."""
     seen, name = [], "model_requests_in_progress"
     application = app.create(source, booster.load)
 

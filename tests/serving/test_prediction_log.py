@@ -1,4 +1,4 @@
-"""The prediction log never costs an answer."""
+"""No fault of the prediction log prevents an answer."""
 
 import errno
 import json
@@ -33,7 +33,7 @@ def lines(folder):
 
 
 def test_every_answered_row_is_a_line(source, tmp_path, monkeypatch):
-    """After shutdown the process's file holds a line a row, with the keys that the monitor reads."""
+    """After shutdown the process's file has one line per row, with the keys that the monitor reads."""
     monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "log"))
     with TestClient(app.create(source, booster.load)) as client:
         one = client.post("/predict", json={"features": [1, 0, 0], "id": "t1"}).json()
@@ -57,9 +57,9 @@ def test_every_answered_row_is_a_line(source, tmp_path, monkeypatch):
 
 
 def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch, caplog):
-    """While the disk hangs, writing neither waits nor grows; what was queued is written once it goes on.
+    """While the disk hangs, `write` does not wait and the queue does not grow; its lines are written later.
 
-    One line says that lines are dropped, and one what a server leaves that ends meanwhile.
+    One message says that lines are dropped, and one how many are lost if the server stops meanwhile.
     """
     hangs, goes_on, dropped = threading.Event(), threading.Event(), []
     opened = log._File._open
@@ -91,7 +91,7 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch, caplog)
     ("rows", "width", "classes"), [(1, 4, 2), (1, 2_000, 2), (500, 2_000, 2), (500, 4, 200)]
 )
 def test_a_queue_has_an_end_in_bytes(tmp_path, monkeypatch, rows, width, classes):
-    """While the disk hangs, wide rows, long ids and many classes hold no more memory than narrow ones."""
+    """While the disk hangs, the queue's memory is limited, even with wide rows, long ids and many classes."""
     goes_on, dropped = threading.Event(), []
     monkeypatch.setattr(log._File, "_open", lambda _: goes_on.wait())
     monkeypatch.setattr(log, "QUEUED", 6_000_000)
@@ -130,7 +130,7 @@ def test_a_full_disk_costs_lines_and_no_answer(source, tmp_path, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_made_costs_lines_and_no_start(source, tmp_path, monkeypatch, caplog):
-    """A file where the folder should be: the server starts, says so at once, and answers."""
+    """If there is a file in the folder's place, the server starts, logs that at once, and answers."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "file" / "log"))
     with TestClient(app.create(source, booster.load)) as client:
@@ -142,14 +142,14 @@ def test_a_folder_that_cannot_be_made_costs_lines_and_no_start(source, tmp_path,
 
 
 def aged(folder, name, days, lines=2):
-    """A file of another process, last written so many days ago."""
+    """Make another process's log file, whose last write was `days` days ago."""
     (folder / name).write_text('{"id": null}\n' * lines)
     when = time.time() - days * log.DAY
     os.utime(folder / name, (when, when))
 
 
 def test_the_log_is_kept_for_days(tmp_path, monkeypatch):
-    """A long log is rotated, nothing of it lost; what processes of any pod wrote before those days goes."""
+    """A long log is rotated without loss; any process's file that is older than `days` days is deleted."""
     monkeypatch.setattr(log, "BYTES", 300)
     monkeypatch.setattr(log, "AT_ONCE", 1)
     aged(tmp_path, "gone-7.1.jsonl", days=17)
@@ -165,7 +165,7 @@ def test_the_log_is_kept_for_days(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_costs_the_oldest_file(tmp_path, monkeypatch):
-    """The newest lines are written for it, and those that went are counted."""
+    """It is deleted to make room for new lines, and its lines are counted as dropped."""
     aged(tmp_path, "gone-7.jsonl", days=3, lines=20)
     aged(tmp_path, "gone-8.jsonl", days=2, lines=1)
     write, dropped = os.write, []
@@ -184,7 +184,7 @@ def test_a_full_disk_costs_the_oldest_file(tmp_path, monkeypatch):
 
 
 def test_a_file_that_another_process_has_removed_is_begun_anew(tmp_path):
-    """One that was silent for longer than the log is kept loses no line once it goes on."""
+    """If a process's old file was deleted, its next lines go to a new file, and none is lost."""
     kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"))
     kept.write(scored(1))
     while not lines(tmp_path):
@@ -197,7 +197,7 @@ def test_a_file_that_another_process_has_removed_is_begun_anew(tmp_path):
 
 
 def refusing(monkeypatch, what, name, number=errno.EACCES):
-    """Let this method of a path fail for the files of such a name."""
+    """Make this method of Path fail for files with this name."""
     method = getattr(Path, what)
 
     def refuse(path, *args, **kwargs):
@@ -214,11 +214,11 @@ def told(caplog):
 
 @pytest.mark.parametrize("what", ["unlink", "stat"])
 def test_an_old_file_that_cannot_be_removed_stops_nothing(tmp_path, monkeypatch, caplog, what):
-    """The lines are written, the other old files go, and one line names the file that stays."""
+    """The lines are written, the other old files are deleted, and one message names the file that stays."""
     for name in ("a-1.jsonl", "b-1.jsonl", "c-1.jsonl"):
         aged(tmp_path, name, days=20)
     refusing(monkeypatch, what, "b-1.jsonl")
-    monkeypatch.setattr(log, "BYTES", 1)  # a file a line
+    monkeypatch.setattr(log, "BYTES", 1)  # one line per file
     monkeypatch.setattr(log, "AT_ONCE", 1)
     kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"))
     for number in range(5):
@@ -234,7 +234,7 @@ def test_an_old_file_that_cannot_be_removed_stops_nothing(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("what", ["unlink", "open"])
 def test_a_full_disk_costs_the_oldest_file_that_can_be_removed(tmp_path, monkeypatch, caplog, what):
-    """One that stays, or can't be read, is told and passed over."""
+    """A file that cannot be deleted or read is reported and skipped."""
     aged(tmp_path, "gone-6.jsonl", days=4)
     aged(tmp_path, "gone-7.jsonl", days=3, lines=20)
     refusing(monkeypatch, what, "gone-6.jsonl")
@@ -274,7 +274,7 @@ def test_a_file_that_cannot_be_set_aside_grows(tmp_path, monkeypatch, caplog):
 
 @pytest.mark.parametrize("call", ["write", "fstat", "close"])
 def test_what_fails_is_told_when_it_begins_and_when_it_is_over(tmp_path, monkeypatch, caplog, call):
-    """One line each, with the file and the reason, however many lines are lost; then all is well again."""
+    """Each is one message, the first with file and reason; afterwards, new lines are written again."""
     real, fails = getattr(os, call), threading.Event()
 
     def failing(descriptor, *rest):

@@ -1,4 +1,4 @@
-"""The registry is asked by crane, with whichever login the engine keeps; a real registry asks for it."""
+"""crane uses the login that the engine has stored; the registry here is real, and requires a login."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ printf '{"ServerURL": "%s", "Username": "me", "Secret": "secret"}' "$host"
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A person who has logged in nowhere."""
+    """The home of a person who has not logged in to any registry."""
     for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -33,7 +33,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def host():
-    """A registry that shows nothing without the login me:secret."""
+    """A registry that requires the login me:secret."""
     with serving(login="me:secret") as host:
         yield host
 
@@ -60,7 +60,7 @@ LOGINS = {
 
 @pytest.mark.parametrize("login", LOGINS)
 def test_a_login_is_used_wherever_it_is_kept(login, home, host, image, monkeypatch):
-    """Docker's file and podman's, and a helper on PATH for one host or for all of them."""
+    """It is read from docker's file, from podman's, or from a helper on PATH for one host or all hosts."""
     name, content = LOGINS[login]
     write(home / name, content(host))
     helper = home / "bin/docker-credential-test"
@@ -114,7 +114,7 @@ def test_a_registry_that_is_not_there_is_named(home, port):
 
 @pytest.mark.parametrize(("host", "plain"), [("10.1.2.3:5000", True), ("ghcr.io", False)])
 def test_only_an_insecure_registry_is_asked_without_tls(tmp_path, monkeypatch, host, plain):
-    """registries.conf says which are, as it says to the engine."""
+    """registries.conf, which the engine reads, too, says which registries are insecure."""
     conf, crane = tmp_path / "registries.conf", tmp_path / "crane"
     conf.write_text('[[registry]]\nlocation = "10.1.2.3:5000"\ninsecure = true\n')
     monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))

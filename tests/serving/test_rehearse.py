@@ -32,7 +32,7 @@ WORSE = {
 
 @pytest.mark.parametrize(("fault", "reason"), WORSE.values(), ids=WORSE)
 def test_each_limit_rejects(fault, reason):
-    """A fault over its limit is a reason; within the limits there is none."""
+    """A value beyond its limit is a reason to reject; within all limits there is none."""
     limits, champion = Rehearse(), Side("b", **GOOD)
     assert judge([Side("a", **GOOD), champion], limits, 50) == []
     said = judge([Side("a", **{**GOOD, **fault}), champion], limits, 50)
@@ -41,7 +41,7 @@ def test_each_limit_rejects(fault, reason):
 
 @pytest.mark.parametrize("served", [[0.5, float("nan")], [0.5], [0.5, None], [0.5, "x"], None, {}])
 def test_scores_that_are_not_numbers_are_other_scores(served):
-    """NaN, too few, or none at all: none of them passes for a shift of 0."""
+    """NaN, too few scores and no scores do not count as a shift of 0."""
     expected = [Row(1, {}, [0.5]), Row(2, {}, [0.7])]
     assert shift([0.5, 0.7], expected) == 0
     side = Side("a", **GOOD)
@@ -50,24 +50,24 @@ def test_scores_that_are_not_numbers_are_other_scores(served):
 
 
 def test_a_champion_that_refuses_the_rows_sets_no_pace():
-    """A model of other features answers 422 in no time: that is not compared with."""
+    """A champion with other features answers 422 very fast, so its latency is not compared."""
     refusing = Side("b", requests=100, failed=100, p99_ms=0.1)
     assert judge([Side("a", **GOOD), refusing], Rehearse()) == []
 
 
 def test_a_busy_machine_is_no_slow_model():
-    """Requests a second are counted by the server's CPU time, which other work leaves alone."""
+    """Requests per second are computed from the server's CPU time, which other programs do not affect."""
     side = Side("a")
     side.close_round([0.5] * 100, 0.2)
     assert side.per_second == 500
     assert side.p99_ms == 500
     side.close_round([0.5] * 100, 0.4)
-    assert side.per_second == 500  # the best round's
+    assert side.per_second == 500  # that of the best round
 
 
 @pytest.fixture
 def clone(trained, cache, dvc_here):  # noqa: F811
-    """A trained clone whose rehearsal is short and heeds no clock."""
+    """A trained clone whose rehearsal is short and does not depend on the machine's speed."""
     limits = {"requests": 30, "max_p99_ms": 60_000.0, "max_p99_ratio": 10_000.0}
     edits = {"rehearse": limits, "sla.requests_per_second": None}
     params.edit(trained, {f"models.card_fraud.{key}": value for key, value in edits.items()})
@@ -82,7 +82,7 @@ def edit_application(root, before, after):
 
 
 def dying(*args):
-    """A build that has begun to write."""
+    """A fake build that fails after it has begun to write."""
     into = args[-1]
     into.mkdir()
     (into / "bento.yaml").write_text("service: card")
@@ -91,9 +91,9 @@ def dying(*args):
 
 @pytest.mark.slow
 def test_a_bento_is_built_once_pinned_and_served(clone, tmp_path, monkeypatch):
-    """Built again it is the same digest; unpacked by that digest it answers with the pipeline's own score.
+    """A second build has the same digest; unpacked by that digest, it answers with the pipeline's score.
 
-    What a build that dies leaves is not taken for a bento, and the next build makes it.
+    The files of a build that failed do not count as a bento, and the next build succeeds.
     """
     monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as `./loop` sets it
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
@@ -129,7 +129,7 @@ def test_a_bento_is_built_once_pinned_and_served(clone, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_model_that_dvc_lock_does_not_record_is_not_packed(clone):
-    """An edited model is an error, not a release under the recorded one's key."""
+    """A model that was edited is an error, and is not released under the recorded model's key."""
     (Project(clone, MODEL).trained / "meta.json").write_text("{}")
     with pytest.raises(LoopError, match=r"dvc\.lock records"):
         bentos.build(Project(clone, MODEL))
@@ -137,7 +137,7 @@ def test_a_model_that_dvc_lock_does_not_record_is_not_packed(clone):
 
 @pytest.mark.slow
 def test_without_a_gpu_a_release_for_one_is_rehearsed_on_the_cpu(clone, monkeypatch):
-    """Its record is about the candidate, and says what was served in its place."""
+    """The record has the candidate's key, and says which release was served in its place."""
     monkeypatch.setattr("loop.packaging.rehearse.has_gpu", lambda: False)
     (Project(clone, MODEL).bento / "requirements-cuda.lock").write_text("cuda==0\n")
     bento = bentos.build(Project(clone, MODEL), device="cuda")
@@ -175,10 +175,10 @@ FAULTS = {
 
 @pytest.mark.slow
 def test_a_bad_bento_is_rejected(clone, monkeypatch):
-    """It says why, in rehearse.json too, and the command's exit code is that of a gate that rejects.
+    """`Rejected`, the same error as a gate's, has the reason, and so does rehearse.json.
 
-    One bento has all faults, and the environment says which shows, because a build takes longer than a
-    rehearsal.
+    One bento has all faults, and the variable FAULT chooses among them, because a build takes longer than
+    a rehearsal.
     """
     edit_application(clone, "\n\napplication", SPOILT + "\n\napplication")
     edit_application(clone, "parent, load)", "parent, spoilt)")
@@ -194,7 +194,7 @@ def test_a_bad_bento_is_rejected(clone, monkeypatch):
 
 @pytest.mark.slow
 def test_the_candidate_plays_beside_the_champion(clone):
-    """Production's bento, gone from this machine, is built again at its commit and answers the same rows."""
+    """Production's bento, missing on this machine, is built again at its commit and gets the same rows."""
     first = bentos.build(Project(clone, MODEL))
     release(clone, key=first.key)
     shutil.rmtree(first.path)

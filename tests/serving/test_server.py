@@ -1,4 +1,4 @@
-"""The server of a bento's image, as a process."""
+"""The server of a bento's image, tested as a process."""
 
 import http.client
 import json
@@ -41,7 +41,7 @@ def connected(server):
 
 
 def answered(connection):
-    """One answer: its head and its body; nothing where the connection is closed."""
+    """Read one response; return its head and body, or two empty values if the connection is closed."""
     received = b""
     while b"\r\n\r\n" not in received:
         part = connection.recv(65536)
@@ -65,7 +65,7 @@ def asked(connection):
 
 
 def everything(connection, enough=lambda _: False):
-    """Whatever comes until that is enough, or the server closes the connection."""
+    """Read until `enough` is true, or the server closes the connection; return what was read."""
     received = b""
     while not enough(received) and (part := connection.recv(65536)):
         received += part
@@ -73,7 +73,7 @@ def everything(connection, enough=lambda _: False):
 
 
 def counts(server):
-    """The answers that the server has counted, by path and status."""
+    """Return how many responses the server has counted, by path and status."""
     page = httpx.get(f"{server.url}/metrics", trust_env=False).text
     pattern = r'(?m)^bentoml_service_request_total\{endpoint="(.+?)",http_response_code="(\d+)".*\} (.+)$'
     return Counter({(path, int(code)): float(count) for path, code, count in re.findall(pattern, page)})
@@ -85,9 +85,9 @@ def predicted(server, **kwargs):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The tiny model's server, ready; all tests share it, because no request may harm it.
+    """The tiny model's server, ready. All tests share it, because no request may harm it.
 
-    Each of its settings is empty, which is as if it were not set.
+    Its settings are empty, which means the same as not set.
     """
     source = write_model(tmp_path_factory.mktemp("server") / "src")
     application(source)
@@ -96,7 +96,7 @@ def server(tmp_path_factory):
 
 
 def test_bodies_in_pieces_and_cut_off(server):
-    """A body in chunks or byte by byte is answered; one cut off costs its connection and nothing else."""
+    """A body in chunks or byte by byte is answered; a body that is cut off does not affect other requests."""
     for pieces in (
         [b"%x\r\n" % len(ROW) + ROW + b"\r\n0\r\n\r\n"],
         [b"5\r\n" + ROW[:5], b"\r\n%x\r\n" % len(ROW[5:]) + ROW[5:], b"\r\n0\r\n\r\n"],
@@ -120,7 +120,7 @@ def test_bodies_in_pieces_and_cut_off(server):
 
 
 def test_two_requests_at_once_on_one_connection(server):
-    """Pipelined requests are both answered, in their order."""
+    """Two pipelined requests are both answered, in order."""
     with connected(server) as connection:
         two = b"".join(
             HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -157,7 +157,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("sent", "answers"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_request_is_refused_and_counted(server, sent, answers):
-    """A 4xx in JSON that its sender comes to read, after the answers to what came before; each is counted."""
+    """The sender gets the responses to its earlier requests, then a 4xx in JSON; each response is counted."""
     before = counts(server)
     with connected(server) as connection:
         connection.sendall(sent)
@@ -168,19 +168,19 @@ def test_what_is_no_request_is_refused_and_counted(server, sent, answers):
 
 
 def test_a_body_that_is_refused_may_be_sent_to_its_end(server):
-    """A client that reads no answer before it has sent all is told 413, not reset; the memory stays."""
+    """A client that sends everything before it reads gets a 413, not a reset; the memory does not grow."""
     resident = server.resident()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     for body in (b" " * 50_000_000, iter([b" " * 1_000_000] * 50)):  # by length, and in chunks
         connection.request("POST", "/predict", body)
         with connection.getresponse() as answer:
             assert (answer.status, answer.headers["connection"]) == (413, None)
-            answer.read()  # or the next answer would begin with it
+            answer.read()  # otherwise the next response would begin with it
     assert server.resident() - resident < 10_000_000
 
 
 def test_a_body_that_is_too_large_is_not_asked_for(server):
-    """Whoever asks before sending is told 413 in place of 100."""
+    """A client that expects a 100 before it sends the body gets a 413 instead."""
     with connected(server) as connection:
         connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 3000000\r\n\r\n")
         assert status(connection) == 413
@@ -199,7 +199,7 @@ def test_a_body_that_is_too_large_is_not_asked_for(server):
     ids=["length", "chunks", "pieces", "close", "websocket", "ahead"],
 )
 def test_an_offer_of_another_protocol_is_passed_over(server, sent):
-    """Java's HttpClient asks for HTTP/2 with its first request: that one is answered, body and all."""
+    """A request that offers another protocol, as the first of Java's HttpClient, is answered by HTTP/1.1."""
     with connected(server) as connection:
         for piece in (HEAD, *sent):
             connection.sendall(piece)
@@ -209,7 +209,7 @@ def test_an_offer_of_another_protocol_is_passed_over(server, sent):
 
 
 def test_the_callers_id_of_a_request_comes_back(server):
-    """Its own, or one that was made; not one that is no plain text."""
+    """The response has the caller's X-Request-ID, or a new one if that is missing or too long."""
     assert predicted(server, headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
     made = {predicted(server).headers["x-request-id"] for _ in range(3)}
     assert len(made) == 3
@@ -217,7 +217,7 @@ def test_the_callers_id_of_a_request_comes_back(server):
 
 
 def test_a_thousand_idle_connections_keep_nobody_waiting(server):
-    """Others are answered beside connections that never ask; what never ends its head is told 408."""
+    """Requests are answered beside 1,000 idle connections; a head that does not end gets a 408."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))
     with ExitStack() as stack:
@@ -229,26 +229,26 @@ def test_a_thousand_idle_connections_keep_nobody_waiting(server):
         assert status(used) == 200
         assert {predicted(server).status_code for _ in range(100)} == {200}
         assert [connection.recv(12) for connection in (idle[0], idle[-1])] == [b"HTTP/1.1 408", b""]
-        asked(used)  # a connection that was used may be idle for longer than one that has not asked yet
+        asked(used)  # a connection that was used may be idle for longer than one without a request
         assert status(used) == 200
     assert predicted(server).status_code == 200
 
 
 def test_ten_thousand_requests_while_every_server_is_replaced(alone, port):
-    """Two servers, each ended and started again under load, as a rollout does: no request is lost."""
+    """Two servers are stopped and started again in turn under load, as in a rollout: no request is lost."""
     application(alone)
     ports, ready, each = (port, free_port()), {0: True, 1: True}, 1250
     statuses = []
 
     def ask(number):
-        """So many requests over kept connections, to a server that is ready, as the gateway does."""
+        """Send `each` requests over kept connections to a server that is ready, as the gateway does."""
         connection, left = None, each
         while left:
             if connection is None:
                 server = servers[(number := number + 1) % 2 if all(ready.values()) else int(ready[1])]
                 try:
                     connection = connected(server)
-                except ConnectionRefusedError:  # it ended since: nothing was sent, as the gateway finds too
+                except ConnectionRefusedError:  # it has stopped meanwhile: nothing was sent, so try again
                     continue
             asked(connection)
             head, _ = answered(connection)
@@ -264,7 +264,7 @@ def test_ten_thousand_requests_while_every_server_is_replaced(alone, port):
         for place in (0, 1):
             while len(statuses) < (place + 1) * each * 8 // 4:
                 time.sleep(0.001)
-            ready[place] = False  # first no new connections, then SIGTERM, as a pod's preStop has it
+            ready[place] = False  # first no new connections, then SIGTERM, as with a pod's preStop
             time.sleep(0.1)
             servers[place].terminate()
             assert servers[place].process.wait(30) == 0
@@ -284,7 +284,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_model_that_is_not_whole_does_not_start(alone, port, broken):
-    """The process ends with an error, and has answered nobody."""
+    """The process exits with an error at the start, before it answers requests."""
     application(alone)
     broken(alone / "model" / "model.ubj")
     with started(alone, port) as server:
@@ -293,7 +293,7 @@ def test_a_model_that_is_not_whole_does_not_start(alone, port, broken):
 
 
 def test_an_app_that_cannot_be_imported_ends_the_server(alone, port):
-    """At once, with one line that says why and where: the kubelet starts it again, later each time."""
+    """It exits at once with one line that says why and where; the kubelet restarts it with growing delays."""
     asgi = alone / "asgi.py"
     asgi.write_text("import nothing_of_this_name\n")
     with started(alone, port) as server:
@@ -305,7 +305,7 @@ def test_an_app_that_cannot_be_imported_ends_the_server(alone, port):
 
 
 def test_a_wrong_setting_ends_the_server_before_it_listens(alone, port):
-    """With one line, although the app would serve: several workers are replicas now."""
+    """It exits with one line, although the app could serve: replicas have replaced workers."""
     application(alone)
     with started(alone, port, SERVING_WORKERS="0") as server:
         assert server.process.wait(60) == 1
@@ -316,7 +316,7 @@ def test_a_wrong_setting_ends_the_server_before_it_listens(alone, port):
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(alone, port):
-    """Which one, and what the system says of it."""
+    """The line names host and port, and has the system's error."""
     application(alone)
     with socket.create_server(("127.0.0.1", port)), started(alone, port) as server:
         assert server.process.wait(60) == 1
@@ -326,14 +326,14 @@ def test_a_port_that_is_taken_is_said_in_one_line(alone, port):
 
 @pytest.mark.parametrize("host", [serve.EVERY, "127.0.0.1", "::1"])
 def test_a_pod_is_reached_at_its_address_of_either_family(host, port):
-    """A cluster may give pods IPv6 addresses only; where the kernel has none, IPv4 is left."""
+    """The default host listens on IPv4 and IPv6, because a cluster may give pods only IPv6 addresses."""
     with serve.listen(host, port):
         for address in ("127.0.0.1", "::1") if host == serve.EVERY else (host,):
             socket.create_connection((address, port), 5).close()
 
 
 def test_a_kernel_without_ipv6_serves_ipv4(port, monkeypatch):
-    """As under ipv6.disable=1, where no such socket can be made."""
+    """With ipv6.disable=1 no IPv6 socket can be made, so the server listens on IPv4 alone."""
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     with serve.listen(serve.EVERY, port) as listening:
         assert listening.family == socket.AF_INET
@@ -341,7 +341,7 @@ def test_a_kernel_without_ipv6_serves_ipv4(port, monkeypatch):
 
 
 def test_a_full_disk_under_the_log_costs_no_answer(alone, port):
-    """Answers go on, lines are counted as dropped."""
+    """Requests are still answered, and the lost lines are counted as dropped."""
     application(alone)
     log = alone.parent / "log"
     log.mkdir()
@@ -357,7 +357,7 @@ def test_a_full_disk_under_the_log_costs_no_answer(alone, port):
 
 
 def test_memory_does_not_grow_with_requests(alone, port):
-    """Ten thousand more logged predictions leave less than 100 bytes each."""
+    """With 10,000 more logged predictions, the memory grows by less than 100 bytes for each."""
     application(alone)
     request = HEAD + b"Content-Length: %d\r\n\r\n" % len(ROW) + ROW
 
@@ -376,12 +376,12 @@ def test_memory_does_not_grow_with_requests(alone, port):
 
 
 def test_a_term_under_load_loses_nothing(alone, port):
-    """Each request that was taken is answered and logged; readiness is off while it ends."""
+    """Each accepted request is answered and logged; /readyz gives a 503 until the server has stopped."""
     application(alone, scorer=SLOW, load="load")
     log, taken = alone.parent / "log", []
 
     def ask(server):
-        """Ask over kept connections until none is taken any more; how many answers came."""
+        """Send requests over kept connections until none is accepted; return the number of responses."""
         count = 0
         while True:
             try:
@@ -390,7 +390,7 @@ def test_a_term_under_load_loses_nothing(alone, port):
                 head, _ = answered(connection)
             except OSError:
                 return count
-            if not head:  # the connection was in the queue of a socket that was closed: it was never taken
+            if not head:  # the connection was in the queue of a socket that was closed: never accepted
                 return count
             with connection:
                 while True:
@@ -432,7 +432,7 @@ def test_a_term_under_load_loses_nothing(alone, port):
     ids=["headers", "header", "url", "trailer", "requests"],
 )
 def test_what_is_endless_beside_a_body_is_cut_off(server, endless):
-    """100 MB of headers would take 2.5 GB of memory; so would all requests that one connection sent ahead."""
+    """Endless heads, trailers and requests are cut off: 100 MB of headers would take 2.5 GB of memory."""
     begin, more = endless
     refused = b"HTTP/1.1 431" if begin else b"HTTP/1.1 400"
     with connected(server) as connection:
@@ -446,7 +446,7 @@ def test_what_is_endless_beside_a_body_is_cut_off(server, endless):
 
 
 def test_a_few_requests_ahead_are_answered(server):
-    """Requests that come before the last one's answer are answered in turn, with long headers too."""
+    """Requests that are sent before the previous response are answered in order, even with long headers."""
     head = HEAD + b"A: " + b"a" * 30_000 + b"\r\nContent-Length: %d\r\n\r\n" % len(ROW)
     with connected(server) as connection:
         connection.sendall((head + ROW) * 10)
@@ -455,7 +455,7 @@ def test_a_few_requests_ahead_are_answered(server):
 
 
 def test_who_hangs_up_early_leaves_no_trace(server):
-    """Requests whose caller has gone before their answer fail nothing, and fill no log."""
+    """A client that disconnects before its response causes no error and no traceback in the log."""
     many = b'{"features":[%s]}' % b",".join([b"[1,0,1]"] * 1000)
     for _ in range(20):
         with connected(server) as connection:

@@ -1,4 +1,4 @@
-"""What the team's service may carry into production."""
+"""The packages that a team's service takes into production."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ BENTOS = sorted(path.parent.name for path in Path(__file__).parents[2].glob("ben
 
 @pytest.mark.parametrize("package", BENTOS)
 def test_importing_the_service_loads_nothing_of_the_training_stack(repository, tmp_path, package):
-    """A fresh interpreter that imports it has none of them, though here they are installed."""
+    """A new interpreter that imports the service loads none of them, although they are installed here."""
     code = f"import service, sys; print([m for m in {TRAINING} if m in sys.modules])"
     bento = repository / "bentos" / package
     shutil.copy(repository / "src" / "models" / package / "scorer.py", tmp_path)
@@ -28,7 +28,7 @@ def test_importing_the_service_loads_nothing_of_the_training_stack(repository, t
 
 @pytest.mark.parametrize("package", BENTOS)
 def test_the_lock_is_a_hashed_subset_of_what_trains(repository, package):
-    """Each has hashes, and a version of the repository's lock or the model's own; none is of the stack."""
+    """Each has hashes and the version of the repository's or the model's lock; none is for training."""
     everything = pins(repository / "requirements.lock")
     if (own := repository / "src" / "models" / package / "requirements.lock").exists():
         everything |= pins(own)
@@ -38,7 +38,7 @@ def test_the_lock_is_a_hashed_subset_of_what_trains(repository, package):
 
 
 def pins(lock):
-    """Names and versions; each must have a hash."""
+    """Return the names and versions of a lock, after checking that each has a hash."""
     requirements = RequirementsFile.from_file(str(lock)).requirements
     assert all(requirement.is_pinned and requirement.hash_options for requirement in requirements)
     return {(requirement.name, requirement.get_pinned_version) for requirement in requirements}

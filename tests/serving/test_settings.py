@@ -1,4 +1,4 @@
-"""What the server reads from its environment."""
+"""The settings that the server reads from its environment."""
 
 import pytest
 import xgboost
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.sample
         ("PROMETHEUS_MULTIPROC_DIR", "/metrics"),
         ("prometheus_multiproc_dir", "/metrics"),
         ("PREDICTION_LOG_DIR", "predictions"),
-        ("PREDICTION_LOG_DIR", "s3://bucket/predictions"),  # a folder `s3:` in the pod, and gone with it
+        ("PREDICTION_LOG_DIR", "s3://bucket/predictions"),  # a folder `s3:` in the pod, lost with it
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(monkeypatch, name, value):
@@ -33,7 +33,7 @@ def test_a_setting_out_of_its_range_is_refused(monkeypatch, name, value):
 
 
 def test_settings_that_are_right_or_not_set_are_read(monkeypatch):
-    """What is empty is not set; a log may be kept for ever."""
+    """An empty setting counts as not set; a log may be kept for ever."""
     monkeypatch.setenv("SCORER_THREADS", "")
     monkeypatch.setenv("PREDICTION_LOG_DAYS", "inf")
     settings.check()
@@ -42,7 +42,7 @@ def test_settings_that_are_right_or_not_set_are_read(monkeypatch):
 
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
-    """XGBoost would score on the CPU, while a GPU was asked for and is paid for."""
+    """Otherwise XGBoost would score on the CPU, although a GPU is requested and paid for."""
     xgboost.train({}, xgboost.DMatrix([[0.0], [1.0]], [0, 1]), 1).save_model(tmp_path / "model.ubj")
     booster.load(tmp_path)
     monkeypatch.setenv("SCORER_DEVICE", "cuda")
@@ -54,7 +54,7 @@ def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
     ("name", "value"), [("max_rows", 0), ("max_bytes", 2**40), ("max_bytes", "1 MiB"), ("max_waiting", True)]
 )
 def test_a_limit_out_of_its_range_is_refused(tmp_path, name, value):
-    """What a model's asgi.py asks for is checked when it is imported."""
+    """The limits that a model's asgi.py sets are checked when it is imported."""
     said = f"{name} is {value!r}, should be a whole number from 1 to "
     with pytest.raises(settings.WrongSetting, match=said):
         app.create(tmp_path, booster.load, **{name: value})

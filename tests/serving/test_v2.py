@@ -1,4 +1,4 @@
-"""The Open Inference Protocol V2: metadata, JSON, binary tensors, and a client of other people's."""
+"""The Open Inference Protocol V2: metadata, JSON, binary tensors, and a third-party client."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ print(json.dumps([answer.as_numpy("score").tolist(), classes]))
 
 
 def infer(client, **changes):
-    """Ask for one row, as JSON."""
+    """Send one row as JSON."""
     inputs = [
         {"name": "contract", "datatype": "BYTES", "shape": [1], "data": ["Two year"]},
         {"name": "tenure", "datatype": "FP64", "shape": [1], "data": [12.0]},
@@ -50,7 +50,7 @@ def infer(client, **changes):
 
 
 def test_the_metadata_are_meta_json(table_client):
-    """Inputs and outputs by name, type and shape; another model's name is a 404."""
+    """They list inputs and outputs with name, type and shape; another model's name gets a 404."""
     found = table_client.get(PLACE).json()
     assert (found["name"], found["versions"]) == ("card-fraud", [KEY])
     typed = [(each["name"], each["datatype"], each["shape"]) for each in found["inputs"] + found["outputs"]]
@@ -80,7 +80,7 @@ def test_it_answers_what_predict_answers(table_client):
 
 
 def test_a_numeric_model_has_one_tensor(client):
-    """(rows, features) of FP32, flat or nested, scores as /predict does."""
+    """An FP32 tensor of shape (rows, features), flat or nested, gets the same scores as from /predict."""
     rows = [[1.0, 0.0, -0.5], [0.25, 1.0, 2.0]]
     wanted = client.post("/predict", json={"features": rows}).json()["score"]
     for data in (rows, [value for row in rows for value in row]):
@@ -116,7 +116,7 @@ BAD = {
 
 @pytest.mark.parametrize(("body", "status", "field"), BAD.values(), ids=BAD)
 def test_a_wrong_request_is_refused_by_field(table_client, body, status, field):
-    """4xx with the place of what is wrong, and nothing is scored."""
+    """The answer is a 4xx that names the wrong field."""
     answer = table_client.post(f"{PLACE}/infer", json=body)
     assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
 
@@ -129,7 +129,7 @@ def test_an_output_that_is_none_is_refused(table_client):
 
 
 def test_binary_tensors_that_lie_are_refused(table_client):
-    """A header longer than the body, an element cut off, bytes that no tensor claims."""
+    """A header longer than the body, an element cut off, and bytes that belong to no tensor are refused."""
     inputs = [
         {"name": "contract", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 5}},
         tensor(),
@@ -142,8 +142,8 @@ def test_binary_tensors_that_lie_are_refused(table_client):
         return table_client.post(f"{PLACE}/infer", content=head + raw, headers=headers).status_code
 
     assert ask(b"\x01\x00\x00\x00x") == 200
-    assert ask(b"\xff\x00\x00\x00x") == 422  # longer than what is left
-    assert ask(b"\x01\x00\x00\x00\xff") == 422  # no UTF-8
+    assert ask(b"\xff\x00\x00\x00x") == 422  # longer than the rest
+    assert ask(b"\x01\x00\x00\x00\xff") == 422  # not UTF-8
     assert ask(b"\x01\x00\x00\x00xyz") == 422
     assert ask(b"", length=9999) == 400
     assert ask(b"", length=-1) == 400
@@ -152,7 +152,7 @@ def test_binary_tensors_that_lie_are_refused(table_client):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "json"])
 def test_a_client_of_other_peoples_gets_its_answers(repository, table_source, port, form):
-    """NVIDIA's tritonclient, in an environment of its own, reads the metadata and infers by them."""
+    """NVIDIA's tritonclient, in an environment of its own, reads the metadata and gets predictions."""
     made = [repository / "tools/environment", repository / "tests/serving/clients.lock"]
     environment = subprocess.run(made, capture_output=True, text=True, check=True).stdout.strip()
     application(table_source, TABLE, "table")

@@ -99,7 +99,7 @@ def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
 
 
 def monitored(clone: Path, image: str | None = MONITOR) -> None:
-    """Write the record that `loop monitor-image` leaves; without an image, as where no engine runs."""
+    """Write the record that `loop monitor-image` leaves; without `image`, as if there were no engine."""
     digest, kind = (image.split("@")[1], "container") if image else (None, "none")
     folder = clone / "build" / "monitor"
     folder.mkdir(parents=True, exist_ok=True)

@@ -163,7 +163,7 @@ class StandIn:
 
 
 class Clone:
-    """A clone of a person or of the bot."""
+    """A clone that belongs to a person or to the bot."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

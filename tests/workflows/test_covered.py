@@ -1,4 +1,4 @@
-"""A test runs every workflow by each of its events, also in containers, or a reason is listed here."""
+"""A test starts every workflow by each of its events, also in containers, or a reason is listed here."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A retraining is committed once, onto today's main, unless main has changed the pipeline meanwhile."""
+"""A retraining is committed once, onto the current main, unless main has changed the pipeline meanwhile."""
 
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5

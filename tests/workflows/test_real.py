@@ -77,7 +77,7 @@ def test_a_merge_queue_checks_the_commit_that_main_gets(clone: Clone, tmp_path: 
 def test_a_change_of_manifests_is_reported(standin: StandIn, clone: Clone) -> None:
     """A pull request that changes only manifests gets one comment with the changes in the cluster.
 
-    If CI is dispatched on its branch, that is compared with main too.
+    If CI is dispatched on a branch, the branch is compared with main, too.
     """
     clone.push("release", RELEASED, "release")
     number = standin.as_("person").pull_request("release", "Release", "why")["number"]
@@ -95,7 +95,7 @@ def test_a_change_of_manifests_is_reported(standin: StandIn, clone: Clone) -> No
 
 
 def test_the_bot_may_not_change_peoples_files(standin: StandIn, clone: Clone) -> None:
-    """A commit in the bot's name that changes a file of people fails CI and its required check."""
+    """A commit in the bot's name that changes a person's file fails CI and its required check."""
     (clone.folder / "docs/more.md").write_text("more\n")
     clone.git("add", "-A")
     bot = ["-c", f"user.name={BOT['GIT_AUTHOR_NAME']}", "-c", f"user.email={BOT['GIT_AUTHOR_EMAIL']}"]

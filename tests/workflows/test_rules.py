@@ -70,7 +70,7 @@ def test_a_workflow_has_its_three_headers(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_only_equal_runs_share_a_concurrency_group(path: Path) -> None:
-    """Runs of one concurrency group have the same inputs, because GitHub drops the run that waits there."""
+    """Runs in one concurrency group have the same inputs: GitHub cancels a waiting run for a newer one."""
     workflow = read(path)
     group = workflow["concurrency"]["group"]
     starts = [event or {} for event in (workflow.get("on") or workflow[True]).values()]
@@ -244,7 +244,7 @@ def test_actions_are_pinned_and_grants_have_reasons(path: Path) -> None:
 
 @pytest.mark.parametrize("job", jobs())
 def test_a_job_can_be_run_again(job: dict[str, Any]) -> None:
-    """An upload replaces that of an earlier attempt, because GitHub refuses a second artifact of a name."""
+    """An upload replaces that of an earlier attempt: GitHub refuses a second artifact of the same name."""
     uploads = [step for step in job.get("steps", []) if "/upload-artifact@" in step.get("uses", "")]
     assert all(step["with"].get("overwrite") is True for step in uploads)
 
