@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from trained import MODEL, add, loop, release, run, work_tree
 
-from loop.cli.candidate import status
+from loop.cli.candidate import score, status
 from loop.core import release_state
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git
@@ -40,6 +40,14 @@ def test_status_where_nothing_was_ever_trained(
     outputs = said(clone, monkeypatch, begin)
     assert outputs == {"key": "", "released": "false", "barred": "false", "due": "false"}
     assert isinstance(CliRunner().invoke(status, ["nobody"]).exception, LoopError)
+
+
+def test_score_replaces_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder as `--out` is refused, because it would be replaced with all that is in it."""
+    work_tree(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(score, [MODEL, "--raw", "raw", "--ids", "ids", "--out", "src"])
+    assert (done.exit_code, "'src' is a directory" in done.output) == (2, True)
 
 
 def test_a_model_that_was_never_trained_gets_no_job(tmp_path: Path):

@@ -129,6 +129,15 @@ def test_a_worktree_goes_when_its_block_ends(clones):
     assert len(git.run("worktree", "list").splitlines()) == 1
 
 
+def test_a_worktree_of_a_commit_without_dvc_gets_no_settings(clones):
+    """A team's settings for DVC do not keep it from comparing with a commit before it had DVC."""
+    git, _ = clones
+    (git.root / ".dvc").mkdir()
+    (git.root / ".dvc/config.local").write_text("[cache]\n")
+    with git.worktree(git.head()) as path:
+        assert not (path / ".dvc").exists()
+
+
 def test_a_bare_clone_follows_its_origin(clones, origin):
     """It has main's log, fetches only the files that are read, as they are now, and is removed at the end."""
     git, _ = clones

@@ -95,6 +95,7 @@ def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, gi
     assert github.checked == [branch]
     body = github.open[f"release/{MODEL}/{B}"]["body"]
     for evidence in (
+        "| rows | 20000 | 20000 |",
         "| average_precision | 0.7 | 0.6 |",
         "[0.05, 0.15]",
         "| p99_ms | 12.5 |",

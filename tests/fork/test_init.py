@@ -52,6 +52,16 @@ def test_on_a_terminal_it_asks_and_shows_what_would_change(root, monkeypatch):
     assert "nothing to change" in init(typed="\n" * 7)
 
 
+def test_a_value_needs_only_the_file_that_states_it(root):
+    """A name can be set while DVC's settings are damaged, because only the remote is in them."""
+    (root / ".dvc").mkdir(exist_ok=True)
+    (root / ".dvc/config").write_text("core\n")
+    init("--name", "birds")
+    assert repository.stated(root)["name"] == "birds"
+    with pytest.raises(LoopError, match="no section headers"):
+        init("--remote", "s3://birds/dvc")
+
+
 def test_environments_can_be_dropped(root):
     """Releases then go past them. Production stays, and so does an environment that serves a model."""
     model = next(iter(plain.read(root)))

@@ -302,6 +302,25 @@ def test_a_folder_of_something_else_is_refused(small, tmp_path):
     assert (code, "has no dvc.yaml" in said) == (Exit.BAD_INPUT, True)
 
 
+def test_a_clone_may_get_a_commit_while_it_is_read(small, tmp_path, monkeypatch):
+    """The version is a commit that the fork has afterwards."""
+    root, other = small[0], tmp_path / "other"
+    git(tmp_path, "clone", "-q", str(root), str(other))
+    run = Git.run
+
+    def meanwhile(self, *args, **how):
+        said = run(self, *args, **how)
+        if args[0] == "fetch":
+            (other / "new").touch()
+            committed(other, "meanwhile")
+        return said
+
+    monkeypatch.setattr(Git, "run", meanwhile)
+    git(other, "config", "user.name", "t")
+    git(other, "config", "user.email", "t@example.test")
+    assert "Makefile" in upgrade.read(Git(root), str(other)).files
+
+
 def test_a_base_that_is_not_found_is_asked_for(small):
     """If no version of the template matches the fork's files, the error asks for the base."""
     root, to = small

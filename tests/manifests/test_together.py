@@ -8,7 +8,7 @@ import pytest
 from releases import MODEL, A, track
 
 from loop.core import params
-from loop.core.errors import Rejected
+from loop.core.errors import LoopError, Rejected
 from loop.core.release_state import State, files
 from loop.delivery import overlays
 
@@ -76,6 +76,20 @@ def test_an_overlay_is_checked_with_its_first_release(tree):
     put(tree, STAGING / "kustomization.yaml", "patches:\n", replicas)
     first, *_ = said(tree)
     assert first == f"{STAGING}, once it serves a release:"
+
+
+def test_a_damaged_release_state_is_named_with_its_fix(tree):
+    """A release.yaml that kustomize cannot read is an error about this file, which says how to restore it."""
+    (tree / STAGING / "release/release.yaml").write_text("x:\n")
+    with pytest.raises(LoopError, match=f"{STAGING}/release/release.yaml: must be .*\\n.*Git's history"):
+        overlays.check(tree)
+
+
+def test_a_folder_of_another_spelling_is_rejected(tree):
+    """Argo CD would deploy a folder with an underscore, but the overlay with a dash would be checked."""
+    shutil.copytree(tree / STAGING, wrong := (tree / STAGING).with_name("card_fraud"))
+    with pytest.raises(LoopError, match=f"{wrong.relative_to(tree)} should be {STAGING}\n"):
+        overlays.check(tree)
 
 
 def test_copied_labels_are_rejected(tree):

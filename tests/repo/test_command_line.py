@@ -275,6 +275,16 @@ def test_a_completion_script_serves_every_clone(shell: str):
     assert ON_PATH not in script(shell)
 
 
+def test_a_completion_script_changes_no_variable_of_a_person():
+    """Click's script for zsh sets `key`, in which many people keep the keys of their terminal."""
+    assert "local type key descr\n" in script("zsh")
+
+
+def test_fish_shows_descriptions_whole():
+    """Click's script for fish ends a description at its first comma."""
+    assert 'string split -m 1 "," $completion' in script("fish")
+
+
 def test_the_script_for_bash_works_on_macos():
     """The bash of macOS, version 3.2, has neither `compopt` nor `-o nosort`."""
     assert not re.search("compopt|nosort|mapfile|readarray", script("bash"))

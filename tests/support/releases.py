@@ -70,8 +70,8 @@ def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
         "gate": {
             "verdict": "promote",
             "reasons": ["holds against the champion"],
-            "challenger": {"metrics": {"average_precision": 0.7}, "model_md5": MODEL_MD5},
-            "champion": {"key": A, "metrics": {"average_precision": 0.6}},
+            "challenger": {"metrics": {"rows": 20_000, "average_precision": 0.7}, "model_md5": MODEL_MD5},
+            "champion": {"key": A, "metrics": {"rows": 20_000, "average_precision": 0.6}},
             "difference": {
                 "metric": "average_precision",
                 "low": 0.05,

@@ -13,6 +13,9 @@ from loop.core.errors import Exit, LoopError
 from loop.core.project import Project
 from loop.core.results import Gate, Status, of
 
+# not a folder, which `--out` would replace, with all that is in it
+PARQUET = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.command
 @click.option(
@@ -168,9 +171,9 @@ def register(project: Project) -> None:
 
 @click.command
 @project_argument
-@click.option("--raw", type=PATH, required=True, help="Parquet file with the columns of schema.py.")
-@click.option("--ids", type=PATH, required=True, help="Parquet file with the ids of the rows to score.")
-@click.option("--out", type=PATH, required=True, help="Parquet file to write the scores to.")
+@click.option("--raw", type=PARQUET, required=True, help="Parquet file with the columns of schema.py.")
+@click.option("--ids", type=PARQUET, required=True, help="Parquet file with the ids of the rows to score.")
+@click.option("--out", type=PARQUET, required=True, help="Parquet file to write the scores to.")
 def score(project: Project, raw: Path, ids: Path, out: Path) -> None:
     """Score rows with the code and the model of this work tree.
 

@@ -21,14 +21,20 @@ NAMES = {"complete_func": "_loop_completion", "complete_var": "_LOOP_COMPLETE", 
 # The path that was typed, in each shell. Click's scripts look for `loop` on PATH, but a clone's is not there.
 PATHS = {"zsh": "${words[1]}", "fish": "(commandline -opc)[1]"}
 ON_PATH = "(( ! $+commands[loop] )) && return 1"  # zsh: give up without `loop` on PATH
+CHANGES = {
+    ON_PATH: "local type key descr",  # zsh: the loop's variables, which would replace a person's own
+    'split ","': 'split -m 1 ","',  # fish: keep what is behind a description's first comma
+}
 
 
 def script(shell: str) -> str:
     """Return the script for a shell, written so that one script serves every clone."""
     if shell == "bash":
         return BASH
-    text = SHELLS[shell].source_template % NAMES
-    return text.replace(" loop)", f" {PATHS[shell]} 2>/dev/null)").replace(ON_PATH, "")
+    text = (SHELLS[shell].source_template % NAMES).replace(" loop)", f" {PATHS[shell]} 2>/dev/null)")
+    for clicks, ours in CHANGES.items():
+        text = text.replace(clicks, ours)
+    return text
 
 
 @click.command

@@ -257,7 +257,7 @@ class Git:
     def share_settings(self, checkout: Path) -> None:
         """Copy the user's own DVC settings, which are not in Git, to another checkout."""
         settings = Path(".dvc", "config.local")
-        if (self.root / settings).is_file():
+        if (self.root / settings).is_file() and (checkout / settings).parent.is_dir():
             shutil.copy2(self.root / settings, checkout / settings)
 
     @contextmanager

@@ -55,7 +55,7 @@ class Champion(Result):
 
     key: str
     """Its release key."""
-    metrics: dict[str, float]
+    metrics: dict[str, int | float]
     """Its metrics on the candidate's test rows; empty where nothing was compared."""
 
 

@@ -45,9 +45,17 @@ FIRST = Track(
 
 
 def every(root: Path) -> list[Place]:
-    """Return all models and environments with an overlay that Argo CD deploys, sorted by its path."""
-    found = sorted(root.glob("kustomize/overlays/*/*/kustomization.yaml"))
-    return [Place(path.parts[-2], path.parts[-3]) for path in found]
+    """Return all models and environments with an overlay that Argo CD deploys, sorted by its path.
+
+    Raises LoopError if a folder has another name than commands look for, because it would not be checked.
+    """
+    found = sorted(path.parent for path in root.glob("kustomize/overlays/*/*/kustomization.yaml"))
+    places = [Place(folder.name, folder.parent.name) for folder in found]
+    for folder, place in zip(found, places, strict=True):
+        if folder != root / place.overlay:
+            was = folder.relative_to(root)
+            raise LoopError(f"{was} should be {place.overlay}", fix=f"git mv {was} {place.overlay}")
+    return places
 
 
 def check_one(root: Path, place: Place) -> list[Manifest]:
@@ -73,10 +81,11 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
         tree = Path(scratch)
         shutil.copytree(root / "kustomize", tree / "kustomize")
         for place in every(root):
+            released = place.state(root).stable  # first, because kustomize's error about this file has no fix
             try:
                 objects = serving = check_one(root, place)
                 counts[place.overlay] = len(objects)
-                if not place.state(root).stable:
+                if not released:
                     for path, text in files(_first(root, place), place.environment, place.model).items():
                         (tree / path).write_text(text, encoding="utf-8")
                     where = f"{place.overlay}, once it serves a release"
@@ -112,7 +121,7 @@ def _unwatched(tree: Path, place: Place, annotation: str) -> Iterator[str]:
     named = re.sub(r"{{\s*\.path\.basename\s*}}", place.model, annotation)
     named = re.sub(r"{{\s*index \.path\.segments 2\s*}}", place.environment, named)
     paths = [path.strip() for path in named.split(";")]
-    watched = [path.strip("/") if path.startswith("/") else f"{place.overlay}/{path}" for path in paths]
+    watched = [path.strip("/") if path.startswith("/") else str(Path(place.overlay, path)) for path in paths]
     with TemporaryDirectory(prefix="loop-watched-") as scratch:
         for path in watched:
             if (tree / path).is_dir():

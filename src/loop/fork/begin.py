@@ -78,8 +78,8 @@ def changes(root: Path, given: Given) -> list[Change]:
         if value is not None and (gone := leaving(root, value.split(","))):
             without = f"without {', '.join(gone)}; their folders are deleted"
             found.append(Change(what, now(root)[what], without, partial(delete, root, gone)))
-    current = default_remote(root, local=False)
-    if (remote := given["remote"]) is not None and remote != current:
+    remote = given["remote"]
+    if remote is not None and remote != (current := default_remote(root, local=False)):
         if repository.masked(remote) != remote:
             raise LoopError(
                 f"--remote is {repository.masked(remote)!r}, which contains a credential",

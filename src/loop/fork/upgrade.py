@@ -119,9 +119,10 @@ def _commit(git: Git, source: str) -> str:
         return commit
     if not (Path(source) / ".git").exists():
         return ""
+    commit = Git(Path(source)).head()  # before the fetch, which also brings what is committed meanwhile
     quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
     git.run("fetch", *quietly, str(Path(source).resolve()), "HEAD")
-    return Git(Path(source)).head()
+    return commit
 
 
 def _unpacked(wheel: Path, scratch: str) -> dict[str, Path]:
