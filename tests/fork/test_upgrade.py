@@ -302,6 +302,16 @@ def test_a_folder_of_something_else_is_refused(small, tmp_path):
     assert (code, "has no dvc.yaml" in said) == (Exit.BAD_INPUT, True)
 
 
+def test_a_damaged_wheel_is_named(small):
+    """A wheel whose download was cut off is an error with its path."""
+    root, to = small
+    Path(to).write_bytes(Path(to).read_bytes()[:-200])
+    code, said = command(root, "upgrade", "--to", to)
+    assert code == Exit.BAD_INPUT
+    assert f"{to}: is damaged: " in said
+    assert "download it again" in said
+
+
 def test_a_clone_may_get_a_commit_while_it_is_read(small, tmp_path, monkeypatch):
     """The version is a commit that the fork has afterwards."""
     root, other = small[0], tmp_path / "other"

@@ -342,9 +342,9 @@ def repro(project: Project, *, current: bool = False) -> None:
     """Run the stages of a model that are not up to date, and take recorded outputs from the DVC remote.
 
     The remote is not asked if nothing is missing. `current` means that DVC reported no stage to run; then DVC
-    is started only if some output's bytes differ from dvc.lock. No stage reads an output whose bytes differ: the output is moved aside, and then fetched
-    again or created again by its stage. `dvc repro --pull` is not used, because it runs stages while it pulls
-    and trusts the remote's run cache.
+    is started only if some output's bytes differ from dvc.lock. No stage reads an output whose bytes differ:
+    the output is moved aside, and then fetched again or created again by its stage. `dvc repro --pull` is not
+    used, because it runs stages while it pulls and trusts the remote's run cache.
     """
     check_params(project)
     root, outs = project.root, Lock.of(project.root).outs(project.model)

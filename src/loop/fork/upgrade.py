@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -126,15 +127,21 @@ def _commit(git: Git, source: str) -> str:
 
 
 def _unpacked(wheel: Path, scratch: str) -> dict[str, Path]:
-    """Return the files of the engine's wheel, and of the demo's beside it, by their paths in a clone."""
+    """Return the files of the engine's wheel, and of the demo's beside it, by their paths in a clone.
+
+    Raises LoopError if a wheel is damaged.
+    """
     files: dict[str, Path] = {}
     demo = wheel.with_name(wheel.name.replace("loop-", "loop_demo-", 1))
     for each in (wheel, demo) if demo.is_file() else (wheel,):
-        with zipfile.ZipFile(each) as archive:
-            for info in archive.infolist():
-                if info.filename.startswith(("loop/", "loop_demo/")) and not info.is_dir():
-                    file = files[placed(info.filename)] = Path(archive.extract(info, scratch))
-                    file.chmod(0o600 | info.external_attr >> 16 & 0o100)
+        try:
+            with zipfile.ZipFile(each) as archive:
+                for info in archive.infolist():
+                    if info.filename.startswith(("loop/", "loop_demo/")) and not info.is_dir():
+                        file = files[placed(info.filename)] = Path(archive.extract(info, scratch))
+                        file.chmod(0o600 | info.external_attr >> 16 & 0o100)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise LoopError(f"{each}: is damaged: {error}", fix="download it again") from error
     return files
 
 
