@@ -82,7 +82,7 @@ def test_the_newest_release_is_found_by_the_lock_or_the_setting(template, fork, 
 
 
 def test_the_weekly_upgrade_is_one_pull_request(template, fork, tmp_path, told, monkeypatch):
-    """The workflow's steps propose one pull request; a later run pushes nothing, and a person's commits stay."""
+    """The workflow's steps propose one pull request; later runs push nothing, and people's commits stay."""
     monkeypatch.setenv("LOOP_TEMPLATE", str(template))
     output = tmp_path / "output"
     code, said = command(fork, "upgrade", "--no-check", GITHUB_OUTPUT=str(output), **NOBODY)
