@@ -195,7 +195,7 @@ def test_the_champions_own_model_is_promoted(trained: Path):
 
 @pytest.mark.slow
 def test_a_second_ci_run_meets_the_firsts_champion(trained: Path, tmp_path: Path):
-    """Two CI runs share only Git and DVC's cache; the second compares with the first one's champion.
+    """Two CI runs share only Git and DVC's cache; the second compares with the first run's champion.
 
     The second run computes other features, so the code of the champion's own commit scores the champion.
     """

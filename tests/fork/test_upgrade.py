@@ -250,7 +250,7 @@ def test_changes_that_are_in_no_commit_are_refused(small):
 def test_the_branch_is_checked_by_its_own_code(small, failing):
     """The branch's own code checks it; a failed check is shown with its output, and the others run, too.
 
-    What that code does to its own repository does not affect the user's repository.
+    That code's changes of its own repository do not reach the user's repository.
     """
     root, to = small
     script = "echo $1 of $(git branch --show-current)\ngit config loop.x y\ngit tag made\n"

@@ -202,6 +202,6 @@ def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
 
 @pytest.mark.contract
 def test_a_model_is_read_from_its_own_folder(repository):
-    """No model imports by an absolute name, because a copy would then use the first one's columns."""
+    """No model imports by an absolute name, because a copy would then use the original's columns."""
     for path in (repository / "src" / "models").rglob("*.py"):
         assert not re.search(r"(?m)^(from|import) models\b", path.read_text()), path

@@ -22,7 +22,7 @@ from loop.packaging.process import free_port
 
 OLD, NEW = "0" * 12, "1" * 12
 POD = {"__name__": f"{FAILED}_total", "version": NEW, "pod": "a"}
-RECORDED = Path(__file__).parent / "prometheus.json"  # a real one's answers in the slow test below
+RECORDED = Path(__file__).parent / "prometheus.json"  # a real server's answers in the slow test below
 SINCE = 1_800_000_000.0
 
 
