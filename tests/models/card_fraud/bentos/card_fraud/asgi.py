@@ -1,4 +1,4 @@
-"""card-fraud as an application. Configuration only: what it does is `loop.runtime`."""
+"""card-fraud as an application. It is configuration only; the code is in `loop.runtime`."""
 
 from pathlib import Path
 

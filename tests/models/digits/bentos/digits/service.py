@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Digits:
-    """Reads digits."""
+    """Recognizes digits."""

@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Phrases:
-    """Gives the vector of a phrase."""
+    """Returns the vector of a phrase."""

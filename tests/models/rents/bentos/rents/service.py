@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Rents:
-    """Predicts what a flat is let for."""
+    """Predicts the rent of a flat."""

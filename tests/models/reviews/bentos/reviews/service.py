@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Reviews:
-    """Says what a review thinks."""
+    """Classifies the opinion of a review."""

@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Visits:
-    """Says what a customer does next."""
+    """Predicts a customer's next action."""
