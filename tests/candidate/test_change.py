@@ -207,7 +207,7 @@ def test_without_a_known_base_everything_has_changed(clone: Path, base: str):
 
 
 def test_a_base_of_seven_digits_is_a_commit(clone: Path):
-    """The base may have seven digits, as in the output of `git log --oneline`."""
+    """The base may be a short SHA, as `git log --oneline` prints it."""
     base = Git(clone).head()[:7]
     write(clone, "docs/new.md", "text")
     assert changed(clone, base) == Changed([DOCS], lint=True, models=[], manifests=False)

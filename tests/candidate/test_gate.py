@@ -42,7 +42,7 @@ def test_the_interval_of_the_difference_decides(low, mean, high, tolerance, verd
 
 
 def test_under_the_minimum_it_keeps_whatever_the_interval():
-    """With too few rows of the rarer class the gate keeps, whatever the interval, and gives that reason."""
+    """With too few rows of the rarer class the verdict is keep, whatever the interval, with that reason."""
     least = GATE.min_rarer
     for interval, verdict in ((Interval(0.1, 0.2, 0.3), "promote"), (Interval(-0.3, -0.2, -0.1), "block")):
         few, enough = (interval._replace(rarer=rows) for rows in (least - 1, least))
@@ -204,7 +204,7 @@ def test_a_second_ci_run_meets_the_firsts_champion(trained: Path, tmp_path: Path
     second = tmp_path / "second"
     run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(second), cwd=tmp_path)
     (second / ".dvc/config.local").write_bytes((trained / ".dvc/config.local").read_bytes())
-    change(second, features__window_days=1, gate__tolerance=1.0)  # so that the gate blocks in no case
+    change(second, features__window_days=1, gate__tolerance=1.0)  # so that the gate never blocks
     loop(second, "repro", MODEL)
     outputs = tmp_path / "outputs"
     loop(second, "gate", MODEL, "--ci", GITHUB_OUTPUT=str(outputs))

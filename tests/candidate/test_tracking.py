@@ -34,7 +34,7 @@ TYPED = ":".join(LOGIN)
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make retries wait for nothing, and reset MLflow's client after each test."""
+    """Let retries follow at once, and reset MLflow's client after each test."""
     import mlflow
 
     monkeypatch.setattr(tracking, "wait_exponential", wait_none)
@@ -89,7 +89,7 @@ class Proxied(Front):
 
 @pytest.fixture
 def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxied]:
-    """Start the proxy before the server, and set MLFLOW_TRACKING_URI, user and password for it."""
+    """Start the proxy in front of the server, and set MLFLOW_TRACKING_URI, user and password for it."""
     with Proxied(server) as proxy:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{proxy.url}/mlflow")
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", LOGIN[0])

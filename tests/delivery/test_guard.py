@@ -110,7 +110,7 @@ def test_an_unknown_base_checks_all_history(clone, here, base):
 
 
 def test_commits_are_named_by_seven_digits_too(clone, here):
-    """Base and head may have seven digits; an unknown head is an error; a deleted branch has no commits."""
+    """Base and head may be short SHAs; an unknown head is an error, and a deleted branch has no commits."""
     base, head = here.fetch(), bot(here, {"dvc.lock": "stages:\n"})
     assert check_range(here, base[:7], head[:7])[0] == 1
     with pytest.raises(LoopError, match="commit 1234567 does not exist"):

@@ -106,7 +106,7 @@ def test_a_release_that_is_there_changes_nothing(key):
 
 @pytest.mark.parametrize(("key", "step"), [(B, "canary-0"), (C, "canary-10"), (B, "handover")])
 def test_a_promotion_that_expects_something_else_is_superseded(key, step):
-    """A promotion with another step or key than the canary's is superseded."""
+    """A promotion whose step or key differs from the canary's is superseded."""
     with pytest.raises(Superseded, match=f"found canary {B} at step canary-10"):
         promoted(canary(10), key, step, RULES)
 
