@@ -82,7 +82,7 @@ def test_one_model_is_one_run_and_one_version(trained: Path, client: Any, monkey
 
 
 def test_an_empty_registry_gets_its_champion_back(trained: Path, client: Any):
-    """`register` restores the champion's run, version and alias from Git and DVC, next to the challenger's."""
+    """`register` restores the champion's run, version and alias from Git and DVC, beside the challenger's."""
     champion = release(trained)
     change(trained, **OTHERWISE)
     loop(trained, "repro", MODEL)

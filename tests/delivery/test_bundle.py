@@ -151,7 +151,7 @@ def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(bu
 
 
 def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher):
-    """A retraining's outputs, list of the store's files, and part of dvc.lock are unpacked and match.
+    """A retraining's outputs, list of store files, and part of dvc.lock are unpacked and match each other.
 
     A bundle is refused if its lock changes another model, or if its list is not the one in the lock.
     """

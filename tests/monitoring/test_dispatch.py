@@ -125,7 +125,7 @@ def test_nobody_elses_commit_spends_the_budget(production: Production, how: str)
 
 
 def test_the_two_timers_are_apart(repository: Path) -> None:
-    """The timers are half an hour apart, so the second finds the run of the first; the weekly is later."""
+    """The drift timers are half an hour apart, so one finds the other's run; the weekly one is later."""
     texts = {
         "drift": ".github/workflows/drift.yml",
         "cluster": "kustomize/components/drift/cronjob.yaml",

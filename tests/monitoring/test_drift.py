@@ -54,13 +54,13 @@ def test_any_scale(scale: float) -> None:
 
 
 def test_flags_as_served() -> None:
-    """A flag does not drift because a service has read its values as float32."""
+    """Reading a flag's values as float32, as a service does, is not drift."""
     trained = pd.DataFrame({"flag": np.tile([0.1, 0.7], 500)})
     assert drift(trained, trained.astype("float32"))["flag"].score == 0
 
 
 def test_codes_of_categories() -> None:
-    """Integers in the reference are categories, so the share of each one counts, even of a new one."""
+    """Integers in the reference are categories: drift compares the share of each, even of a new one."""
     rng = np.random.default_rng(0)
     codes = rng.choice([0, 1, 2], 5_000, p=[0.6, 0.3, 0.1]).astype(np.int16)
     alike = rng.choice([0, 1, 2], 1_500, p=[0.6, 0.3, 0.1]).astype(float)

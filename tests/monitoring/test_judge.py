@@ -248,7 +248,7 @@ def test_restarted_judge(
     pods: dict[str, Pods],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Git has the time from which to count, so a restarted judge counts from the same times."""
+    """The judge counts from the times of commits in Git, so a restarted judge counts from the same times."""
     released = float(canary.run("log", "-1", "--format=%ct", canary.fetch()))
     for step in range(2):
         monkeypatch.setenv("GIT_COMMITTER_DATE", f"{2_000_000_000 + step} +0000")
@@ -275,7 +275,7 @@ def test_a_state_of_an_older_format_began_no_canary(canary: Git, monkeypatch: py
 
 
 def test_forever(watch: Judge, canary: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The judge survives an unreachable origin and the end of a canary, and prints each once."""
+    """The judge survives an unreachable origin and the end of a canary, and reports each only once."""
     looks, lines = iter(range(100)), []
     origin = canary.root.parent / "origin.git"
 
@@ -430,7 +430,7 @@ def test_a_stranger_cannot_stop_it(
 ) -> None:
     """Runs of a fork's pull request count neither as open nor as without effect, whatever their title.
 
-    An earlier judge believed both: "run 1 is in_progress"; "ran 3 times without effect".
+    An earlier version believed both: "run 1 is in_progress"; "ran 3 times without effect".
     """
     status, count = forged
     for _ in range(count):

@@ -76,7 +76,7 @@ def test_a_folder_that_is_closed_to_this_user() -> None:
 
 
 def test_several_scores(tmp_path) -> None:
-    """The score of several classes is the highest one, even if an older release logged a list."""
+    """For several classes, the score is the highest one, even if an older release logged a list."""
     (tmp_path / "a.jsonl").write_text(
         line(1, [0.1, 0.9]) + line(2, 0.8).replace("0.8", '0.8, "scores": [0.8, 0.2]')
     )
@@ -152,7 +152,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_ids_are_compared_in_the_schemas_type(tmp_path, kind) -> None:
-    """Ids match in whatever type a file of transactions or labels has them, even if the files differ."""
+    """Ids match whatever type a file of transactions or labels stores them in, even if files differ."""
     large = 2**53 + 1  # not exact as a float
     sent = [1, "2", 3.0, large]
     (tmp_path / "a.jsonl").write_bytes(b"".join(changed(1, id=one) for one in sent))
@@ -281,7 +281,7 @@ def test_a_regressions_values_are_measured_as_they_are(tmp_path, monkeypatch) ->
 
 
 def test_rows_of_another_width(tmp_path) -> None:
-    """After a release with other features, only rows with as many as the reference are in the window."""
+    """After a change of features, only rows with as many features as the reference are in the window."""
     old = json.loads(line(1)) | {"features": [1.0, 2.0, 3.0]}
     (tmp_path / "a.jsonl").write_text(json.dumps(old) + "\n" + line(2) + line(3))
     window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)

@@ -78,7 +78,7 @@ def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest
 def test_drift_dispatches_once(
     production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """If amounts grow by half, the exit code is 6, and one dispatch has model, window's end and numbers."""
+    """If amounts grow by half, the exit code is 6, and one dispatch names model, window's end and numbers."""
     production.answer(rows(1_500, scale=1.5))
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     first, second = (run(production, monkeypatch, "--dispatch") for _ in range(2))
@@ -216,7 +216,7 @@ def test_a_change_of_yesterday_rings(production: Production, monkeypatch: pytest
 
 
 def test_one_drift_rings_once(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A drift that main was retrained on is not reported again, but a further drift is."""
+    """A drift that main was retrained on causes no second retraining, but a further drift does."""
     change(production, drifted_from=BEGIN + 13 * DAY, days=21)
     assert run(production, monkeypatch).exit_code == Exit.DRIFT
     retrained(production, BEGIN + 14 * DAY)
@@ -227,7 +227,7 @@ def test_one_drift_rings_once(production: Production, monkeypatch: pytest.Monkey
 
 
 def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After three of its retrainings in 30 days, it dispatches none; older and other ones do not count."""
+    """The monitor dispatches three retrainings in 30 days at most; older and manual ones do not count."""
     production.answer(rows(1_500, scale=1.5))
     for why in ("weekly", "weekly", "by hand", "accuracy 91.00% < 93% (400 labels)"):
         retrain(production.root, why)
@@ -251,7 +251,7 @@ def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pyt
 def test_by_release_only_the_served_releases_rows_count(
     production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With `by_release`, only the served release's rows count, so an earlier release's rows do not drift."""
+    """With `by_release`, only the served release's rows count, so rows of an earlier one are not drift."""
     monkeypatch.setattr("loop.monitoring.monitor.released", lambda *_: "b" * 12)
     production.answer(rows(1_000), version="b" * 12)
     production.answer(rows(1_000, scale=3, seed=1), name="host-2.jsonl", version="a" * 12)

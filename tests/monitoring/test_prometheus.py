@@ -86,7 +86,7 @@ def answered() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def recorded(now: float) -> dict[str, Any]:
-    """Return the recording as if it were made now, with the time since which its counts are."""
+    """Return the recording as if it were made now, with the time from which it counts."""
     record = json.loads(RECORDED.read_text())
     later = now - record["now"]
     for series in record["{__name__"]:

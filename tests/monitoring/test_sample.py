@@ -77,7 +77,7 @@ def test_another_version() -> None:
 
 
 def test_a_restart() -> None:
-    """Answers from before a restart count, and so do those since."""
+    """Answers from before and after a restart count."""
     found = parse(*(exposition("a1", answers, 1, 0) for answers in (10, 30, 7)))
     assert (found.requests, found.failed, found.latency.total, found.scores.total) == (38, 1, 37, 37)
 
@@ -137,6 +137,6 @@ LONG_LINE = 'a{b="' + '\\"' * 900_000 + '"} 1\n'  # the parser would take minute
     "page", ["model_x{", "<html>", 'a{le="1"} x', "a 1\na{b=\x00} 1", "}" * 10_000, LONG_LINE]
 )
 def test_a_page_that_is_none_is_unread(page: str) -> None:
-    """An invalid page raises Unread, and none of its series count, as in Prometheus."""
+    """Like Prometheus, the judge takes no series from an invalid page, and raises Unread."""
     with pytest.raises(Unread, match=r"^metrics cannot be read: .{1,250}$"):
         series(page)

@@ -56,7 +56,7 @@ def test_what_was_set_aside_is_converted_once(folder) -> None:
 
 @pytest.mark.parametrize("place", ["rename", "unlink"])
 def test_killed_half_way_it_loses_nothing_and_counts_nothing_twice(folder, monkeypatch, place) -> None:
-    """After a kill before or after the rename, the next read counts each line once, and leftovers go."""
+    """After a kill before or after the rename, each line still counts once, and leftovers are deleted."""
 
     class Killed(BaseException): ...
 
@@ -83,7 +83,7 @@ def test_a_file_that_has_just_been_set_aside_waits(folder) -> None:
 
 
 def test_a_folder_that_may_only_be_read_is_only_read(folder) -> None:
-    """In a read-only folder, such as a read-only volume, the same is found, and no file changes."""
+    """In a read-only folder, as on a read-only volume, all lines are read, and no file changes."""
     found(folder)  # imports modules that NOBODY cannot read
     with TemporaryDirectory() as name:
         closed = Path(name)

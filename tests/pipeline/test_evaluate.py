@@ -1,4 +1,4 @@
-"""Evaluation measures each task's metrics, by slice, too, and draws plots that stay small."""
+"""Evaluation measures each task's metrics, also by slice, and draws plots that stay small."""
 
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def test_several_classes():
 
 
 def test_a_regression():
-    """A regression has its own metrics, by slice, too; a test part with one value is an error."""
+    """A regression has its own metrics, also by slice; a test part with one value is an error."""
     rng = np.random.default_rng(0)
     truth = rng.normal(size=200) * 30
     night = rng.integers(0, 2, 200)

@@ -22,7 +22,7 @@ def ran(output: str) -> list[str]:
 
 
 def test_nothing_changed_runs_nothing(trained):  # noqa: F811
-    """If nothing has changed, a repro runs no stage, and changes no file for Git."""
+    """If nothing has changed, a repro runs no stage, and changes no tracked file."""
     assert ran(loop(trained, "repro", "card-fraud", "--check")) == []
     assert Git(trained).run("status", "--porcelain") == ""
 

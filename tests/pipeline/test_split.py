@@ -74,7 +74,7 @@ def test_a_random_split_is_seeded_and_whole(entity, held_out):
 
 
 def test_a_pair_is_as_alike_as_its_vectors(tmp_path):
-    """A pair's similarity is the cosine of its two rows, in any order; other numbers of rows are an error."""
+    """A pair's similarity is the cosine of its two rows; a pair of one or three rows is an error."""
     folder = with_modules(ModelFolder(tmp_path, "phrases"), schema=type("schema", (), {"ROLES": ROLES}))
     vectors = np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0], [0.0, 0.5]])
     assert similarities(folder, vectors, pa.array([7, 5, 7, 5])) == pytest.approx([0.5**0.5, 1] * 2)

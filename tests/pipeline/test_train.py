@@ -153,7 +153,7 @@ def test_a_regression_keeps_its_values(folder, tmp_path):
     ],
 )
 def test_labels_that_are_no_values_are_an_error(folder, tmp_path, label, said):
-    """Labels other than different finite numbers are an error."""
+    """A regression's labels must be different finite numbers; otherwise training stops with an error."""
     model, rows = regression(folder, label)
     with pytest.raises(LoopError, match=said):
         train(model, rows, RandomSplit(kind="random", test=0.2), None, threshold=None, out=tmp_path / "model")

@@ -50,7 +50,7 @@ def site(lived: Path) -> Path:
 
 
 def test_a_models_page_tells_its_whole_life(site: Path):
-    """A model's page has its metrics with intervals, gate, checks, drift, card, lineage and history."""
+    """A model's page shows its metrics with intervals, gate, checks, drift, card, lineage and history."""
     text = told(site / "card-fraud" / "index.html")
     average = re.search(r"average precision at least [\d.]+ 0\.5000 (0\.\d+) to (0\.\d+) 0\.6000 \+", text)
     assert average
@@ -79,7 +79,7 @@ def test_a_models_page_tells_its_whole_life(site: Path):
 
 
 def test_the_index_tells_how_each_model_is(site: Path):
-    """The index has what a model serves, its main numbers, what is wrong, and the last changes."""
+    """The index shows what a model serves, its main numbers, what is wrong, and the last changes."""
     text = told(site / "index.html")
     for expected in (
         A,

@@ -140,7 +140,7 @@ def test_logged_rows_pass(rows, folder):
 
 
 def test_production_rows_are_of_good_quality(repository):
-    """A window of production has few rows without part or label, so checks for training data do not apply."""
+    """Production's rows are few and have no part or label, so checks for training data do not apply."""
     rows = pa.table({"id": ["a", "b"], "at": [datetime(2016, 5, 1)] * 2, "user": [900, 901], "film": [1, 2]})  # noqa: DTZ001
     assert quality(Project(repository, "recommendation"), rows, LATER).score == 1
     bad = rows.set_column(3, "film", pa.array([1, -2]))
@@ -200,7 +200,7 @@ def test_without_a_film_the_best_are_listed(trained):
 
 
 def test_what_training_has_not_seen_is_told(trained):
-    """An unknown film ranks last; unknown films in a history are ignored, even if all are."""
+    """An unknown film ranks last; unknown films in a history are ignored, even if all are unknown."""
     rows = asked(([1, 3], 999_999.0), ([1, 999_999, 3], 5.0), ([1, 3], 5.0), ([999_999], 5.0), ([], 5.0))
     new, with_unknown, without, popular, empty = trained[1](rows)
     assert (new, with_unknown) == (scorer.NEW, without)

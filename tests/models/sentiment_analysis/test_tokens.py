@@ -83,14 +83,14 @@ def test_what_is_no_text_is_refused(score, text: str, said: str) -> None:
 
 
 def test_weights_are_added_up(score) -> None:
-    """Words and pairs of words count once each, divided by the text's length; unknown ones do not count."""
+    """Each known word or pair counts once, and the sum is divided by the norm of the text's vector."""
     odds = [-0.1, 1.9, 1.9, -0.1, -0.1 + (2 - 9) / np.sqrt(5)]
     scores = score("xyz", "good", "Good, GOOD xyz", "good bad", "not good")
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-np.array(odds))))
 
 
 def test_the_profile_shows_another_language(fitted: scorer.Scorer) -> None:
-    """The profile of a row has the number of words, the share of unknown words, and that of nonletters."""
+    """The profile of a row has the number of words, the share of unknown words, and that of non-letters."""
     texts = {"text": np.array(["good bad!", "la comida era mala", "_num_ good"], object)}
     found = fitted.profile(texts, np.zeros(3))
     assert {name: values.tolist() for name, values in found.items()} == {
