@@ -1,4 +1,4 @@
-"""card-fraud as an application. It is configuration only; the code is in `loop.runtime`."""
+"""The HTTP application of card-fraud, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""card-fraud as a bento: its image, packages and settings. The application is in asgi.py."""
+"""The bento of card-fraud, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ BASE = (
 @bentoml.service(
     name="card_fraud",
     image=image.pinned(Path(__file__).parent / "requirements.lock", BASE),
-    workers=1,  # one process a replica, because the cluster scales replicas
+    workers=1,  # a replica runs one process, and the cluster scales replicas
     traffic={"timeout": 10},
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},  # the application's own /metrics has them

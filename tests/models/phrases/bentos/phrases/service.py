@@ -1,4 +1,4 @@
-"""phrases as a bento."""
+"""The bento of phrases, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""rents as a bento."""
+"""The bento of rents, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 

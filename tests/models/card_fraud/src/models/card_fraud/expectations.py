@@ -1,4 +1,4 @@
-"""Checks of payments."""
+"""Checks of payments as a Great Expectations suite; critical checks stop the pipeline."""
 
 from pydantic import Field
 

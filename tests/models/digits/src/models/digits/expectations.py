@@ -1,4 +1,4 @@
-"""Checks of digits."""
+"""Checks of digits as a Great Expectations suite; critical checks stop the pipeline."""
 
 from loop.core.params import RandomSplit
 from loop.pipeline.validate import Check

@@ -1,4 +1,4 @@
-"""Checks of customers' states."""
+"""Checks of customers' states as a Great Expectations suite; critical checks stop the pipeline."""
 
 from loop.core.params import TimeSplit
 from loop.pipeline.validate import Check
