@@ -1,4 +1,4 @@
-"""Fixtures of the candidate's room."""
+"""Fixtures for the tests of loop.candidate."""
 
 from here import dvc_always_here, dvc_here
 from trained import trained, trained_once

@@ -1,4 +1,4 @@
-"""loop.candidate.champion and loop.candidate.score."""
+"""The champion is found through Git, restored through DVC, and scored on the challenger's test rows."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from loop.core.project import Project
 
 
 def track(weight: int, key: str) -> release_state.Track:
-    """A release on a track."""
+    """Return a release with its share of the traffic and its key."""
     return release_state.Track(
         key=key,
         image=f"r.example/m@sha256:{'0' * 64}",
@@ -29,7 +29,7 @@ def track(weight: int, key: str) -> release_state.Track:
 
 
 def test_the_champion_is_what_origin_says_is_stable(origin: Path):
-    """Neither a canary in flight nor a clone that has not heard of the release changes who it is."""
+    """The champion is the stable release on origin's main, even beside a canary or in an outdated clone."""
     clone = origin.parent / "clone"
     assert champion.find(Project(clone, MODEL)) is None
     both = release_state.State(stable=track(90, "a" * 12), canary=track(10, "b" * 12))
@@ -42,7 +42,7 @@ def test_the_champion_is_what_origin_says_is_stable(origin: Path):
 
 @pytest.mark.slow
 def test_md5_is_what_dvc_records(trained: Path):
-    """Files and folders hash to the md5 that dvc.lock gives them."""
+    """The md5 of a file or folder is the one that dvc.lock records."""
     data, lock = trained / "data/card_fraud", Lock.of(trained)
     assert champion.md5(data / "model") == lock.model_md5(MODEL)
     assert champion.md5(data / "raw.parquet") == lock.md5(MODEL, "ingest", "raw.parquet")
@@ -63,9 +63,9 @@ stages:
 
 @pytest.mark.slow
 def test_a_champion_whose_outputs_are_lost_is_rebuilt(trained: Path, tmp_path: Path):
-    """With an empty DVC cache and no remote, `./loop repro` at its commit gives the recorded md5.
+    """If the DVC cache is empty and there is no remote, `./loop repro` at its commit restores the champion.
 
-    The stages here are tiny; test_repro.py shows that the pipeline's own give the same bytes again.
+    The stages here are tiny; tests/pipeline/test_repro.py shows that the real ones give the same bytes again.
     """
     (trained / "dvc.yaml").write_text(TINY)
     (trained / "dvc.lock").unlink()
@@ -82,7 +82,7 @@ def test_a_champion_whose_outputs_are_lost_is_rebuilt(trained: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_what_a_remote_has_is_trained_by_nobody_again(trained: Path, tmp_path: Path):
-    """A machine with an empty cache pulls what `./loop push` has kept: a GPU's model needs no GPU twice."""
+    """A machine with an empty cache pulls what `./loop push` has uploaded, instead of training it again."""
     assert "no DVC remote" in loop(trained, "push", MODEL)
     with (trained / ".dvc/config").open("a") as config:
         config.write(
@@ -99,7 +99,7 @@ def test_what_a_remote_has_is_trained_by_nobody_again(trained: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_both_ways_of_scoring_agree(trained: Path, monkeypatch: pytest.MonkeyPatch):
-    """The champion's own code on raw rows scores as it does on the challenger's features, if made alike."""
+    """Scoring the challenger's features gives the same scores as the champion's own code on raw rows."""
     release(trained)
     found = champion.find(Project(trained, MODEL))
     assert found
@@ -113,7 +113,7 @@ def test_both_ways_of_scoring_agree(trained: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["requirements.lock", "dvc.lock"])
 def test_other_packages_or_feature_code_are_other_code(trained: Path, tmp_path: Path, file: str):
-    """A new lock, or another md5 of the features' code, sends the champion to its own commit to be scored."""
+    """If the lock or the features' code differs, the champion's features must come from its own code."""
     other = tmp_path / "other"
     shutil.copytree(trained, other, symlinks=True, ignore=shutil.ignore_patterns("data", ".git"))
     assert score.same_code(Project(trained, MODEL), Project(other, MODEL))

@@ -1,4 +1,4 @@
-"""loop.candidate.change."""
+"""loop.candidate.change selects the tests, models and manifests that a change can break."""
 
 import subprocess
 from pathlib import Path
@@ -18,7 +18,7 @@ LOCK = "schema: '2.0'\nstages:\n  train@a: {cmd: one}\n  train@b: {cmd: one}\n"
 
 
 def write(clone: Path, path: str, text: str) -> str:
-    """Commit one file; returns the commit."""
+    """Commit one file and return the commit."""
     (clone / path).parent.mkdir(parents=True, exist_ok=True)
     (clone / path).write_text(text)
     git = ["git", "-C", clone, "-c", "user.name=t", "-c", "user.email=t@example.test"]
@@ -29,7 +29,7 @@ def write(clone: Path, path: str, text: str) -> str:
 
 @pytest.fixture
 def clone(origin: Path) -> Path:
-    """A clone with two models."""
+    """Return a clone with two models."""
     clone = origin.parent / "clone"
     write(clone, "params.yaml", SECTIONS)
     write(clone, "dvc.lock", LOCK)
@@ -37,12 +37,12 @@ def clone(origin: Path) -> Path:
 
 
 OURS = ["a", "b"]
-# A row of change.TABLE: a file, what is due (tests, lint, models, manifests).
+# For each row of change.TABLE: a file, and what it can break (tests, lint, models, manifests).
 ROWS = {
     "docs/**": ("docs/a/b.svg", [DOCS], True, [], False),
     "*.md": ("SECURITY.md", [DOCS], True, [], False),
-    "params.yaml": ("params.yaml", [PARAMS], False, [], False),  # a comment
-    "dvc.lock": ("dvc.lock", [], False, [], False),  # a stage of no model
+    "params.yaml": ("params.yaml", [PARAMS], False, [], False),  # no model's section differs
+    "dvc.lock": ("dvc.lock", [], False, [], False),  # no model's stages differ
     "data/.gitignore": ("data/.gitignore", [], False, [], False),
     "data/{model}/**": ("data/a/metrics.json", [], False, ["a"], False),
     "src/models/{model}/**": ("src/models/b/features.py", [CONTRACT], True, ["b"], False),
@@ -67,7 +67,7 @@ ROWS = {
 
 
 def test_every_row_of_the_table_is_tested() -> None:
-    """A new row needs a file that it is for."""
+    """Every row of the table has a file here, so a new row needs one, too."""
     assert list(ROWS) == list(TABLE)
 
 
@@ -75,7 +75,7 @@ def test_every_row_of_the_table_is_tested() -> None:
 def test_a_row_says_what_its_files_can_break(
     path: str, *, tests: list[str], lint: bool, models: list[str], manifests: bool
 ) -> None:
-    """The tests, the lint, the models to judge and the manifests to check."""
+    """The file of each row selects the tests, lint, models and manifests that it can break."""
     assert broken([path], {"a", "b"}, set()) == Changed(tests, lint, models, manifests)
 
 
@@ -107,7 +107,7 @@ def test_what_no_row_knows_can_break_everything(path: str) -> None:
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1), min_size=1))
 def test_no_name_falls_through(paths: list[str]) -> None:
-    """Git takes any name without a zero byte: every one has a row, so at least something is due."""
+    """Git allows any name without a zero byte; each one matches a row, so at least one check runs."""
     assert broken(paths, {"a"}, {"a"}) != Changed([], False, [], False)
 
 
@@ -128,7 +128,7 @@ def test_a_model_that_params_do_not_name_is_not_judged() -> None:
 def test_whose_params_or_stages_differ_is_judged(
     clone: Path, path: str, text: str, tests: list[str], models: list[str]
 ):
-    """A model is judged for its own section and its own stages, not for another's."""
+    """A model is evaluated if its own section, stages or files differ, but not if another model's do."""
     base = Git(clone).head()
     write(clone, path, text)
     found = changed(clone, base)
@@ -136,7 +136,7 @@ def test_whose_params_or_stages_differ_is_judged(
 
 
 def test_what_is_deleted_or_moved_has_changed(clone: Path):
-    """A file that moves is missed where it was, too."""
+    """A deleted file counts as a change, and a moved one as a change of both its old and its new folder."""
     write(clone, "src/models/a/one.py", "1\n" * 50)
     base = write(clone, "docs/gone.md", "gone")
     git = Git(clone)
@@ -159,14 +159,14 @@ def test_what_is_deleted_or_moved_has_changed(clone: Path):
     ],
 )
 def test_every_category_is_checked(path: str, tests: list[str], models: list[str]) -> None:
-    """A release state that was edited by hand is checked, whatever else the same pull request changes."""
+    """A release state in a pull request is checked, whatever other files the pull request changes."""
     state = "kustomize/overlays/production/a/release/release.yaml"
     found = broken([state, path], {"a", "b"}, set())
     assert (found.tests, found.models, found.manifests) == (tests, models, True)
 
 
 def test_categories_add_up() -> None:
-    """Each kind of change brings what it is due; everything has all tests in it."""
+    """A change of several kinds of files selects the tests of each kind, unless one file needs all tests."""
     paths = ["docs/a.md", "params.yaml", "bentos/b/asgi.py"]
     assert broken(paths, {"a", "b"}, {"a"}) == Changed(
         [CONTRACT, DOCS, PARAMS], True, ["a", "b"], manifests=False
@@ -185,13 +185,13 @@ def test_categories_add_up() -> None:
     ],
 )
 def test_jobs(tests: list[str], parts: int, jobs: list[tuple[Any, ...]]) -> None:
-    """Chosen markers make one job. The whole suite makes `parts` jobs, of which the first one lints."""
+    """Selected markers make one job. The whole suite makes `parts` jobs, and only the first one lints."""
     found = Changed(tests, lint=tests == [EVERYTHING], models=[], manifests=False).jobs(parts)
     assert [tuple(job.values()) for job in found] == jobs
 
 
 def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
-    """Commits are compared with where they left the base, not with where it is by now."""
+    """Commits are compared with the point where they left the base, not with its latest commit."""
     git = Git(clone)
     fork = git.head()
     base = write(clone, "src/loop/core/new.py", "")
@@ -202,12 +202,12 @@ def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
 
 @pytest.mark.parametrize("base", ["0" * 40, "1" * 40, "", "1234567"])
 def test_without_a_known_base_everything_has_changed(clone: Path, base: str):
-    """GitHub names zeros before the first push of a branch, and a lost commit after a forced one."""
+    """If the base is missing or unknown, as for a new branch or after a forced push, all has changed."""
     assert changed(clone, base) == Changed([EVERYTHING], lint=True, models=["a", "b"], manifests=True)
 
 
 def test_a_base_of_seven_digits_is_a_commit(clone: Path):
-    """A base may be given by seven digits, as people and `git log --oneline` write a commit."""
+    """The base may be a short SHA, as `git log --oneline` prints it."""
     base = Git(clone).head()[:7]
     write(clone, "docs/new.md", "text")
     assert changed(clone, base) == Changed([DOCS], lint=True, models=[], manifests=False)

@@ -1,4 +1,4 @@
-"""loop.cli.candidate."""
+"""`loop status` and `loop models` print what CI and people need to know about each model."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from loop.packaging.key import release_key
 
 
 def said(clone: Path, monkeypatch: pytest.MonkeyPatch, shown: str = "release") -> dict[str, str]:
-    """The step outputs of `loop status`, which prints what is `shown`."""
+    """Return the step outputs of `loop status`, and check that it prints `shown`."""
     outputs = clone.parent / "outputs"
     outputs.write_text("")
     monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))
@@ -31,7 +31,7 @@ def said(clone: Path, monkeypatch: pytest.MonkeyPatch, shown: str = "release") -
 def test_status_where_nothing_was_ever_trained(
     tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Without a record in dvc.lock no release is due, and a person reads how to begin; it is no failure."""
+    """If dvc.lock records no training, `status` succeeds, reports no due release, and says how to begin."""
     clone = tmp_path / "clone"
     (clone / "argocd").mkdir(parents=True)
     for path in ("params.yaml", "dvc.yaml", "argocd/repository.yaml"):
@@ -51,7 +51,7 @@ def test_score_replaces_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_model_that_was_never_trained_gets_no_job(tmp_path: Path):
-    """The commit's dvc.lock counts, not the work tree's; a line says which model is left out, and why."""
+    """The commit's dvc.lock decides, not the work tree's; the output says why a model is left out."""
     work_tree(tmp_path)
     (tmp_path / "dvc.lock").write_text("stages:\n  train@card_fraud:\n    cmd: x\n")
     run("git", "init", "-q", cwd=tmp_path)
@@ -68,7 +68,7 @@ def test_a_model_that_was_never_trained_gets_no_job(tmp_path: Path):
 
 @pytest.mark.slow
 def test_status_knows_what_is_released_and_what_is_barred(trained: Path, monkeypatch: pytest.MonkeyPatch):
-    """A key is released while it is on a track at origin, and barred once it was rolled back."""
+    """A key is released while it is on a track at origin, and blocked once it has been rolled back."""
     key = release_key(Project(trained, MODEL))
     fresh = {"key": key, "released": "false", "barred": "false", "due": "true"}
     assert said(trained, monkeypatch) == fresh

@@ -1,4 +1,4 @@
-"""loop.candidate.gate."""
+"""The gate promotes, keeps or blocks a model, by its floors and by comparison with the champion."""
 
 from collections import Counter
 from pathlib import Path
@@ -25,10 +25,10 @@ GATE = params.Gate(metric="roc_auc")
     ("low", "mean", "high", "tolerance", "verdict"),
     [
         (0.01, 0.02, 0.03, 0.0, "promote"),
-        (0.00, 0.00, 0.00, 0.0, "promote"),  # equal scores: nothing is lost
+        (0.00, 0.00, 0.00, 0.0, "promote"),  # equal scores, so nothing gets worse
         (-0.01, 0.02, 0.03, 0.0, "keep"),
         (-0.01, 0.02, 0.03, 0.02, "promote"),
-        (-0.01, -0.001, 0.03, 0.02, "keep"),  # not worse by more than tolerated, but worse on average
+        (-0.01, -0.001, 0.03, 0.02, "keep"),  # within the tolerance, but worse on average
         (-0.03, -0.02, 0.001, 0.0, "keep"),
         (-0.03, -0.02, -0.01, 0.0, "block"),
         (-0.03, -0.02, -0.01, 0.02, "keep"),
@@ -36,13 +36,13 @@ GATE = params.Gate(metric="roc_auc")
     ],
 )
 def test_the_interval_of_the_difference_decides(low, mean, high, tolerance, verdict):
-    """Promote, keep and block follow from where the interval lies about the tolerance."""
+    """The verdict depends on the interval and the mean of the difference, and on the tolerance."""
     settings = params.Gate(metric="roc_auc", tolerance=tolerance)
     assert gate.judge(Interval(low, mean, high), settings)[0] == verdict
 
 
 def test_under_the_minimum_it_keeps_whatever_the_interval():
-    """Few rows of the rarer class decide nothing, for the challenger or against it, and the gate says so."""
+    """With too few rows of the rarer class the verdict is keep, whatever the interval, with that reason."""
     least = GATE.min_rarer
     for interval, verdict in ((Interval(0.1, 0.2, 0.3), "promote"), (Interval(-0.3, -0.2, -0.1), "block")):
         few, enough = (interval._replace(rarer=rows) for rows in (least - 1, least))
@@ -56,7 +56,7 @@ def test_under_the_minimum_it_keeps_whatever_the_interval():
 
 
 def test_an_end_at_the_tolerance_shows_nothing():
-    """One row that only the challenger gets right: its interval begins at 0, which is no proof."""
+    """An interval that begins at 0 proves nothing, as when the challenger is right on one more row."""
     labels, champion = np.repeat([0, 1], 500), np.repeat([0.0, 1.0], 500)
     champion[0], challenger = 1.0, np.repeat([0.0, 1.0], 500)
     models = Rows(labels, champion), Rows(labels, challenger)
@@ -66,7 +66,7 @@ def test_an_end_at_the_tolerance_shows_nothing():
 
 
 def pairs(rarer: int, count: int, rows: int = 400) -> Counter[str]:
-    """The verdicts on pairs of models that are equally good, with so many test rows of the rarer class."""
+    """Compare pairs of equally good models on rows with `rarer` positives, and count the verdicts."""
     rng, seen = np.random.default_rng(0), Counter()
     labels = (np.arange(rows) < rarer).astype(np.int64)
     for _ in range(count):
@@ -78,7 +78,7 @@ def pairs(rarer: int, count: int, rows: int = 400) -> Counter[str]:
 
 
 def test_of_equal_models_few_are_promoted_and_few_blocked():
-    """Below the minimum no model is promoted or blocked, and above it at most 4 of 40 pairs."""
+    """At most 4 of 40 pairs of equal models are promoted, and at most 4 blocked; below the minimum, none."""
     least = GATE.min_rarer
     assert pairs(1, 10) == pairs(least - 1, 10) == {"keep": 10}
     seen = pairs(least, 40)
@@ -86,14 +86,14 @@ def test_of_equal_models_few_are_promoted_and_few_blocked():
 
 
 def settings(**floors: float) -> params.Model:
-    """Params with these floors."""
+    """Return params with these floors."""
     split = {"kind": "random"}
     sections: dict[str, Any] = {"ingest": {}, "validate": {}, "split": split, "register": {"experiment": "e"}}
     return params.Model.model_validate({**sections, "gate": {"metric": "roc_auc", "floors": floors}})
 
 
 def test_every_floor_that_is_missed_is_named():
-    """A block says which metrics are too low, data quality among them; a metric of NaN is too low."""
+    """A block names every metric below its floor, including data quality and a metric of NaN."""
     judged = gate.floors(
         settings(f1=0.9, accuracy=0.5, roc_auc=0.5),
         of("binary"),
@@ -107,7 +107,7 @@ def test_every_floor_that_is_missed_is_named():
 
 
 def test_a_bound_on_a_loss_is_a_ceiling():
-    """A log loss is good where it is low, as bound and as the gate's metric."""
+    """A lower log loss is better, so its floor is a ceiling, and the gate compares it with reversed signs."""
     assert gate.floors(settings(log_loss=0.5), of("binary"), {"log_loss": 0.43}, 1.0) is None
     judged = gate.floors(settings(log_loss=0.5), of("binary"), {"log_loss": 0.9}, 1.0)
     assert judged is not None
@@ -120,7 +120,7 @@ def test_a_bound_on_a_loss_is_a_ceiling():
 
 
 def test_a_champion_is_compared_by_its_scores_alone():
-    """A class that it never saw scores 0, and an embedding's vectors are left out."""
+    """A class unknown to the champion scores 0, and the vectors of an embedding are left out."""
     ours = pa.table({"id": [1], "score_a": [0.2], "score_b": [0.8]})
     theirs = pa.table({"id": [1], "score_a": [1.0]})
     assert gate._in_columns_of(ours, theirs).to_pylist() == [{"id": 1, "score_a": 1.0, "score_b": 0.0}]
@@ -129,7 +129,7 @@ def test_a_champion_is_compared_by_its_scores_alone():
 
 
 def test_each_model_decides_by_its_own_threshold():
-    """A champion that is served with 0.9 is measured with 0.9, whatever the candidate's threshold is."""
+    """A model is measured with the threshold that it is served with, not with that of the other model."""
     y = np.repeat([0, 1], 50)
     scores = np.where(y == 1, 0.8, 0.6)
     metric, (low, high) = of("binary")["accuracy"], (Rows(y, scores, at) for at in (0.7, 0.9))
@@ -149,7 +149,7 @@ def test_each_model_decides_by_its_own_threshold():
     ],
 )
 def test_an_unknown_metric_is_an_error_before_anything_trains(trained: Path, change_to: dict, said: str):
-    """The gate and the first stage that would run say which metrics there are; so does the doctor."""
+    """The gate, the first stage to run, and the doctor reject an unknown metric and list the known ones."""
     change(trained, **change_to)
     assert said in loop(trained, "gate", MODEL, code=2)
     change(trained, train__n_estimators=3)
@@ -160,14 +160,14 @@ def test_an_unknown_metric_is_an_error_before_anything_trains(trained: Path, cha
 
 
 def test_a_floor_for_an_unknown_metric_is_an_error():
-    """A misspelt floor cannot pass for one that holds."""
+    """A floor for an unknown metric is an error, so a misspelt floor does not go unnoticed."""
     with pytest.raises(LoopError, match="f_one"):
         gate.floors(settings(f_one=0.9), of("binary"), {"f1": 0.95}, 1.0)
 
 
 @pytest.mark.slow
 def test_without_metrics_there_is_no_verdict(trained: Path):
-    """A missing metrics.json is bad input, and an older verdict does not outlive it."""
+    """A missing metrics.json is bad input, and the earlier verdict is deleted."""
     gate.gate(Project(trained, MODEL))
     (trained / "data/card_fraud/metrics.json").unlink()
     with pytest.raises(LoopError, match="loop repro"):
@@ -177,7 +177,7 @@ def test_without_metrics_there_is_no_verdict(trained: Path):
 
 @pytest.mark.slow
 def test_the_first_release_has_no_champion(trained: Path):
-    """Where production names none, the floors alone decide, and the verdict says so."""
+    """Without a champion in production, the floors alone decide, and the verdict says so."""
     answer = gate.gate(Project(trained, MODEL))
     assert answer["verdict"] == "promote"
     assert answer["champion"] is None
@@ -187,7 +187,7 @@ def test_the_first_release_has_no_champion(trained: Path):
 
 @pytest.mark.slow
 def test_the_champions_own_model_is_promoted(trained: Path):
-    """An equal md5 needs no comparison: only the service can be new."""
+    """A model with the champion's md5 is promoted without a comparison, as only the server can be new."""
     release(trained)
     answer = gate.gate(Project(trained, MODEL))
     assert (answer["verdict"], answer["champion"]["key"]) == ("promote", "0123456789ab")
@@ -195,16 +195,16 @@ def test_the_champions_own_model_is_promoted(trained: Path):
 
 @pytest.mark.slow
 def test_a_second_ci_run_meets_the_firsts_champion(trained: Path, tmp_path: Path):
-    """Two runs that share no registry, only Git and DVC's cache: the champion is compared, and restored.
+    """Two CI runs share only Git and DVC's cache; the second compares with the first run's champion.
 
-    The second computes its features otherwise, so the champion is scored by its own commit's code.
+    The second run computes other features, so the code of the champion's own commit scores the champion.
     """
     loop(trained, "register", MODEL)
     champion = release(trained)
     second = tmp_path / "second"
     run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(second), cwd=tmp_path)
     (second / ".dvc/config.local").write_bytes((trained / ".dvc/config.local").read_bytes())
-    change(second, features__window_days=1, gate__tolerance=1.0)  # whatever the weather, no block
+    change(second, features__window_days=1, gate__tolerance=1.0)  # so that the gate never blocks
     loop(second, "repro", MODEL)
     outputs = tmp_path / "outputs"
     loop(second, "gate", MODEL, "--ci", GITHUB_OUTPUT=str(outputs))
@@ -223,7 +223,7 @@ OVERFITTED = {"split__train_days": 2, "train__max_depth": 30, "train__n_estimato
 
 @pytest.mark.slow
 def test_an_overfitted_model_is_blocked_by_the_champion(trained: Path):
-    """Deep trees on two days of rows: no floor stands in the way, the comparison does."""
+    """Deep trees fitted to two days of rows are blocked by the comparison, even without any floor."""
     release(trained)
     change(trained, gate__floors={}, **OVERFITTED)
     loop(trained, "repro", MODEL)
@@ -232,7 +232,7 @@ def test_an_overfitted_model_is_blocked_by_the_champion(trained: Path):
 
 @pytest.mark.slow
 def test_a_random_model_is_blocked_by_the_floors(trained: Path):
-    """A model fitted to shuffled labels falls under the floors, without any champion."""
+    """A model fitted to shuffled labels is below the floors, so it is blocked even without a champion."""
     estimator = trained / "src/models/card_fraud/estimator.py"
     text = estimator.read_text()
     shuffled = text.replace("label=y)", "label=np.random.default_rng(0).permutation(y))")
@@ -245,7 +245,7 @@ def test_a_random_model_is_blocked_by_the_floors(trained: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["md5", "commit", "outputs"])
 def test_a_champion_that_cannot_be_had_fails_the_gate(trained: Path, fault: str):
-    """Not recorded by its commit, not in Git, or neither in DVC nor rebuilt: block, and say why."""
+    """If the champion's md5, commit or outputs cannot be found, the gate blocks and gives the reason."""
     other = "f" * 32 + ".dir"
     if fault == "outputs":
         lock = (trained / "dvc.lock").read_text()

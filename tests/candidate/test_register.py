@@ -1,4 +1,4 @@
-"""loop.candidate.register, against MLflow on SQLite."""
+"""`register` records a model in MLflow, here in an SQLite database."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def client(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client of the registry that `register` makes in the clone."""
+    """Return a client of the registry that `register` creates in the clone."""
     import mlflow
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -29,15 +29,15 @@ def client(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def runs(client: Any) -> list[Any]:
-    """Every run of the experiment that is not deleted."""
+    """Return the experiment's runs that are not deleted."""
     experiment = client.get_experiment_by_name("card-fraud")
     return list(client.search_runs([experiment.experiment_id]))
 
 
 def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: Any):
-    """Params, metrics, plots, lineage, and a model that loads by its alias and scores as trained.
+    """A run has params, metrics, plots and lineage; its version loads by alias and scores as trained.
 
-    The params are those that it was trained with, whatever params.yaml says by now.
+    The params are those of the training, even if params.yaml has changed since.
     """
     import mlflow
 
@@ -62,9 +62,9 @@ def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: A
 
 
 def test_one_model_is_one_run_and_one_version(trained: Path, client: Any, monkeypatch: pytest.MonkeyPatch):
-    """A second `register` adds nothing.
+    """Registering the same model again adds nothing.
 
-    After one that was killed, the next call leaves one run and version.
+    After a killed `register`, the next one leaves one run and one version.
     """
     import mlflow
 
@@ -82,7 +82,7 @@ def test_one_model_is_one_run_and_one_version(trained: Path, client: Any, monkey
 
 
 def test_an_empty_registry_gets_its_champion_back(trained: Path, client: Any):
-    """From Git and DVC alone: the champion's run, version and alias stand beside the challenger's."""
+    """`register` restores the champion's run, version and alias from Git and DVC, beside the challenger's."""
     champion = release(trained)
     change(trained, **OTHERWISE)
     loop(trained, "repro", MODEL)

@@ -1,4 +1,4 @@
-"""loop.candidate.tracking: MLflow as teams run it, and what `register` says when it fails."""
+"""`register` works with teams' MLflow servers, and its errors name the cause and the fix."""
 
 import base64
 import os
@@ -34,7 +34,7 @@ TYPED = ":".join(LOGIN)
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Retries do not wait, and no test leaves MLflow's client at another's server."""
+    """Let retries follow at once, and reset MLflow's client after each test."""
     import mlflow
 
     monkeypatch.setattr(tracking, "wait_exponential", wait_none)
@@ -44,14 +44,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """MLflow's own server, which keeps artifacts itself; its URL."""
+    """Start an MLflow server that stores artifacts itself, and yield its URL."""
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(tracking._empty(), folder / "db")  # otherwise the server would take seconds to make it
+    shutil.copy(tracking._empty(), folder / "db")  # otherwise the server would take seconds to create it
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     stores = (f"--backend-store-uri=sqlite:///{folder}/db", f"--artifacts-destination={folder}/artifacts")
     command = (sys.executable, "-m", "mlflow", "server", f"--port={port}", "--workers=1", *stores)
-    # No test needs the server's eight processes for jobs, which take 27 s of CPU to start.
+    # The server's eight processes for jobs take 27 s of CPU to start, and no test needs them.
     env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (
         (folder / "log").open("w") as log,
@@ -70,9 +70,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Proxied(Front):
-    """Serves MLflow below /mlflow to clients that send the password; it fails now and then."""
+    """A proxy that serves MLflow below /mlflow to clients with the password, and can be made to fail."""
 
-    answers: tuple[int, ...] = ()  # what the next requests get, whatever they ask
+    answers: tuple[int, ...] = ()  # statuses of the answers to the next requests
 
     def own(self, request: BaseHTTPRequestHandler) -> tuple[int, str] | None:
         if self.answers:
@@ -89,7 +89,7 @@ class Proxied(Front):
 
 @pytest.fixture
 def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxied]:
-    """The server behind the proxy, as MLFLOW_TRACKING_URI with its user and password."""
+    """Start the proxy in front of the server, and set MLFLOW_TRACKING_URI, user and password for it."""
     with Proxied(server) as proxy:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{proxy.url}/mlflow")
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", LOGIN[0])
@@ -111,7 +111,7 @@ def scores_as_trained(root: Path, uri: str) -> None:
 def test_a_server_behind_a_proxy_with_a_password(
     trained: Path, front: Proxied, server: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """A wrong password is named as the cause, a 503 is retried, and the registered model loads and scores."""
+    """The error names a wrong password, a 503 is retried, and the registered model loads and scores."""
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
         with pytest.raises(tracking.TrackingError, match="401") as caught:
@@ -150,7 +150,7 @@ def test_artifacts_in_a_bucket_that_cannot_be_written(
     s3: Any,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The error names the bucket; when it can, the next call finishes and leaves one run."""
+    """The error names the missing bucket; once it exists, the next call succeeds and leaves one run."""
     import mlflow
 
     uri = f"sqlite:///{shutil.copy(tracking._empty(), trained / 'other.db')}"
@@ -166,9 +166,9 @@ def test_artifacts_in_a_bucket_that_cannot_be_written(
 
 
 def test_two_at_once_make_one_version(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second of two `register` deletes its own version; runs that may still be alive are not deleted."""
+    """Of two concurrent `register`, the second deletes its own version, but no run that may be alive."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    # Somebody's own registry knows nothing of this clone's runs: no version goes there.
+    # A person's own registry does not know this clone's runs, so no version may go there.
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{trained.parent}/registry.db")
     ask, others = tracking.Tracking.ask, []
     server = tracking.Tracking.connect(trained)
@@ -204,13 +204,13 @@ def test_one_empty_database_is_made_for_all_clones(tmp_path: Path, monkeypatch: 
         clone.mkdir()
         (own,) = tracking.Tracking.connect(clone).ask("search_experiments")
         assert own.artifact_location == (clone / "mlartifacts").as_uri()
-        monkeypatch.setattr(utils, "_upgrade_db", None)  # which makes the tables
+        monkeypatch.setattr(utils, "_upgrade_db", None)  # creates the tables; must not run again
 
 
 def test_the_clones_own_database_is_migrated_and_moves_with_it(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database of an older MLflow is migrated, and still works in a clone that was renamed."""
+    """The database of an older MLflow is migrated, and still works after the clone has been renamed."""
     from alembic import command
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config

@@ -1,4 +1,4 @@
-"""A clone whose origin has what delivery reads: params, a lock, and an overlay an environment."""
+"""Fixtures for the tests of loop.delivery: a clone with params, a lock, and an overlay per environment."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def clone(origin: Path, template: Path) -> Path:
 
 @pytest.fixture
 def another(origin: Path) -> Callable[[], Path]:
-    """More clones of the same origin: other machines."""
+    """Return a function that clones the same origin again, as on another machine."""
 
     def made() -> Path:
         at = origin.parent / f"clone-{len(list(origin.parent.iterdir()))}"

@@ -1,4 +1,4 @@
-"""What was built on one machine is published on another, which checks all of it and trains nothing."""
+"""A machine that trains nothing verifies and publishes the bundle that another machine has built."""
 
 import hashlib
 import io
@@ -31,12 +31,12 @@ from loop.packaging.bento import Bento, path_of
 from loop.packaging.key import release_key
 from loop.packaging.registry import Registry
 
-# Slow, because the first test of a run that asks for `trained` trains the world.
+# Slow, because the first test that uses `trained` trains the model.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_here")]
 
 
 def build(root, program=None):
-    """Leave what gate, bento, rehearse, image and monitor-image leave; the bento is a file."""
+    """Write what gate, bento, rehearse, image and monitor-image write, with a bento of one file."""
     key, folder = release_key(Project(root, MODEL)), Project(root, MODEL).build
     bento = Bento(key, f"card_fraud:{key}", path_of(MODEL, key))
     write_text(bento.path / "bento.yaml", "name: card_fraud\n")
@@ -58,7 +58,7 @@ def build(root, program=None):
 
 @pytest.fixture
 def builder(trained, cache):  # noqa: F811
-    """A machine that has trained and built."""
+    """Return a clone on a machine that has trained and built."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOP_CACHE", str(cache.parent / "builder"))
         return build(trained)
@@ -66,13 +66,13 @@ def builder(trained, cache):  # noqa: F811
 
 @pytest.fixture
 def publisher(builder, cache):
-    """Another machine: a fresh clone, and a cache without a model, a bento or an image."""
+    """Return a fresh clone on another machine, whose cache has no model, bento or image."""
     run("git", "clone", "--quiet", str(builder.parent / "origin.git"), str(cache.parent / "fresh"), cwd=cache)
     return cache.parent / "fresh"
 
 
 def carry(packed, to, model=MODEL):
-    """Take the tar to the other machine, as a workflow's artifact."""
+    """Copy the tar to the other machine, as a workflow's artifact, and return its path."""
     target = Project(to, model).build / packed.name
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(packed, target)
@@ -80,7 +80,7 @@ def carry(packed, to, model=MODEL):
 
 
 def test_a_release_is_published_where_nothing_was_built(builder, publisher, monkeypatch):
-    """Outputs, records and image come over; register, attest, verify and release find all that they read."""
+    """register, push-image, attest, verify and release need only the bundle's outputs, records and image."""
     packed = bundle.pack(builder, MODEL)
     digest = sha256(packed)
     assert sha256(bundle.pack(builder, MODEL)) == digest
@@ -102,7 +102,7 @@ def test_a_release_is_published_where_nothing_was_built(builder, publisher, monk
 
 
 def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypatch, tmp_path):
-    """The layouts come over, of model and monitor; the registry serves the digests that were known before."""
+    """The registry serves the unpacked images of model and monitor under the digests of the build."""
     written = archive(tmp_path / "written.tar", b"layer")
     programs = tmp_path / "programs"
     programs.mkdir()
@@ -135,7 +135,7 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
 
 
 def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(builder, publisher):
-    """Then `release` says what it always says of a dvc.lock that no commit has."""
+    """A bundle of an unknown model adds dvc.lock; `release` still needs a commit that records the model."""
     run("git", "rm", "--quiet", "dvc.lock", "data/card_fraud/metrics.json", cwd=publisher)
     run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "Forget", cwd=publisher)
     packed = bundle.pack(builder, MODEL)
@@ -151,9 +151,9 @@ def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(bu
 
 
 def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher):
-    """Outputs, the list of the store's files and the model's part of dvc.lock come over, and fit each other.
+    """A retraining's outputs, list of store files, and part of dvc.lock are unpacked and match each other.
 
-    A lock that changes another model is refused, and so is another list than the one in the lock.
+    A bundle is refused if its lock changes another model, or if its list is not the one in the lock.
     """
     change(builder, **OTHERWISE)
     loop(builder, "repro", MODEL)
@@ -182,7 +182,7 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
 
 
 def test_the_champions_model_comes_along(trained, cache, monkeypatch):  # noqa: F811
-    """A tracking server that has lost the champion gets it back, and nothing trains for that."""
+    """The bundle contains the champion's model, so the publisher restores it without any training."""
     lock, objects = (trained / "dvc.lock").read_text(), dvc.objects(trained)
     file = hashlib.md5(b"another model", usedforsecurity=False).hexdigest()
     listed = json.dumps([{"md5": file, "relpath": "meta.json"}]).encode()
@@ -210,7 +210,7 @@ def test_the_champions_model_comes_along(trained, cache, monkeypatch):  # noqa: 
 
 
 def test_a_tar_that_is_not_the_one_that_was_packed_is_refused(builder, publisher, monkeypatch, tmp_path):
-    """One byte; the message says what was found and what was expected. The step's output is what it was."""
+    """`bundle` outputs the tar's SHA-256; if one byte of the tar changes, the error names both hashes."""
     told = tmp_path / "output"
     monkeypatch.setenv("GITHUB_OUTPUT", str(told))
     monkeypatch.chdir(builder)
@@ -227,7 +227,7 @@ def test_a_tar_that_is_not_the_one_that_was_packed_is_refused(builder, publisher
 
 
 def forged(packed, to, change):
-    """A tar whose files a job that builds has changed, at the publisher's; returns its own SHA-256."""
+    """Write a tar with changed files, as a malicious build job could, and return its SHA-256."""
     with tarfile.open(packed) as tar:
         files = {entry.name: tar.extractfile(entry).read() for entry in tar}
     files = change(files)
@@ -247,7 +247,7 @@ def link(name, to):
 
 
 def sparse(name):
-    """A file that says it has 1 GiB, of which the tar has nothing."""
+    """Return the entry of a sparse file that claims 1 GiB, of which the tar contains nothing."""
     entry = tarfile.TarInfo(name)
     entry.pax_headers = {
         "GNU.sparse.size": str(1 << 30),
@@ -334,7 +334,7 @@ FORGERIES = {
 
 
 def test_a_job_that_builds_cannot_smuggle_anything_in(builder, publisher):
-    """Each tar has the SHA-256 that is given, and is refused for what is in it; nothing is put in place."""
+    """Each forged tar is refused for its content despite a matching SHA-256, and no file is put in place."""
     packed = bundle.pack(builder, MODEL)
     for what, (forge, said) in FORGERIES.items():
         forgery = forged(packed, publisher, forge)

@@ -1,4 +1,4 @@
-"""What the commands tell people and workflows."""
+"""Commands print what people need, and set outputs and summaries for workflows."""
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +12,7 @@ from loop.core.release_state import State
 
 @pytest.fixture
 def run(clone, monkeypatch):
-    """Run a command in the clone; returns what it printed."""
+    """Return a function that runs a command in the clone and returns its output."""
     monkeypatch.chdir(clone)
 
     def running(command, *arguments):
@@ -23,7 +23,7 @@ def run(clone, monkeypatch):
 
 @pytest.fixture
 def workflow(tmp_path, monkeypatch):
-    """A workflow's files for outputs and summary."""
+    """Set a workflow's files for outputs and summary, and return their folder."""
     for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
         monkeypatch.setenv(name, str(tmp_path / name))
     return tmp_path
@@ -40,7 +40,7 @@ def test_a_promotion_tells_its_workflow_where_the_canary_is(clone, here, run, wo
 
 
 def test_a_person_promotes_the_canary_that_is_there(clone, here, run):
-    """Without --key it is main's canary, which the command prints; without a canary, nothing happens."""
+    """Without --key, `promote` takes main's canary and prints its key; without a canary it is superseded."""
     at = ("--environment", "production", "--from", "canary-10")
     serve(clone, State(stable=track(A, 100)))
     with pytest.raises(Superseded, match=f"expected a canary at step canary-10, found no canary; .* {A}"):
@@ -82,7 +82,7 @@ def test_a_rollback_without_a_canary_says_what_brings_an_earlier_release_back(cl
 
 
 def test_the_image_that_watches_is_the_one_that_was_built(clone, here, run):
-    """The image of judge and monitor is written into the state; without an engine the state is unchanged."""
+    """The monitor image is written into the state; if no engine has built one, the state is unchanged."""
     serve(clone, State(stable=track(A, 100)))
     monitored(clone, None)
     before = here.fetch()
@@ -94,7 +94,7 @@ def test_the_image_that_watches_is_the_one_that_was_built(clone, here, run):
 
 
 def test_the_history_is_a_table(clone, run):
-    """What was done, at which step, to which release, and why."""
+    """The history lists the action, step, release and reason of each commit."""
     serve(clone, canary(10))
     run(rollback, "--environment", "production", "--why", "error rate 12 % [/]")
     (row,) = [line for line in run(history, "--environment", "production").splitlines() if "rollback" in line]

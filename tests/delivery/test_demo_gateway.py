@@ -1,4 +1,4 @@
-"""The demo's gateway, a real Envoy, lets through what the cluster's does."""
+"""The demo's gateway, a real Envoy, admits the same requests as the cluster's gateway."""
 
 import gzip
 import http.client
@@ -30,7 +30,7 @@ ROUTE = {
 
 
 class Everything(BaseHTTPRequestHandler):
-    """Answers 200 at any path, as a pod has more paths than the route."""
+    """A pod that answers 200 at any path, because a pod has more paths than the route."""
 
     def do_GET(self):
         self.send_response(200)
@@ -42,7 +42,7 @@ class Everything(BaseHTTPRequestHandler):
 
 
 def test_only_the_routes_paths_are_public(tmp_path):
-    """Before there is a track all is 503; then the route's paths answer, and any other is 404."""
+    """Without a track every path gives 503; with one, the route's paths answer and all others give 404."""
     desired = Desired.of([ROUTE])
     ports = {name: free_port() for name in ("admin", "gateway", "stable")}
     with ThreadingHTTPServer(("127.0.0.1", 0), Everything) as pod, Envoy(tmp_path, ports) as envoy:
@@ -76,7 +76,7 @@ def test_only_the_routes_paths_are_public(tmp_path):
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    """Where an Envoy answers, in front of a server of the tiny model."""
+    """Start an Envoy in front of a server of the tiny model, and yield the gateway's port."""
     folder = tmp_path_factory.mktemp("gateway")
     source = write_model(folder / "model" / "src")
     application(source)
@@ -107,7 +107,7 @@ CALLS = {
 
 @pytest.mark.parametrize(("path", "body", "headers", "status"), CALLS.values(), ids=CALLS)
 def test_callers_are_answered_through_it(gateway, path, body, headers, status):
-    """As by the server itself; a client that reads no answer before it has sent all reads it too."""
+    """Callers get the server's own status, even if they read it only after they have sent the whole body."""
     connection = http.client.HTTPConnection("127.0.0.1", gateway, timeout=30)
     connection.request("POST", path, body, headers)
     with connection.getresponse() as answer:

@@ -1,4 +1,4 @@
-"""The services that demo and e2e spoil are such as a person could merge: CI's lint finds nothing in them."""
+"""The faulty services of demo and e2e pass CI's lint, so a person could merge them."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ PATH = "bentos/card_fraud/asgi.py"
 
 @pytest.mark.parametrize("kind", ["errors", "slow", "wrong scores", "heavy"])
 def test_a_spoilt_service_passes_lint(repository, template, kind):
-    """Each kind, with the imports and the format that ruff asks for."""
+    """Each kind of faulty service passes ruff's check, and has ruff's format."""
     spec = spec_from_file_location("faults", repository / "tests/e2e/faults.py")
     faults = module_from_spec(spec)
     spec.loader.exec_module(faults)

@@ -1,4 +1,4 @@
-"""The machine writes only what is the machine's."""
+"""The bot may change only the files that it owns."""
 
 import sys
 
@@ -18,12 +18,12 @@ OVERSTEP = {"src/a.py": "1"}
 
 
 def bot(here, files):
-    """A commit by the bot, not pushed."""
+    """Return a commit by the bot, which is not pushed."""
     return here.commit_on(here.fetch(), Change(files, "by the bot\n\nAction: release\n"))
 
 
 def by(clone, author, committer, message):
-    """An empty commit by two addresses, with what oversteps in it; not pushed."""
+    """Commit OVERSTEP with these addresses of author and committer, and return the commit; do not push it."""
     for path, text in OVERSTEP.items():
         (clone / path).parent.mkdir(parents=True, exist_ok=True)
         (clone / path).write_text(text)
@@ -33,7 +33,7 @@ def by(clone, author, committer, message):
 
 
 def test_every_lock_may_be_proposed():
-    """What `make lock` writes anywhere in this repository, `refresh-lock` may commit."""
+    """`refresh-lock` may commit every lock that `make lock` writes in this repository."""
     check(set(locks()), "a refresh")
 
 
@@ -59,7 +59,7 @@ def test_a_bot_commit_that_touches_a_persons_file_is_rejected(clone, here, path)
 
 
 def test_what_the_bot_does_is_allowed(clone, here, production):
-    """A promotion, and a retraining: params.yaml together with dvc.lock."""
+    """A promotion is allowed, and so is a retraining, which changes params.yaml together with dvc.lock."""
     serve(clone, canary(10))
     base = here.fetch()
     head = promote(here, production, B, "canary-10").commit
@@ -68,7 +68,7 @@ def test_what_the_bot_does_is_allowed(clone, here, production):
 
 
 def test_people_may_change_what_is_theirs(clone, here):
-    """The guard looks at the bot's commits only."""
+    """The guard checks only the bot's commits, so people may change any file."""
     base = here.fetch()
     save(clone, OVERSTEP)
     assert check_range(here, base, here.fetch())[0] == 0
@@ -85,7 +85,7 @@ def test_people_may_change_what_is_theirs(clone, here):
     ],
 )
 def test_which_commits_are_our_machines(clone, here, author, committer, message, *, ours):
-    """By its old address, or Actions' with our trailer; not another tool's, nor what a person took over."""
+    """Only commits with the bot's former address, or with Actions' address and our trailer, are the bot's."""
     base, head = here.fetch(), by(clone, author, committer, message)
     if ours:
         with pytest.raises(Rejected, match=r"src/a\.py"):
@@ -96,7 +96,7 @@ def test_which_commits_are_our_machines(clone, here, author, committer, message,
 
 @pytest.mark.parametrize("base", ["1" * 40, "0" * 40, "", "deleted"])
 def test_an_unknown_base_checks_all_history(clone, here, base):
-    """As after a forced push of main: what oversteps is found wherever it is, and the output says so."""
+    """If the base is unknown, as after a forced push, the guard checks all history, and says so."""
     save(clone, {"dvc.lock": "stages: {}\n"})
     head = bot(here, {"dvc.lock": "stages:\n"})
     assert check_range(here, base, head) == (
@@ -110,7 +110,7 @@ def test_an_unknown_base_checks_all_history(clone, here, base):
 
 
 def test_commits_are_named_by_seven_digits_too(clone, here):
-    """A base and a head; a head that is no commit is named, and a deleted branch has none."""
+    """Base and head may be short SHAs; an unknown head is an error, and a deleted branch has no commits."""
     base, head = here.fetch(), bot(here, {"dvc.lock": "stages:\n"})
     assert check_range(here, base[:7], head[:7])[0] == 1
     with pytest.raises(LoopError, match="commit 1234567 does not exist"):
@@ -119,7 +119,7 @@ def test_commits_are_named_by_seven_digits_too(clone, here):
 
 
 def test_a_merge_answers_only_for_what_it_changes_itself(clone, here):
-    """The bot may merge a person's branch: what is in that was the person's."""
+    """The bot may merge a person's branch: a merge counts only for what it changes itself."""
     base = here.fetch()
     git(clone, "switch", "-q", "-c", "theirs")
     save(clone, {"src/a.py": "1"})
@@ -132,7 +132,7 @@ def test_a_merge_answers_only_for_what_it_changes_itself(clone, here):
 
 
 def test_a_server_refuses_the_push_by_its_hook(origin, clone, here, repository):
-    """As a pre-receive hook the command sees the commit before it is anybody's."""
+    """As a pre-receive hook, the guard rejects a push before the server accepts its commits."""
     head = bot(here, {"src/a.py": "1"})
     hook = origin / "hooks" / "pre-receive"
     run = f"PYTHONPATH={repository / 'src'} {sys.executable} -m loop guard"
@@ -153,7 +153,7 @@ def test_the_command_says_how_many_it_checked(clone, here, monkeypatch):
 
 
 def test_an_output_in_git_is_rejected(clone, here):
-    """Whoever has committed it: raw rows, features and models belong to DVC."""
+    """Raw rows, features and models in Git are rejected, whoever commits them: they belong to DVC."""
     base = here.fetch()
     save(
         clone,

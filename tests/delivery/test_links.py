@@ -1,4 +1,4 @@
-"""A link to what lies on the machine that builds is neither hashed, nor packed, nor handed on."""
+"""A symbolic link is refused wherever files are hashed or packed, as it could lead outside the clone."""
 
 import shutil
 from pathlib import Path
@@ -40,7 +40,7 @@ PACKERS = {
 
 @pytest.mark.parametrize("packer", PACKERS)
 def test_a_link_is_refused_by_its_path(tmp_path: Path, packer: str) -> None:
-    """The person reads which path it is, and how to mend it."""
+    """The error names the link's path, and the command that removes the link."""
     (at, pack), outside = PACKERS[packer], tmp_path / "outside"
     root = tmp_path / "clone"
     for name in (

@@ -1,4 +1,4 @@
-"""Only what main has merged may run where something is written."""
+"""Only a commit that main has merged may run in a job with write access."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_names_of_a_merged_commit(here: Git, clone: Path) -> None:
 
 
 def test_a_branch_is_where_origin_has_it(here: Git, clone: Path) -> None:
-    """What this clone believes of origin's branch may be older, as after a checkout of an event's commit."""
+    """A branch's commit is fetched from origin, because the clone's copy of the branch may be older."""
     old = here.head()
     save(clone, {"a": "later\n"})
     git(clone, "update-ref", "refs/remotes/origin/main", old)
@@ -28,7 +28,7 @@ def test_a_branch_is_where_origin_has_it(here: Git, clone: Path) -> None:
 
 
 def test_a_commit_that_main_has_not_merged(here: Git, clone: Path) -> None:
-    """The head of a branch that nobody merged is rejected, by its name and by its SHA."""
+    """The head of an unmerged branch is rejected, by the branch's name, by its SHA and by a short SHA."""
     tip = here.head()
     git(clone, "checkout", "-q", "-b", "topic")
     git(clone, "commit", "-q", "--allow-empty", "-m", "unreviewed")
@@ -41,6 +41,6 @@ def test_a_commit_that_main_has_not_merged(here: Git, clone: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nowhere", "0" * 40, "--help", ""])
 def test_a_name_of_nothing(here: Git, name: str) -> None:
-    """A name that is no commit is named in the error."""
+    """A name that matches no branch, tag or commit is an error."""
     with pytest.raises(LoopError, match="not a branch, tag or commit"):
         merged(here, name)

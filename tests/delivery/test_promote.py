@@ -1,4 +1,4 @@
-"""Steps as commits: compare-and-swap, whoever else is at it."""
+"""Each step of a canary is one commit, which lands only if main still has the state that it expects."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def attempt(do):
 
 
 def test_a_promotion_is_a_commit_by_the_bot(clone, here, production):
-    """Its subject says from where to where; the weights and the pods come from params.yaml."""
+    """The bot's commit names both steps; the weights and the number of pods come from params.yaml."""
     serve(clone, canary(10))
     done = promote(here, production, B, "canary-10", "verdict: sound")
     assert here.run("log", "-1", "--format=%an|%s", done.commit) == (
@@ -46,7 +46,7 @@ def test_a_promotion_is_a_commit_by_the_bot(clone, here, production):
 
 
 def test_every_step_says_what_it_did(clone, here, production):
-    """The log of an overlay reads as its history."""
+    """Each commit's subject says what changed, so the log of an overlay is its history."""
     serve(clone, canary(0))
     for step in ("canary-0", "canary-10", "canary-50", "canary-100", "handover", "return"):
         promote(here, production, B, step)
@@ -62,7 +62,7 @@ def test_every_step_says_what_it_did(clone, here, production):
 
 
 def test_the_same_promotion_again_is_superseded(clone, here, production):
-    """The step it expects is over: no second commit."""
+    """A repeated promotion makes no second commit, because the step that it expects is over."""
     serve(clone, canary(10))
     first = promote(here, production, B, "canary-10").commit
     with pytest.raises(Superseded, match="expected canary"):
@@ -71,7 +71,7 @@ def test_the_same_promotion_again_is_superseded(clone, here, production):
 
 
 def test_the_work_tree_is_neither_read_nor_written(clone, here, production):
-    """What counts is the remote's commit, however old or edited the clone is."""
+    """Only the remote's commit counts, even if the clone is outdated or has edits."""
     serve(clone, canary(10))
     path = clone / "kustomize/overlays/production/card-fraud/release/release.yaml"
     path.write_text("edited")
@@ -91,7 +91,7 @@ def test_of_two_promotions_at_once_one_wins(clone, another, here, production):
 
 
 def test_a_rollback_waits_for_nobody(clone, another, here, production):
-    """Whichever order it and a promotion land in, the canary is out and barred."""
+    """In whichever order a rollback and a promotion land, the canary is removed and blocked."""
     serve(clone, canary(10))
     one, two = Git(another()), Git(another())
     with ThreadPoolExecutor(2) as pool:
@@ -107,7 +107,7 @@ def test_a_rollback_waits_for_nobody(clone, another, here, production):
 
 @pytest.mark.slow
 def test_ten_at_once_leave_a_straight_history(clone, another, here, production):
-    """Releases, promotions and rollbacks in two environments, from three machines: each commit is whole."""
+    """Ten commands at once, in two environments from three machines, leave a linear and valid history."""
     serve(clone, canary(10))
     serve(clone, canary(50), "staging")
     begin = here.fetch()
@@ -140,11 +140,11 @@ def test_ten_at_once_leave_a_straight_history(clone, another, here, production):
     for place in (production, staging):
         assert commit.read(here, here.fetch(), place).why_barred(B) == "errors"
         for at in landed:
-            commit.read(here, at, place)  # raises where weights or keys don't hold together
+            commit.read(here, at, place)  # raises if weights or keys are inconsistent
 
 
 def test_twenty_promotions_and_rollbacks_at_once(clone, another, here, production):
-    """One straight history; each ends in its own commit or as superseded; no rollback is undone."""
+    """Twenty commands at once make at most one commit each in a linear history, and undo no rollback."""
     serve(clone, canary(10))
     before = here.fetch()
     machines = [Git(another()) for _ in range(4)]
@@ -170,7 +170,7 @@ def test_twenty_promotions_and_rollbacks_at_once(clone, another, here, productio
 
 
 def test_a_branch_that_was_forced_back_is_read_anew(clone, another, here, production):
-    """Where main was force-pushed under a machine, its next step is made from what main says now."""
+    """After a force-push of main, a machine promotes from main's new state, not from the old one."""
     serve(clone, canary(10))
     machine, old = Git(another()), here.fetch()
     promote(machine, production, B, "canary-10")
@@ -191,7 +191,7 @@ def test_rolling_back_what_is_rolled_back_makes_no_commit(clone, here, productio
 
 
 def test_a_release_that_was_promoted_is_rolled_back_to_the_one_before(clone, here, production):
-    """By one commit that says which goes and why; its image and model are those that stable had."""
+    """One commit restores the earlier release's image and model, and names the replaced release and why."""
     for state in (State(stable=track(A, 100)), canary(100), State(stable=track(B, 100))):
         serve(clone, state)
     done = restore(here, production, A, "refuses good customers", B)
@@ -204,7 +204,7 @@ def test_a_release_that_was_promoted_is_rolled_back_to_the_one_before(clone, her
 
 
 def test_the_weights_are_those_that_main_has(clone, another, here, production):
-    """Neither what a person has edited here nor what was checked out counts."""
+    """The weights come from params.yaml on main, not from an edited or outdated clone."""
     serve(clone, canary(10))
     edit(clone, {"models.card_fraud.canary.weights": [10, 90, 100]})
     other = another()
@@ -223,7 +223,7 @@ def test_the_weights_are_those_that_main_has(clone, another, here, production):
     ],
 )
 def test_an_unreadable_state_in_history_is_skipped(clone, here, production, unread):
-    """Deleted, broken, or of another format: the message names it; a field that is unknown now is ignored."""
+    """A deleted, broken or foreign state in the history is skipped and named; unknown fields are ignored."""
     path = "kustomize/overlays/production/card-fraud/release/release.yaml"
     older = release(State(stable=track(A, 100))).replace("  barred:", "  region: moon\n  barred:")
     save(clone, {path: older.replace("modelMd5:", "owner: person\n    modelMd5:")})
@@ -241,7 +241,7 @@ def test_an_unreadable_state_in_history_is_skipped(clone, here, production, unre
 
 
 def test_what_was_served_is_read_from_main_at_the_push(clone, another, here, production, monkeypatch):
-    """Between reading main and pushing to it, stable takes another image of the release that comes back."""
+    """If main changes before the push, the restored release has the image that main's new history names."""
     for key in (A, B):
         serve(clone, State(stable=track(key, 100)))
     rebuilt = track(A, 100).model_copy(update={"image": track(C).image})
@@ -259,7 +259,7 @@ def test_what_was_served_is_read_from_main_at_the_push(clone, another, here, pro
 
 
 def test_a_release_that_stable_never_served_does_not_come_back(clone, here, production):
-    """A canary that was rolled back is none; the error names the command that lists what was served."""
+    """A canary that was never stable cannot be restored; the error names `./loop history`."""
     serve(clone, canary(50))
     rollback(here, production, "errors")
     with pytest.raises(LoopError, match=f"stable has never served {B}") as refused:
@@ -268,7 +268,7 @@ def test_a_release_that_stable_never_served_does_not_come_back(clone, here, prod
 
 
 def test_the_history_tells_who_did_what_and_why(clone, here, production):
-    """A rollback's entry has its why; a person's change stands there with the person."""
+    """A rollback's entry has its reason, and a person's commit is listed with its author."""
     serve(clone, canary(10))
     rollback(here, production, "error rate 12 %")
     bot, person, *_ = history(here, production)

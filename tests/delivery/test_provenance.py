@@ -1,4 +1,4 @@
-"""loop.delivery.provenance: what is signed is what was built, and nothing else passes."""
+"""Verification passes only for the image, SBOM and lock that were signed."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ LOCKED = f"{ELSEWHERE}numpy==2.4.6 ; sys_platform == 'linux' \\\n    --hash=sha2
 
 @pytest.fixture
 def clone(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
-    """What bento and image leave, and the tools that make an SBOM."""
+    """Write the records that bento and image write, and link the tools that make an SBOM."""
     root = tmp_path / "clone"
     (root / "tools").symlink_to(repository / "tools")
     for path, text in {
@@ -50,14 +50,14 @@ def clone(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
 
 @pytest.fixture
 def built(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same, attested, with the lock in place of its SBOM, which takes seconds to make."""
+    """Attest the clone, with the lock in place of its SBOM, which takes seconds to make."""
     monkeypatch.setattr(provenance, "_bill", lambda _, lock, to: write_json(to, lock))
     provenance.attest(clone, "m")
     return clone
 
 
 def test_attested(clone: Path) -> None:
-    """The SBOM is valid and names what Linux installs; the provenance is verified; the key is its owner's."""
+    """A valid SBOM lists what Linux installs, verification passes, and only the owner can read the key."""
     provenance.attest(built := clone, "m")
     sbom = read_json(built / "build/m/sbom.json")
     program = environment(clone / "tools" / "audit.lock") / "bin" / "cyclonedx-py"
@@ -74,7 +74,7 @@ def test_attested(clone: Path) -> None:
 
 @pytest.mark.parametrize("what", ["image", "sbom", "lock", "payload", "signature"])
 def test_another_is_rejected(built: Path, what: str) -> None:
-    """Another image, SBOM or lock than was signed, or what was signed by nobody, passes no verification."""
+    """A changed image, SBOM, lock or payload, or a missing signature, fails the verification."""
     folder = built / "build/m"
     envelope = read_json(folder / "provenance.dsse.json")
     if what == "image":
@@ -97,7 +97,7 @@ def test_another_is_rejected(built: Path, what: str) -> None:
 def test_a_container_is_known_again_by_its_attestation(
     clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None
 ) -> None:
-    """A model's and the monitor's: the registry keeps it, of just this key; without it nothing passes."""
+    """The registry stores a pushed container's attestation for its key; without it, verification fails."""
     monkeypatch.setattr(provenance, "_bill", lambda _, lock, to: write_json(to, lock))
     record = clone / "build" / (model or "monitor") / "image.json"
     digest = layout.write(archive(tmp_path / "image.tar", b"layer"), tmp_path / "image")

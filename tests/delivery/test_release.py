@@ -1,4 +1,4 @@
-"""A candidate comes into environments with its evidence, or not at all."""
+"""A candidate is released to an environment only with all of its evidence."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -49,7 +49,7 @@ def found(clone):
 
 
 def test_a_release_is_one_commit_on_main_that_says_all(here, found):
-    """The state names what is needed to serve it; the message carries it as trailers."""
+    """A release is one commit: its state says what to serve, and its message repeats that in trailers."""
     done = release(here, found, "dev", "drift of amount")
     state = commit.read(here, here.fetch(), Place(MODEL, "dev"))
     assert state == State(stable=found.track.model_copy(update={"weight": 100}))
@@ -71,7 +71,7 @@ def test_a_release_is_one_commit_on_main_that_says_all(here, found):
 
 
 def test_the_same_release_again_makes_no_second_commit(here, found):
-    """A workflow that was killed after its push may run again."""
+    """Releasing again makes no second commit, so a workflow that was killed after its push may run again."""
     release(here, found, "dev")
     tip = here.fetch()
     assert release(here, found, "dev").commit is None
@@ -85,7 +85,7 @@ def test_production_takes_a_release_only_by_a_pull_request(here, found):
 
 
 def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, github, production):
-    """Its branch is main and one commit, which CI tests; main stays; its body carries the evidence."""
+    """A proposal is a branch of one commit on main, which CI tests, and a pull request with the evidence."""
     serve(clone, State(stable=track(A, 100)))
     main = here.fetch()
     done, number = propose(here, github, found, "production")
@@ -106,7 +106,7 @@ def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, gi
 
 
 def test_a_proposal_brings_what_watches_the_canary(clone, here, github, production):
-    """Judge and drift come into production by digest, told in commit and evidence; not to dev."""
+    """A proposal for production names the monitor image in commit and body; a release to dev has none."""
     serve(clone, State(stable=track(A, 100)))
     built(clone, B)
     found = candidate.read(Project(clone, MODEL))
@@ -129,7 +129,7 @@ def test_without_an_engine_nothing_watches_in_the_cluster(clone, here, github, p
 
 
 def test_what_watches_production_changes_without_a_release(clone, here, production):
-    """One commit that names the image by its digest; a second time none. Elsewhere nothing watches."""
+    """A new monitor image makes one commit, and the same image none; dev has no judge or drift job."""
     serve(clone, State(stable=track(A, 100)))
     done = watch(here, production, MONITOR, here.head(), "look at fewer days")
     assert commit.read(here, here.fetch(), production) == State(
@@ -145,7 +145,7 @@ def test_what_watches_production_changes_without_a_release(clone, here, producti
 
 
 def test_proposing_again_leaves_one_pull_request_and_no_second_commit(here, found, github):
-    """Also when main has moved on elsewhere; CI is started once, also where a run died before that."""
+    """Proposing again adds nothing, even if main has changed; CI starts only if it had not started yet."""
     propose(here, github, found, "production")
     github.checked.clear()
     tip = here.fetch(f"release/{MODEL}/{B}")
@@ -177,7 +177,7 @@ def test_a_persons_commit_stays_on_the_branch_of_a_release(clone, here, found, g
 
 
 def test_of_two_proposals_at_once_one_commit_stays(another, here, found, github):
-    """Both end well, and speak of the same pull request."""
+    """Two proposals at once both succeed, name the same pull request, and leave one commit."""
     clones = [Git(another()) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda at: propose(at, github, found, "production"), clones))
@@ -187,7 +187,7 @@ def test_of_two_proposals_at_once_one_commit_stays(another, here, found, github)
 
 
 def test_a_proposal_follows_what_main_says_now(clone, here, found, github):
-    """When the overlay has changed, the branch is made anew on top of main."""
+    """If the overlay has changed on main, the branch is built again on top of main."""
     propose(here, github, found, "production")
     serve(clone, State(stable=track(A, 100)))
     done, _ = propose(here, github, found, "production")
@@ -212,7 +212,7 @@ def test_a_barred_release_is_rejected(clone, here, found, github):
 
 
 def test_a_canary_with_traffic_is_waited_for(clone, here, found, github):
-    """Another release is superseded by what is under way."""
+    """While another canary has traffic, a proposal is superseded."""
     serve(clone, canary(10, A, C))
     with pytest.raises(Superseded, match=f"canary {C} at step canary-10"):
         propose(here, github, found, "production")
@@ -243,7 +243,7 @@ def test_a_missing_record_names_the_command_to_run(clone, record):
 
 
 def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone, monkeypatch):
-    """A release without the record of judge's and monitor's image is refused; the error names the command."""
+    """A release to production needs the record of the monitor image; the error names the command to run."""
     built(clone, B)
     (clone / "build" / "monitor" / "image.json").unlink()
     with pytest.raises(LoopError, match=r"fix: \./loop monitor-image"):
@@ -253,12 +253,12 @@ def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone, monk
     with pytest.raises(LoopError, match=r"fix: \./loop monitor-image"):
         CliRunner().invoke(cli, [*words, "production"], catch_exceptions=False)
     done = CliRunner().invoke(cli, [*words, "staging"], catch_exceptions=False)
-    assert done.output.count(": commit ") == 2  # neither has judge or drift
+    assert done.output.count(": commit ") == 2  # neither dev nor staging has a judge or drift job
 
 
 @pytest.mark.parametrize("field", ["image", "kind"])
 def test_an_incomplete_record_names_the_field_and_the_command_to_run(clone, field):
-    """Whether a release or a bundle reads it, and nothing else of the record is asked for."""
+    """Release and bundle name the missing field of a record, and the command that writes the record."""
     built(clone, B)
     path = clone / "build" / "monitor" / "image.json"
     write_json(path, {name: value for name, value in read_json(path).items() if name != field})
@@ -269,7 +269,7 @@ def test_an_incomplete_record_names_the_field_and_the_command_to_run(clone, fiel
 
 @pytest.mark.parametrize(("record", "fix"), [("card_fraud", " card-fraud"), ("monitor", "$")])
 def test_an_image_that_was_built_but_not_pushed_is_not_released(clone, record, fix):
-    """Git names no image that nobody can pull."""
+    """A release must name an image that a cluster can pull, so an image that was not pushed is refused."""
     built(clone, B)
     path = clone / "build" / record / "image.json"
     write_json(path, {**read_json(path), "pushed": False})
@@ -278,7 +278,7 @@ def test_an_image_that_was_built_but_not_pushed_is_not_released(clone, record, f
 
 
 def test_records_about_another_model_are_refused(clone):
-    """What was registered must be what dvc.lock records; what was rehearsed, what was built."""
+    """A record must belong to the model that dvc.lock records, and to the release that was built."""
     built(clone, B, register={"model_md5": "9" * 32})
     with pytest.raises(LoopError, match=r"register\.json belongs to 9999"):
         candidate.read(Project(clone, MODEL))
@@ -294,7 +294,7 @@ def test_records_about_another_model_are_refused(clone):
 
 
 def test_a_model_that_git_does_not_have_is_not_released(clone, here):
-    """The training commit must record it, and be where everybody finds it."""
+    """A release is refused unless a commit on origin's main records its model."""
     built(clone, B)
     (clone / "dvc.lock").write_text(LOCK + "  \n# trained again\n")
     git(clone, "commit", "-q", "-m", "not pushed", "dvc.lock")
@@ -307,7 +307,7 @@ def test_a_model_that_git_does_not_have_is_not_released(clone, here):
 
 
 def test_a_release_enters_no_environment_that_serves_on_another_device(clone, here):
-    """The error names both devices, and what builds the other release."""
+    """The error names both devices, and the command that builds a release for the environment's device."""
     params.edit(clone, {"models.card_fraud.serve": {"device": {"production": "cuda"}}})
     built(clone, B, bento={"device": "cuda"})
     found = candidate.read(Project(clone, MODEL))
@@ -325,7 +325,7 @@ def test_an_environment_without_an_overlay_is_named(here, found):
 
 
 def test_a_broken_overlay_stops_a_release(clone, here, found):
-    """A person's edit of the machine's file is found at the remote's commit, not overwritten."""
+    """A person's invalid edit of release.yaml on main stops the release, and is not overwritten."""
     save(
         clone,
         {"kustomize/overlays/dev/card-fraud/release/release.yaml": "kind: Release\nspec: {extra: 1}\n"},
@@ -336,7 +336,7 @@ def test_a_broken_overlay_stops_a_release(clone, here, found):
 
 @pytest.fixture
 def at(clone):
-    """A candidate as a workflow builds it at a commit: `at(commit, key)`."""
+    """Return `at(commit, key)`, which builds a candidate at a commit as a workflow does."""
 
     def built_at(commit, key):
         git(clone, "switch", "-q", "--detach", commit)
@@ -348,7 +348,7 @@ def at(clone):
 
 @pytest.fixture
 def commits(clone):
-    """Three commits of main, oldest first."""
+    """Push three commits to main, and return them with the oldest first."""
     made = []
     for name in "123":
         save(clone, {"src/x.py": name})
@@ -357,7 +357,7 @@ def commits(clone):
 
 
 def serving(clone, state, environment="production"):
-    """Bring an environment to a state on top of main, wherever the clone is."""
+    """Push an environment's state on top of main, whatever the clone has checked out."""
     git(clone, "fetch", "-q")
     git(clone, "switch", "-q", "--detach", "origin/main")
     serve(clone, state, environment)
@@ -366,7 +366,7 @@ def serving(clone, state, environment="production"):
 def test_an_older_release_does_not_replace_a_newer_one(
     clone, here, at, commits, production, *, tmp_path, monkeypatch
 ):
-    """A slow run ends with code 5 in every environment, and says which commit is served; nothing changes."""
+    """An older release ends with code 5 in each environment, names the served commit, and changes nothing."""
     older, _, newer = commits
     for environment in ("dev", "staging"):
         release(here, at(newer, C), environment)
@@ -391,7 +391,7 @@ def test_an_older_release_does_not_replace_a_newer_one(
 
 
 def test_which_release_is_newer_is_decided_at_the_push(another, here, at, commits, monkeypatch):
-    """A newer one that lands first, between reading main and pushing to it, stays."""
+    """A newer release that lands between reading main and pushing to it is not replaced."""
     older, _, newer = commits
     fast, slow = at(newer, C), at(older, B)
     push, others = Git.push, [Git(another())]
@@ -408,14 +408,14 @@ def test_which_release_is_newer_is_decided_at_the_push(another, here, at, commit
 
 
 def test_a_newer_release_replaces_an_older_one(here, at, commits):
-    """A release replaces one of an earlier commit, or one with another key of the same commit."""
+    """A release replaces one of an earlier commit, or one of the same commit with another key."""
     older, _, newer = commits
     for found in (at(older, A), at(older, B), at(newer, C)):
         assert release(here, found, "dev").commit
 
 
 def test_a_proposal_goes_only_forward(clone, here, at, commits, github):
-    """From what stable serves, and from a canary without traffic; a newer image of judge and drift stays."""
+    """A proposal must be newer than stable and than a canary without traffic; a newer monitor image stays."""
     older, between, newer = commits
     stable, new = (track(key).model_copy(update={"commit": by}) for key, by in ((A, between), (C, newer)))
     with_canary = State(stable=stable.model_copy(update={"weight": 100}), canary=new)
@@ -449,7 +449,7 @@ def test_a_monitor_image_goes_only_forward_from_a_state_of_an_earlier_version(
 
 
 def test_a_release_goes_on_after_a_rollback(clone, here, at, commits):
-    """A later commit's release follows what the rollback brought back, and what is blocked stays so."""
+    """After a rollback, a later commit can be released, but a blocked release cannot."""
     older, between, newer = commits
     dev = Place(MODEL, "dev")
     for found in (at(older, A), at(between, B)):
@@ -462,7 +462,7 @@ def test_a_release_goes_on_after_a_rollback(clone, here, at, commits):
 
 
 def test_what_main_has_lost_is_replaced(clone, here, at, commits):
-    """After a forced push main may lack the served commit: it is replaced, and the message says so."""
+    """If a forced push has removed the served commit from main, it is replaced, and the message says so."""
     older, _, newer = commits
     lost = here.commit_on(older, Change({"src/x.py": "lost"}, "lost"))
     serving(clone, State(stable=track(A, 100).model_copy(update={"commit": lost})), "dev")

@@ -1,4 +1,4 @@
-"""loop.delivery.proposal.locks: new locks are proposed, and nothing else is."""
+"""`proposal.locks` proposes new locks and nothing else."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_new_locks_are_one_pull_request(origin: Path, told: list[Any]) -> None:
-    """One commit of locks on top of main with its reason, also when it is proposed again; CI is started."""
+    """New locks are one commit on main in one pull request, also when proposed again, and CI is started."""
     clone, github = origin.parent / "clone", GitHub("", "o/r", "")
     save(clone, {"requirements.lock": "a==1\n", "bentos/m/requirements.lock": "a==1\n"})
     assert proposal.locks(clone, github, "weekly") is None
@@ -44,7 +44,7 @@ def test_new_locks_are_one_pull_request(origin: Path, told: list[Any]) -> None:
 
 
 def test_a_proposal_of_locks_is_put_on_top_of_what_main_is_now(origin: Path, told: list[Any]) -> None:
-    """Also if main changed only other files, so that CI tests the locks with the code that they will meet."""
+    """The branch starts at main's latest commit, so CI tests the locks with the code that they will meet."""
     clone, github, git_ = origin.parent / "clone", GitHub("", "o/r", ""), Git(origin.parent / "clone")
     save(clone, {"requirements.lock": "a==1\n"})
     for code in ("1\n", "2\n"):
@@ -78,7 +78,7 @@ def test_a_fork_whose_workflows_may_open_no_pull_request(
     said: str,
     fails: bool,
 ) -> None:
-    """As GitHub makes every repository: the branch is pushed and checked, and a person opens it by a link."""
+    """If workflows may not open pull requests (GitHub's default), a person gets a link to the branch."""
 
     def refused(*_: object) -> None:
         raise GitHubError(f"POST /pulls: 403 {said}", 403)
@@ -99,7 +99,7 @@ def test_a_fork_whose_workflows_may_open_no_pull_request(
 
 
 def test_more_than_locks_is_rejected(origin: Path, told: list[Any]) -> None:
-    """Neither the proposal nor the guard lets a machine change code beside a lock."""
+    """Neither the proposal nor the guard accepts a commit of the bot that changes code beside a lock."""
     clone = origin.parent / "clone"
     save(clone, {"requirements.lock": "a==1\n", "src/x.py": "1\n"})
     for path in ("requirements.lock", "src/x.py"):
@@ -111,7 +111,7 @@ def test_more_than_locks_is_rejected(origin: Path, told: list[Any]) -> None:
 
 
 def test_what_a_link_points_to_is_not_proposed(origin: Path, told: list[Any]) -> None:
-    """Everybody reads the proposal, and the clone's own .git may hold a token."""
+    """A removed lock or a link is rejected, because a link could publish a token from the clone's .git."""
     clone = origin.parent / "clone"
     save(clone, {"requirements.lock": "a==1\n"})
     (clone / "requirements.lock").unlink()
@@ -124,7 +124,7 @@ def test_what_a_link_points_to_is_not_proposed(origin: Path, told: list[Any]) ->
 
 
 def test_the_patch_writes_locks_only(origin: Path, tmp_path: Path) -> None:
-    """Of a patch that changes code too, refresh-lock applies the locks alone: the next step would run it."""
+    """If a patch changes code too, refresh-lock applies only the locks, as the next step runs the code."""
     clone, patch = origin.parent / "clone", tmp_path / "locks.patch"
     save(clone, {"tools/commit.lock": "a==1\n", "src/loop/__init__.py": "1\n"})
     for path in ("tools/commit.lock", "src/loop/__init__.py"):

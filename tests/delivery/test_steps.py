@@ -1,4 +1,4 @@
-"""The steps of a canary, and what holds in any order of them."""
+"""A canary's steps follow one order, and every sequence of commands leaves a valid state."""
 
 from contextlib import suppress
 
@@ -26,7 +26,7 @@ def shares(state):
 
 
 def test_a_canary_walks_to_stable():
-    """Six promotions bring a canary from weight 0 to being stable; each says which step it came from."""
+    """Six promotions bring a canary from weight 0 to stable; each names the step that it starts from."""
     state = released(State(stable=track(A, 100)), track(B), canary=True)
     walk = []
     while state.canary:
@@ -46,7 +46,7 @@ def test_a_canary_walks_to_stable():
 @given(PACES)
 @settings(max_examples=25)
 def test_no_step_gives_a_track_more_than_its_pods_take(rules):
-    """A step up, the return and a rollback give traffic only to pods that Git has asked for before."""
+    """A promotion or rollback moves traffic only to pods that an earlier commit has requested."""
     state = released(State(stable=track(A, 100)), track(B), canary=True, rules=rules)
     while state.canary:
         after = promoted(state, B, step_of(state), rules)
@@ -67,7 +67,7 @@ def test_the_first_release_goes_to_stable():
 
 
 def test_what_watches_a_canary_stays_through_all_its_steps():
-    """A release brings the image of judge and drift; promotion and rollback keep it."""
+    """A release brings the monitor image, and promotions and rollbacks keep it."""
     state = released(State(stable=track(A, 100)), track(B), canary=True, monitor=MONITOR)
     assert rolled_back(state, "errors").monitor == MONITOR
     while state.canary:
@@ -76,7 +76,7 @@ def test_what_watches_a_canary_stays_through_all_its_steps():
 
 
 def test_what_watches_changes_by_itself_where_no_canary_is_judged():
-    """What is served stays; with the same image, or nothing to watch, there is nothing to do."""
+    """A new monitor image leaves the release as it is; the same image, or no release, changes nothing."""
     state = State(stable=track(A, 100))
     after = state.model_copy(update={"monitor": MONITOR, "monitor_commit": "d" * 40})
     assert watched(state, MONITOR, "d" * 40) == after
@@ -100,13 +100,13 @@ def test_a_canary_with_traffic_is_not_replaced():
 
 @pytest.mark.parametrize("key", [A, B])
 def test_a_release_that_is_there_changes_nothing(key):
-    """Neither where it is stable nor where it is the canary, whatever its weight."""
+    """A release that is already stable or the canary changes nothing, whatever its weight."""
     assert released(canary(50), track(key), canary=True) is None
 
 
 @pytest.mark.parametrize(("key", "step"), [(B, "canary-0"), (C, "canary-10"), (B, "handover")])
 def test_a_promotion_that_expects_something_else_is_superseded(key, step):
-    """Another step or another key: nothing changes."""
+    """A promotion whose step or key differs from the canary's is superseded."""
     with pytest.raises(Superseded, match=f"found canary {B} at step canary-10"):
         promoted(canary(10), key, step, RULES)
 
@@ -120,9 +120,9 @@ def test_a_step_that_does_not_exist_is_bad_input():
 
 @pytest.mark.parametrize("promotions", range(6))
 def test_rolling_back_gives_stable_all_traffic_and_bars_the_key(promotions):
-    """From every step on the way, after the hand-over too, what was stable before serves everybody.
+    """At every step, even after the hand-over, a rollback gives all traffic to the former stable release.
 
-    Without `bar` the key may come again.
+    With `bar=False`, the key may be released again.
     """
     state = released(State(stable=track(A, 100)), track(B), canary=True)
     for _ in range(promotions):
@@ -153,9 +153,9 @@ def test_rolling_back_spares_a_canary_that_came_since():
 
 
 def test_an_earlier_release_comes_back_to_stable():
-    """An earlier release gets all traffic at once and the replaced one is blocked.
+    """An earlier release gets all traffic at once, and the release that it replaces is blocked.
 
-    Again there is nothing to do.
+    Restoring it a second time changes nothing.
     """
     state = restored(State(stable=track(B, 100), monitor=MONITOR), track(A), "hurts", B)
     assert state == State(stable=track(A, 100), monitor=MONITOR, barred=(Barred(key=B, why="hurts"),))
@@ -185,7 +185,7 @@ def test_a_barred_release_never_comes_again():
 
 
 class Life(RuleBasedStateMachine):
-    """Releases, promotions and rollbacks in any order."""
+    """Runs releases, promotions, rollbacks, restores and changes of the monitor image in any order."""
 
     def __init__(self):
         super().__init__()
@@ -220,7 +220,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def sound(self):
-        """What is written can be read: its validation holds weights, keys and `previous` together."""
+        """Each written state can be read; reading validates weights, keys and `previous`."""
         assert parse(release(self.state), "release.yaml") == self.state
 
     @invariant()

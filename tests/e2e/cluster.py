@@ -18,7 +18,7 @@ from standin import ROOT
 
 TOOL = ROOT / "tools" / "cluster"
 POLL = 0.1  # seconds between two attempts
-# What a test may kill: a program of the node that tools/cluster starts, or the pods in any other cluster.
+# The parts that a test may kill: programs of the node that tools/cluster starts, or pods of another cluster.
 PARTS = {
     "Argo CD": (
         "argocd-application-controller",

@@ -1,7 +1,7 @@
-"""Writes earlier.tar.xz, the template as it was at a commit; the tests make aged forks of it.
+"""Writes earlier.tar.xz, the template at an earlier commit, from which the tests make old forks.
 
-`python tests/fork/age.py COMMIT`, in a clone with history. Pictures, and locks of what the forks do not
-have, are left out, so that it stays small. It needs no change when the template changes.
+Run `python tests/fork/age.py COMMIT` in a clone with history. The archive has no pictures, and no locks that
+the forks do not use, so that it stays small. It need not be updated when the template changes.
 """
 
 import io
@@ -16,7 +16,7 @@ LEFT_OUT = (":!*.png", ":!*.svg", ":!docs/*.json", ":!*-cuda.lock", ":!*/rivals/
 
 
 def main(commit: str) -> None:
-    """Write the archive, the same bytes for the same commit."""
+    """Write the archive; the same commit gives the same bytes."""
     command = ["git", "archive", "--format=tar", commit, "--", ".", *LEFT_OUT]
     tar = subprocess.run(command, check=True, capture_output=True).stdout
     ARCHIVE.write_bytes(lzma.compress(tar, preset=9 | lzma.PRESET_EXTREME))

@@ -1,4 +1,4 @@
-"""What the tests of a fork's own life share."""
+"""Fixtures for the tests of forks."""
 
 from aged import upstream
 from here import dvc_always_here, dvc_here

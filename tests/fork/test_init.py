@@ -1,4 +1,4 @@
-"""`loop init`: it asks for what is not given, shows what would change, and may run again."""
+"""`loop init` asks for missing settings, shows what would change, and may run again."""
 
 import subprocess
 
@@ -18,7 +18,7 @@ TRACK |= {"data_md5": "0" * 32, "commit": "0" * 40, "mlflow": "x/1", "bento": "x
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A clone of the template whose origin is a team's."""
+    """Return a clone of the template whose origin is a team's repository."""
     work_tree(tmp_path)
     subprocess.run(["git", "init", "-q", "-b", "main"], cwd=tmp_path, check=True)
     subprocess.run(
@@ -36,7 +36,7 @@ def init(*options, typed=None):
 
 
 def test_on_a_terminal_it_asks_and_shows_what_would_change(root, monkeypatch):
-    """Offered are origin's values, without the credential; without consent nothing is written."""
+    """On a terminal, `init` offers origin's values without the credential, and writes only after consent."""
     monkeypatch.setattr(fork, "_on_terminal", lambda: True)
     before = repository.stated(root)
     typed = "\n\nghcr.io/zoo/ml\n\ndev,production\n\n\n"
@@ -63,7 +63,7 @@ def test_a_value_needs_only_the_file_that_states_it(root):
 
 
 def test_environments_can_be_dropped(root):
-    """Releases then go past them. Production stays, and so does an environment that serves a model."""
+    """An environment can be dropped unless it is production or serves a model; releases then skip it."""
     model = next(iter(plain.read(root)))
     with pytest.raises(LoopError, match="production cannot be deleted"):
         init("--environments", "dev")
@@ -86,7 +86,7 @@ def test_environments_can_be_dropped(root):
 
 
 def test_stores_are_set_where_they_are_read(root):
-    """DVC's remote in its config, once; MLflow's address by a variable, which init names."""
+    """`init` sets DVC's remote in its config, and prints the command that sets MLflow's variable."""
     said = init("--remote", "s3://birds/dvc", "--mlflow", "https://mlflow.zoo.test")
     assert "gh variable set MLFLOW_TRACKING_URI --body https://mlflow.zoo.test" in said
     config = (root / ".dvc/config").read_text()

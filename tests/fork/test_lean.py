@@ -1,4 +1,4 @@
-"""The engine as wheels, and a fork that has them in place of the source."""
+"""The engine can be built as wheels, and a lean fork has the wheels in place of the source."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from loop.fork.lean import pinned
 from loop.fork.template import owned
 from loop.version import VERSION
 
-FILES, LINES = 150, 1500  # of a lean fork with one model: files, and lines of code that are the template's
+FILES, LINES = 150, 1500  # the most files of a lean fork with one model, and lines of the template's code
 
 
 def clone(repository: Path, to: Path) -> Path:
@@ -23,7 +23,7 @@ def clone(repository: Path, to: Path) -> Path:
 
 
 def built(root: Path) -> Path:
-    """The folder of the wheels of a clone."""
+    """Build the wheels of a clone, and return their folder."""
     subprocess.run([root / "tools/wheels"], check=True, capture_output=True)
     return root / "build/wheels"
 
@@ -35,7 +35,7 @@ def wheels(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What installing the wheels makes."""
+    """Extract the wheels as an installation does, and return the folder."""
     site = tmp_path_factory.mktemp("site")
     for wheel in map(ZipFile, wheels.iterdir()):
         for info in wheel.infolist():
@@ -49,7 +49,7 @@ def init(fork: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def run(site: Path, lean: Path, *arguments: str) -> str:
-    """Run a module of the installed engine in a lean fork."""
+    """Run a module of the installed engine in a lean fork, and return its output."""
     env = {**os.environ, "PYTHONPATH": f"{site}:{lean}/src", "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, cwd=lean, env=env, text=True, capture_output=True, check=False)
@@ -59,7 +59,7 @@ def run(site: Path, lean: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def lean(repository: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fork that has dropped the source and all models but one."""
+    """Return a fork that has dropped the source and all models but one."""
     lean = clone(repository, tmp_path_factory.mktemp("lean") / "clone")
     models = [path.name for path in (lean / "src/models").iterdir() if path.is_dir()]
     assert init(lean, "--models", min(models), "--lean", wheels).returncode == 0
@@ -79,7 +79,7 @@ def test_a_commit_gives_the_same_wheels(repository: Path, wheels: Path, tmp_path
 
 
 def test_a_lean_fork_is_small(lean: Path) -> None:
-    """What remains can be read in an afternoon; the engine's source is not there."""
+    """A lean fork has few files, few lines of the template's code, and no source of the engine."""
     listed = subprocess.run(["git", "ls-files"], cwd=lean, text=True, capture_output=True, check=True)
     files = [lean / path for path in listed.stdout.split()]
     assert len(files) <= FILES
@@ -94,7 +94,7 @@ def test_a_lean_fork_is_small(lean: Path) -> None:
 
 
 def test_a_lean_fork_locks_the_wheels(lean: Path, wheels: Path) -> None:
-    """By URL and hash, in each lock of jobs that run the engine; its own packages have a file."""
+    """Each lock of a job that runs the engine pins the wheel by URL and hash; requirements.in names it."""
     for lock in ("requirements.lock", "requirements-gpu.lock", "tools/commit.lock"):
         assert (lean / lock).read_text().count(pinned(str(wheels), "loop")) == 1
     assert (
@@ -104,14 +104,14 @@ def test_a_lean_fork_locks_the_wheels(lean: Path, wheels: Path) -> None:
 
 
 def test_a_lean_fork_passes_its_contract(lean: Path, site: Path) -> None:
-    """`make test` there: every model whole, every manifest rendered, by the installed engine alone."""
+    """With the installed engine alone, the contract tests and `render --check` pass in a lean fork."""
     assert "passed" in run(site, lean, "pytest", "--pyargs", "loop.contract")
     assert "objects keep to schema and policy" in run(site, lean, "loop", "render", "--check")
     assert "--model" in run(site, lean, "loop", "demo", "--help")
 
 
 def test_a_lean_fork_has_the_tasks_that_need_no_source(lean: Path) -> None:
-    """The same Makefile, without the part that goes with the source."""
+    """A lean fork has the same Makefile, but only the tasks that do not need the source."""
 
     def make(*arguments: str) -> str:
         command = ["make", "--no-print-directory", *arguments]
@@ -138,7 +138,7 @@ def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tm
 def test_a_lean_fork_is_upgraded_by_a_wheel(
     repository: Path, wheels: Path, lean: Path, site: Path, tmp_path: Path
 ) -> None:
-    """Its pins move and its layer changes; its own files keep their bytes, and no source comes."""
+    """An upgrade changes the pins and the template's files, keeps the team's files, and adds no source."""
     template = clone(repository, tmp_path / "template")
     for path, old, new in (
         ("src/loop/version.py", VERSION, "99.0.0"),
@@ -173,7 +173,7 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
 
 
 def test_a_lean_fork_gets_the_source_back(repository: Path, lean: Path, site: Path, tmp_path: Path) -> None:
-    """Every file of the template has the bytes and the mode that it had, the locks without the wheels too."""
+    """`init --vendor` restores the bytes and mode of each file of the template, including the locks."""
     fork = tmp_path / "fork"
     shutil.copytree(lean, fork, symlinks=True)
     run(site, fork, "loop", "init", "--vendor")

@@ -1,4 +1,4 @@
-"""The weekly upgrade: the newest release is found, merged, and proposed as one pull request."""
+"""The weekly upgrade finds the newest release, merges it, and proposes it in one pull request."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ NOBODY = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "E
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """A template with this version and two newer ones, the newest by an annotated tag."""
+    """Return a template with tags of this version, two newer ones (one annotated), and a pre-release."""
     root = tmp_path / "template"
     (root / "src/loop").mkdir(parents=True)
     (root / "src/loop/version.py").touch()
@@ -36,7 +36,7 @@ def template(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fork(template: Path, tmp_path: Path) -> Path:
-    """A clone of a fork of this version, and its origin."""
+    """Return a clone of a fork that is at this version."""
     root = tmp_path / "fork"
     git(tmp_path, "clone", "-q", str(template), "seed")
     git(tmp_path / "seed", "reset", "-q", "--hard", f"v{VERSION}")
@@ -50,7 +50,7 @@ def fork(template: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What GitHub is asked for."""
+    """Record the calls that GitHub receives."""
     calls: list[str] = []
     monkeypatch.setattr(GitHub, "of_environment", lambda *_: GitHub("", "o/r", ""))
     monkeypatch.setattr(GitHub, "pull_request", lambda _, *args: calls.append(args) or {"number": 7})
@@ -59,7 +59,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def script(job: str, word: str, folder: Path, **env: str) -> None:
-    """Run the step of the workflow that has a word."""
+    """Run the step of the workflow's job whose script contains a word."""
     path = Path(__file__).parents[2] / ".github/workflows/upgrade.yml"
     steps = YAML(typ="safe").load(path)["jobs"][job]["steps"]
     (text,) = (step["run"] for step in steps if word in step.get("run", ""))
@@ -67,7 +67,7 @@ def script(job: str, word: str, folder: Path, **env: str) -> None:
 
 
 def test_the_newest_release_is_found_by_the_lock_or_the_setting(template, fork, monkeypatch):
-    """A lean fork's is a wheel beside the one that its lock pins; a fork with the source gets the commit."""
+    """A lean fork gets a wheel beside the one that its lock pins; a fork with the source gets a commit."""
     found = releases.newest(Git(fork))
     assert (found.source, "LOOP_TEMPLATE is not set" in found.why) == ("", True)
     monkeypatch.setenv("LOOP_TEMPLATE", str(template))
@@ -82,7 +82,7 @@ def test_the_newest_release_is_found_by_the_lock_or_the_setting(template, fork, 
 
 
 def test_the_weekly_upgrade_is_one_pull_request(template, fork, tmp_path, told, monkeypatch):
-    """As its steps make it; the next week nothing is pushed again, and a person's commits are kept."""
+    """The workflow's steps propose one pull request; later runs push nothing, and people's commits stay."""
     monkeypatch.setenv("LOOP_TEMPLATE", str(template))
     output = tmp_path / "output"
     code, said = command(fork, "upgrade", "--no-check", GITHUB_OUTPUT=str(output), **NOBODY)
@@ -116,7 +116,7 @@ def test_the_weekly_upgrade_is_one_pull_request(template, fork, tmp_path, told, 
 
 
 def test_a_commit_that_a_person_pushes_during_a_proposal_is_not_replaced(fork, tmp_path, told, monkeypatch):
-    """Only the tip whose author was checked is replaced; a later one makes the push fail."""
+    """Only the tip whose author was checked is replaced; if a later commit came since, the push fails."""
     origin = tmp_path / "origin.git"
     git(fork, "switch", "-q", "-c", "upgrade-9.0.0")
     (fork / "dvc.yaml").write_text("# 9.0.0\n")
@@ -144,7 +144,7 @@ def test_a_commit_that_a_person_pushes_during_a_proposal_is_not_replaced(fork, t
 
 
 def test_an_upgrade_that_main_has_overtaken_is_put_on_top_of_main(fork, tmp_path, told):
-    """Also if main changed only other files, so that CI tests what the merge will give."""
+    """If main changes, even in other files, the branch is built again on main, so CI tests the merge."""
     origin = tmp_path / "origin.git"
     for word in ("first", "second"):
         git(fork, "switch", "-q", "main")
@@ -160,7 +160,7 @@ def test_an_upgrade_that_main_has_overtaken_is_put_on_top_of_main(fork, tmp_path
 
 
 def test_a_token_that_may_not_push_workflows_is_named(fork, tmp_path, told):
-    """With the key to set; so is a branch that is not one commit on top of main."""
+    """If the token may not push workflows, the error names PUSH_KEY; a branch of two commits is rejected."""
     git(fork, "switch", "-q", "-c", "upgrade-9.0.0")
     (fork / "dvc.yaml").write_text("# 9.0.0\n")
     committed(fork, "Upgrade the template to 9.0.0")

@@ -1,4 +1,4 @@
-"""loop.fork.upgrade: forks of an earlier version come to this one, and their teams' files stay."""
+"""An upgrade brings a fork of an earlier version to this one, and keeps its team's files."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ SERVED = {
 
 
 def fresh(root: Path, upstream: Upstream) -> str:
-    """A clone of the template as it was then, with nothing of its own."""
+    """Clone the earlier template without any change, and return the source to upgrade to."""
     git(root.parent, "clone", "-q", str(upstream.root), str(root))
     git(root, "reset", "-q", "--hard", upstream.earlier)
     git(root, "config", "user.name", "t")
@@ -38,7 +38,7 @@ def fresh(root: Path, upstream: Upstream) -> str:
 
 
 def from_template(root: Path, upstream: Upstream) -> str:
-    """GitHub's "Use this template": one commit, and no history of the template."""
+    """Make a fork like GitHub's "Use this template", with one commit and without the template's history."""
     fresh(root, upstream)
     shutil.rmtree(root / ".git")
     committed(root, "Initial commit")
@@ -47,7 +47,7 @@ def from_template(root: Path, upstream: Upstream) -> str:
 
 
 PLACE = '    - server: https://kubernetes.default.svc\n      namespace: "*-'
-EDITS = {  # of the template's own files, by the team of `own`
+EDITS = {  # edits of the template's files by the team of `own`
     "argocd/projects.yaml": (re.escape(PLACE + "staging"), f'{PLACE}qa"\n{PLACE}staging'),
     "argocd/admission.yaml": (r"\(dev\|staging", "(dev|qa|staging"),
     ".github/workflows/ci.yml": ("timeout-minutes: 15", "timeout-minutes: 25"),
@@ -56,14 +56,14 @@ EDITS = {  # of the template's own files, by the team of `own`
 
 
 def settle(root: Path, path: str) -> None:
-    """As a person does: the template's side of each conflict, and the team's edit in it once more."""
+    """Resolve conflicts as a person does: take the template's side, and make the team's edit again."""
     text = (root / path).read_text()
     (root / path).write_text(re.sub(r"(?ms)^<{7} .*?^={7}\n(.*?)^>{7} [^\n]*\n", r"\1", text))
     replace(root, path, *EDITS[path])
 
 
 def own(root: Path, upstream: Upstream) -> str:
-    """Two models, an environment and a registry of its own, other thresholds, two edited workflows."""
+    """Make a fork with two models, an environment, a registry, other thresholds, and two edited workflows."""
     from_template(root, upstream)
     folders.new(root, "churn", "fraud-detector")
     folders.new(root, "lettings", "rents")
@@ -82,7 +82,7 @@ def own(root: Path, upstream: Upstream) -> str:
     for path, text in release_state.files(
         release_state.State(stable=release_state.Track(**SERVED)), "dev", "churn"
     ).items():
-        (root / path).write_text(re.sub(r"(?ms)^patches:.*", "", text))  # as it was written then
+        (root / path).write_text(re.sub(r"(?ms)^patches:.*", "", text))  # as the earlier version wrote it
     committed(root, "Our models")
     return str(upstream.wheel)
 
@@ -94,7 +94,7 @@ def replace(root: Path, path: str, old: str, new: str) -> None:
 
 
 def files(root: Path, commit: str, *, template: bool) -> dict[str, str]:
-    """The template's files at a commit, or else the team's: the blob of each path."""
+    """Return the blobs of the template's files at a commit, or else of the team's files, by path."""
     lines = git(root, "ls-tree", "-r", commit).splitlines()
     blobs = {line.split("\t")[1]: line.split()[2] for line in lines}
     return {path: blob for path, blob in blobs.items() if owned(path, vendored=True) == template}
@@ -103,7 +103,7 @@ def files(root: Path, commit: str, *, template: bool) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "most"), [(fresh, 0), (own, 3), (from_template, 0)])
 def test_an_aged_fork_comes_to_this_version(tmp_path, upstream, make, most):
-    """With few conflicts or none; what is the team's keeps its bytes, but for what is said to be migrated."""
+    """An old fork upgrades with few conflicts or none, and changes only those team files that it lists."""
     root = tmp_path / "fork"
     to = make(root, upstream)
     before = files(root, "HEAD", template=False)
@@ -117,12 +117,12 @@ def test_an_aged_fork_comes_to_this_version(tmp_path, upstream, make, most):
     assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == migrated
     if make is not own:
         assert files(root, branch, template=True) == files(upstream.root, "main", template=True)
-    if make is from_template:  # so it is as `fresh`, which the commands below look at
+    if make is from_template:  # it equals `fresh`, for which the commands below run
         return
     git(root, "switch", "-q", branch)
     for path in conflicts:
         settle(root, path)
-    if make is own:  # its image has no `loop.runtime.serve`, which the new manifests start
+    if make is own:  # its image lacks `loop.runtime.serve`, which the new manifests start
         assert (
             EARLIER_SERVER in (root / release_state.folder("dev", "churn") / "kustomization.yaml").read_text()
         )
@@ -130,14 +130,14 @@ def test_an_aged_fork_comes_to_this_version(tmp_path, upstream, make, most):
     assert code == 0, rendered
     code, told = command(root, "doctor")
     assert code == 0, told
-    if make is own:  # its own model, whose code is from before, trains by the new engine
+    if make is own:  # the new engine trains its own model, whose code is older
         code, told = command(root, "repro", "lettings")
         assert (code, (root / "data/lettings/metrics.json").is_file()) == (0, True), told
 
 
 @pytest.fixture
 def small(tmp_path):
-    """A lean fork of a template of a few files, and the folder of that template's two wheels."""
+    """Return a lean fork of a template of a few files, and the path of the newer version's wheel."""
     root, scratch, wheels = tmp_path / "fork", tmp_path / "scratch", tmp_path / "wheels"
     wheels.mkdir()
     lines = [f"{number}: ${{X}}\n" for number in range(9)]
@@ -163,7 +163,7 @@ def small(tmp_path):
 
 
 def state_of(root: Path) -> dict[str, bytes]:
-    """All of a clone's bytes, Git's own too, but for its index and what a commit's editor left."""
+    """Return the bytes of all files of a clone, including those of Git except for its index."""
     return {
         str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "index"
     }
@@ -182,7 +182,7 @@ def test_a_dry_run_touches_nothing(small):
 
 
 def test_what_the_team_removed_or_renamed_stays_so(small):
-    """Also where the template changed it; and a file that the team keeps elsewhere gets the change there."""
+    """A file that the team removed stays removed; one that the team moved gets the template's change."""
     root, to = small
     git(root, "rm", "-q", "images/b")
     git(root, "mv", "Makefile", "images/Makefile")
@@ -248,9 +248,9 @@ def test_changes_that_are_in_no_commit_are_refused(small):
 
 @pytest.mark.parametrize("failing", ["doctor", "nothing"])
 def test_the_branch_is_checked_by_its_own_code(small, failing):
-    """A check that fails is named with what it said; the branch is there, and the others have run too.
+    """The branch's own code checks it; a failed check is shown with its output, and the others run, too.
 
-    What the branch's code does to its repository does not reach the user's.
+    That code's changes of its own repository do not reach the user's repository.
     """
     root, to = small
     script = "echo $1 of $(git branch --show-current)\ngit config loop.x y\ngit tag made\n"
@@ -276,7 +276,7 @@ def test_the_branch_is_checked_by_its_own_code(small, failing):
 
 
 def test_with_a_token_it_ends_as_a_pull_request(small, tmp_path, monkeypatch):
-    """Which says what the new version asks of people; a conflict is settled first."""
+    """With a token, an upgrade ends as a pull request whose body says what a person must do."""
     root, to = small
     git(tmp_path, "clone", "-q", "--bare", str(root), str(tmp_path / "origin.git"))
     git(root, "remote", "add", "origin", str(tmp_path / "origin.git"))
@@ -294,7 +294,7 @@ def test_with_a_token_it_ends_as_a_pull_request(small, tmp_path, monkeypatch):
 
 
 def test_a_folder_of_something_else_is_refused(small, tmp_path):
-    """Its files would replace the template's, so all of those would go."""
+    """A folder without the template is refused, because the upgrade would remove the template's files."""
     root, _ = small
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "README.md").touch()
@@ -343,7 +343,7 @@ def test_a_base_that_is_not_found_is_asked_for(small):
 
 @pytest.mark.sample
 def test_migrations_bring_files_of_before_and_leave_those_of_now():
-    """The second time nothing changes."""
+    """Migrations adapt files of earlier versions; a second run changes nothing."""
     before = {
         "params.yaml": "models:\n  a:\n    split: {known_days: 7}\n    evaluate: {top_k: 100}\n"
         "    monitor: {accuracy: 0.9} # ours\n",
@@ -373,7 +373,7 @@ if __name__ == "__main__":
 
 
 def test_the_new_version_s_own_migrations_run(small, tmp_path):
-    """This engine is older, so it does not know them."""
+    """The new version's own migrations run, because the older engine does not know them."""
     root, _ = small
     shutil.copytree(root, tmp_path / "new", ignore=shutil.ignore_patterns(".git", "params.yaml"))
     program = tmp_path / "new/src/loop/fork/migrations.py"
@@ -391,7 +391,7 @@ def test_the_new_version_s_own_migrations_run(small, tmp_path):
 
 
 def test_a_folder_is_named_by_the_version_that_it_states(small, tmp_path):
-    """By version.py, or by pyproject.toml where the version is older than that file."""
+    """A folder's version is read from version.py, or from pyproject.toml in versions without that file."""
     for path, text in (
         ("pyproject.toml", 'version = "0.1.0"\n'),
         ("src/loop/version.py", 'VERSION = "0.2.0"\n'),

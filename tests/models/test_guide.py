@@ -1,4 +1,4 @@
-"""docs/fork.md leads from a file to a released answer by the commands that stand there."""
+"""The commands in docs/fork.md lead from a file to a released answer."""
 
 import json
 import re
@@ -25,7 +25,7 @@ HEADING = "## From a file to a released answer"
 
 @pytest.fixture
 def fork(tmp_path: Path, origin: Path, cache: Path, dvc_here: None, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
-    """A clone of a fork with one model."""
+    """Return a clone of a fork with one model."""
     monkeypatch.setenv("LOOP_ENGINE", "none")
     work_tree(tmp_path / "clone")
     commit(tmp_path / "clone", "Begin")
@@ -33,7 +33,7 @@ def fork(tmp_path: Path, origin: Path, cache: Path, dvc_here: None, monkeypatch:
 
 
 def blocks(repository: Path) -> list[list[str]]:
-    """The lines of each block of commands under the heading."""
+    """Return the lines of each block of commands below the heading."""
     _, text = (repository / "docs/fork.md").read_text().split(HEADING)
     section = text.split("\n## ")[0]
     return [block.strip().splitlines() for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)]
@@ -44,7 +44,7 @@ def blocks(repository: Path) -> list[list[str]]:
 def test_the_guide(fork: Path, repository: Path) -> None:
     """Every command does what the guide says, and changes nothing outside the new model's folders.
 
-    The fork is green afterwards, without the model that it began with too.
+    Afterwards the fork passes its checks, even without the model that it began with.
     """
     made, asked, released = blocks(repository)
     for command in commands(made):
@@ -69,18 +69,18 @@ def test_the_guide(fork: Path, repository: Path) -> None:
 
 
 def commands(lines: list[str]) -> list[str]:
-    """What is typed in a block's lines, without comments."""
+    """Return the commands in a block's lines, without comments."""
     return [command.strip() for line in lines for command in line.split("  #")[0].split("&&")]
 
 
 def typed(fork: Path, command: str) -> str:
-    """Type a command; returns what it printed."""
+    """Run a command as a person types it, and return its output."""
     program, *words = shlex.split(command)
     return loop(fork, *words) if program == "./loop" else run(program, *words, cwd=fork)
 
 
 def edited(fork: Path) -> None:
-    """Leave what a person's editor leaves: here nothing but the file."""
+    """Do what a person does in an editor; here, only write the file with the rows."""
     with models_of(fork):
         folder = models.load(fork, MODEL)
         pq.write_table(folder.source.simulate(folder.source.Params()), fork / "flats.parquet")
@@ -88,7 +88,7 @@ def edited(fork: Path) -> None:
 
 
 def answered(fork: Path, lines: list[str]) -> None:
-    """Each request gets an answer of the keys and types that the guide shows below it."""
+    """Check that each answer has the keys and types that the guide shows below the request."""
     bento = Path(read_json(Project(fork, MODEL).build / "bento.json")["path"])
     with Server(bento) as server:
         for request, shown in zip(lines[::2], lines[1::2], strict=True):
@@ -102,7 +102,7 @@ def answered(fork: Path, lines: list[str]) -> None:
 
 
 def changed(fork: Path) -> set[str]:
-    """Files outside the model's own folders that differ from the first commit."""
+    """Return the files outside the model's own folders that differ from the first commit."""
     git = Git(fork)
     begin = git.run("log", "--format=%H", "--grep=^Begin$")
     names = git.run("diff", "--name-only", begin, "HEAD").splitlines()

@@ -1,4 +1,4 @@
-"""The models of this repository, each on the sample of its demo: from the source to a monitored answer."""
+"""Each model of this repository runs on the sample of its demo, from the source to a monitored answer."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ from loop_demo.world import World
 
 MODELS = Path(__file__).parents[2] / "src" / "models"
 SAMPLES = sorted(path.parent.name for path in MODELS.glob("*/demo.py") if "\ndef sample(" in path.read_text())
-WHOLE = {path.parent.name for path in Path(__file__).parent.glob("*/test_loop.py")}  # tested there
+WHOLE = {path.parent.name for path in Path(__file__).parent.glob("*/test_loop.py")}  # have their own tests
 EVERY = 5  # every fifth of production's rows is scored
 
 
 @pytest.fixture
 def fork(tmp_path, origin, cache, monkeypatch, model):
-    """A clone that keeps one of this repository's models."""
+    """Return a clone that keeps one of this repository's models."""
     monkeypatch.setenv("LOOP_ENGINE", "none")
     return begun(tmp_path / "clone", model, tmp_path / "store")
 
@@ -31,7 +31,7 @@ def fork(tmp_path, origin, cache, monkeypatch, model):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [model for model in SAMPLES if model not in WHOLE])
 def test_a_model_from_its_source_to_its_drift(fork, tmp_path, model):
-    """Trained, gated, registered, rehearsed, served; the monitor is silent until the rows have changed."""
+    """A model is trained, rehearsed and served; the monitor finds drift only after the rows have changed."""
     bento, log = rehearsed(fork, model), tmp_path / "log"
     with models_of(fork):
         world = World(fork, model, tmp_path / "store", calm_days=7, drift_days=7, after_days=0)

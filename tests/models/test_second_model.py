@@ -1,4 +1,4 @@
-"""A model is a folder: a second, different one needs no change of anything shared."""
+"""A model is a folder: a second, different model needs no change of shared files."""
 
 import json
 import re
@@ -26,8 +26,8 @@ from loop.packaging.process import Server
 
 @pytest.fixture
 def fork(tmp_path, origin, cache, dvc_here, monkeypatch, model):  # noqa: F811, PLR0917 - fixtures
-    """A clone of this work tree with another model's folders, and its section in params.yaml."""
-    monkeypatch.setenv("LOOP_ENGINE", "none")  # what is served below is the bento as an artifact
+    """Return a clone of this work tree with another model's folders, and its section in params.yaml."""
+    monkeypatch.setenv("LOOP_ENGINE", "none")  # so the image is the bento as an artifact
     root = tmp_path / "clone"
     work_tree(root)
     commit(root, "Begin")
@@ -35,7 +35,7 @@ def fork(tmp_path, origin, cache, dvc_here, monkeypatch, model):  # noqa: F811, 
     return root
 
 
-# A row, and what it is answered besides `model_version`. The image is blank.
+# For each model: a row, and its answer besides `model_version`. The image is blank.
 KINDS = {
     "reviews": ({"text": "The soup was delicious and fresh"}, {"score": float, "class": "positive"}),
     "digits": ({"image": b64encode(b"P5 8 8 16\n" + bytes(64)).decode()}, {"score": list, "class": int}),
@@ -50,7 +50,7 @@ KINDS = {
 
 
 def trained(fork, model):
-    """From its source to a rehearsed bento."""
+    """Run each step from the source to the image, and return the image's record."""
     for step in ("repro", "gate", "register", "bento", "rehearse", "image"):
         if step == "bento":
             commit(fork, "Add it")
@@ -61,10 +61,10 @@ def trained(fork, model):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", KINDS)
 def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
-    """A text, an image, three classes with time and entity, a ranking, a regression over gaps, an embedding.
+    """A model of texts, images, classes, rankings, numbers with gaps or embeddings needs only its folders.
 
-    Trained, gated, registered, rehearsed and served. MLflow's model scores as the bento does, and the log's
-    profile is as wide as the reference's.
+    Each is trained, gated, registered, rehearsed and served. MLflow's model scores like the bento, and the
+    log's profile has as many numbers as the reference's.
     """
     image = trained(fork, model)
     artifact.unpack(Path(image["layout"]), image["digest"], bento := tmp_path / "unpacked")
@@ -90,7 +90,7 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
     [log] = (tmp_path / "log").glob("*.jsonl")
     line = json.loads(log.read_text().splitlines()[0])
     reference = pq.read_schema(Project(fork, model).reference).names
-    assert len(line["features"]) == len(reference) - 2  # beside `score` and the label
+    assert len(line["features"]) == len(reference) - 2  # all but `score` and the label
     mlflow.set_tracking_uri(f"sqlite:///{fork}/mlflow.db")
     entered = mlflow.pyfunc.load_model(f"models:/{model}@challenger")
     same = entered.predict(register.example(Project(fork, model).trained))
@@ -98,7 +98,7 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
 
 
 def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
-    """The doctor finds it complete, its overlays pass every check, and nothing of it is about the first one.
+    """The doctor finds a copied model complete, every check passes, and no file names the first model.
 
     Floors, targets and slices are left to its team, and the doctor says that no floor is set.
     """
@@ -135,7 +135,7 @@ def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
 
 
 def test_a_dropped_model_leaves_no_trace(tmp_path):
-    """Made and dropped again, it leaves every file as it was; a model that is served is not dropped."""
+    """Creating and dropping a model leaves every file as it was; a model that is served is not dropped."""
     work_tree(tmp_path)
     lock = tmp_path / "dvc.lock"
     lock.write_text("schema: '2.0'\nstages:\n  train@card_fraud:\n    cmd: x\n")
@@ -173,7 +173,7 @@ def test_a_dropped_model_leaves_no_trace(tmp_path):
 
 
 def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
-    """A model called as its label is copied without a change to its schema."""
+    """If a model is named like its label, a copy of the model keeps the name of the column."""
     work_tree(tmp_path)
     loop(tmp_path, "new", "churn", "--like", "card-fraud")
     schema = tmp_path / "src/models/churn/schema.py"
@@ -185,7 +185,7 @@ def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
 
 
 def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
-    """The folders copied by hand, the doctor names each file that still says the first model's name."""
+    """If the folders are copied by hand, the doctor names each file that still has the first model's name."""
     work_tree(tmp_path)
     for place in ("src/models/{}", "bentos/{}", "kustomize/models/{}", "kustomize/overlays/dev/{}"):
         name, copied = ("card_fraud", "churn_eu") if place[0] in "sb" else ("card-fraud", "churn-eu")
@@ -202,6 +202,6 @@ def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
 
 @pytest.mark.contract
 def test_a_model_is_read_from_its_own_folder(repository):
-    """No model imports by an absolute name: a copy of its folder would go on with the first one's columns."""
+    """No model imports by an absolute name, because a copy would then use the original's columns."""
     for path in (repository / "src" / "models").rglob("*.py"):
         assert not re.search(r"(?m)^(from|import) models\b", path.read_text()), path

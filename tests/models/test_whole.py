@@ -1,4 +1,4 @@
-"""The models of this repository, whichever they are."""
+"""The models of this repository are complete, whichever they are."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_every_model_is_whole(repository: Path) -> None:
 
 
 def replaced(path: str, old: str, new: str) -> Callable[[Path], None]:
-    """An edit of a file."""
+    """Return a function that replaces a text in a file."""
 
     def edit(root: Path) -> None:
         text = (root / path).read_text()
@@ -31,7 +31,7 @@ def replaced(path: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 def edited(key: str, value: object) -> Callable[[Path], None]:
-    """An edit of the model's params, whatever they are in a fork."""
+    """Return a function that sets a param of the model, whatever its value in a fork is."""
     return lambda root: params.edit(root, {f"models.card_fraud.{key}": value})
 
 
@@ -90,7 +90,7 @@ FAULTS = {
 
 @pytest.mark.parametrize(("fault", "said"), FAULTS.values(), ids=FAULTS)
 def test_a_broken_model_is_not_complete(tmp_path: Path, fault: Callable[[Path], None], said: str) -> None:
-    """Whatever can be seen without training is a row of the doctor's table, with its place."""
+    """The doctor reports each fault that shows without training, with its place and the fix."""
     work_tree(tmp_path)
     fault(tmp_path)
     with here.models_of(tmp_path):

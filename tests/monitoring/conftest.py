@@ -1,4 +1,4 @@
-"""A clone of a pushed main that has one trained model; a GitHub that knows runs."""
+"""Fixtures for the tests of loop.monitoring: a clone with a trained model, a GitHub with runs, and tracks."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from shop import FEATURES, PARAMS, REST, SCHEMA, FakeGitHub, FakeTrack, Producti
 
 @pytest.fixture
 def production(origin: Path) -> Production:
-    """A clone of a pushed main that has one trained model and nothing served yet."""
+    """Return a clone of a pushed main that has one trained model and serves no release yet."""
     root = origin.parent / "clone"
     folder = root / "src" / "models" / "shop"
     folder.mkdir(parents=True)
@@ -34,7 +34,7 @@ def production(origin: Path) -> Production:
 
 @pytest.fixture
 def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitHub]:
-    """A GitHub that knows the calls about runs: dispatch, list, read, cancel."""
+    """Start a GitHub that knows the calls about runs: dispatch, list, read, cancel."""
     fake = FakeGitHub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -71,7 +71,7 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitHub]:
 
 @pytest.fixture
 def served() -> Iterator[Callable[[], FakeTrack]]:
-    """Serves as many tracks, or pods, as a test asks for."""
+    """Yield a function that starts a track, or a pod, and returns it."""
     with ExitStack() as stack:
 
         def one() -> FakeTrack:
@@ -87,7 +87,7 @@ def served() -> Iterator[Callable[[], FakeTrack]]:
 
 @pytest.fixture
 def tracks(served: Callable[[], FakeTrack]) -> dict[str, FakeTrack]:
-    """Two served tracks, which a test tells what to answer."""
+    """Start two tracks, whose answers a test sets."""
     return {name: served() for name in ("stable", "canary")}
 
 

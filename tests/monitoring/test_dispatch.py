@@ -1,4 +1,4 @@
-"""One drift, one retraining: which runs stand against a dispatch, and what two dispatches at once come to."""
+"""One drift starts one retraining, even beside other runs, or if two monitors dispatch at once."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ ENDED = {"status": "completed", "conclusion": "success"}
 
 @pytest.fixture
 def ask(production: Production, github: FakeGitHub) -> Callable[..., dict[str, Any]]:
-    """Ask for a retraining, as the monitor does."""
+    """Return a function that asks for a retraining as the monitor does."""
 
     def asked(root: Path = production.root) -> dict[str, Any]:
         return dispatch(Git(root), GitHub.of_environment(), WISH, params.Monitor(), datetime.now(UTC))
@@ -34,9 +34,9 @@ def ask(production: Production, github: FakeGitHub) -> Callable[..., dict[str, A
 
 
 def test_a_stranger_cannot_stop_it(ask: Callable[..., dict[str, Any]], github: FakeGitHub) -> None:
-    """A fork's pull request makes runs by this model's title: they neither cool down nor spend the budget.
+    """Runs of a fork's pull request count neither for cooldown nor for budget, whatever their title.
 
-    Nor does a page full of them hide the run that is there.
+    Even a page full of them does not hide a run of ours.
     """
     for age in range(4):
         github.forge("train.yml", "Train shop: drift 0.5", age=age * DAY, **ENDED)
@@ -62,7 +62,7 @@ def test_a_stranger_cannot_stop_it(ask: Callable[..., dict[str, Any]], github: F
 def test_which_runs_stand_against_it(
     ask: Callable[..., dict[str, Any]], github: FakeGitHub, title: str, fields: dict[str, Any], why: str
 ) -> None:
-    """This model's, everyone's, and those whose title a fork writes otherwise; none that was cancelled."""
+    """An open or recent run blocks a dispatch if it is for this model, every model, or an unknown one."""
     github.add("train.yml", title, **fields)
     found = ask()
     assert found["dispatched"] is not bool(why)
@@ -72,9 +72,9 @@ def test_which_runs_stand_against_it(
 def test_two_at_once_come_to_one(
     ask: Callable[..., dict[str, Any]], github: FakeGitHub, production: Production, tmp_path: Path
 ) -> None:
-    """drift.yml and the CronJob both find nothing against it and dispatch: the later run is cancelled.
+    """If drift.yml and the CronJob dispatch at the same time, the later run is cancelled.
 
-    It says so, and the cancelled run counts neither for the cooldown nor for the budget.
+    The output says so, and the cancelled run counts neither for the cooldown nor for the budget.
     """
     other = tmp_path / "other"
     subprocess.run(["git", "clone", "-q", production.root.parent / "origin.git", other], check=True)
@@ -111,7 +111,7 @@ FORGED = {
 
 @pytest.mark.parametrize("how", FORGED)
 def test_nobody_elses_commit_spends_the_budget(production: Production, how: str) -> None:
-    """Three retrainings by `land` count; none that a merged pull request brings, and nothing hides them."""
+    """Only retrainings by `land` spend the budget; a merged commit neither counts nor hides them."""
     git, (who, files, message) = Git(production.root), FORGED[how]
     for _ in range(3):
         retrain(production.root, "drift 0.4")
@@ -125,7 +125,7 @@ def test_nobody_elses_commit_spends_the_budget(production: Production, how: str)
 
 
 def test_the_two_timers_are_apart(repository: Path) -> None:
-    """By half an hour, so that the second finds the first one's run; the weekly retraining is later."""
+    """The drift timers are half an hour apart, so one finds the other's run; the weekly one is later."""
     texts = {
         "drift": ".github/workflows/drift.yml",
         "cluster": "kustomize/components/drift/cronjob.yaml",
@@ -143,7 +143,7 @@ def test_the_two_timers_are_apart(repository: Path) -> None:
 def test_it_waits_until_its_run_is_listed(
     ask: Callable[..., dict[str, Any]], github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GitHub lists a run some seconds late, and before that knows nothing of the other one, either."""
+    """GitHub lists runs some seconds late, so the monitor waits until its own run is listed."""
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -164,7 +164,7 @@ def test_it_waits_until_its_run_is_listed(
 def test_where_the_second_cannot_be_cancelled_it_says_so(
     ask: Callable[..., dict[str, Any]], github: FakeGitHub
 ) -> None:
-    """What was dispatched was dispatched, whatever comes after."""
+    """If the check for a second run fails, the dispatch still counts, and the output says so."""
     github.on_dispatch = lambda: github.refusals.append((422, {}))
     found = ask()
     assert found["dispatched"]
@@ -174,6 +174,6 @@ def test_where_the_second_cannot_be_cancelled_it_says_so(
 
 
 def test_an_older_enterprise_server(ask: Callable[..., dict[str, Any]], github: FakeGitHub) -> None:
-    """It tells no run, so there is no URL, and nothing is cancelled."""
+    """An older GitHub Enterprise Server does not name the run, so there is no URL and no cancellation."""
     github.enterprise = True
     assert ask() == {"dispatched": True, "why": WISH.reason, "budget_spent": False, "url": ""}

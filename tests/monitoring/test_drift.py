@@ -1,4 +1,4 @@
-"""The distance of each kind of feature: still when nothing moved, loud when something did."""
+"""The drift score of each kind of feature is low if nothing has moved, and high if something has."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ THRESHOLD = 0.3
 
 
 def test_still() -> None:
-    """No feature of an unchanged week comes near the threshold: ties, flags and mostly zeros among them."""
+    """No feature of an unchanged week comes near the threshold, even with ties, flags or mostly zeros."""
     found = drift(rows(5_000, seed=1)[FEATURES], rows(1_500, seed=2)[FEATURES])
     assert {name: d.test for name, d in found.items()} == {
         "amount": "wasserstein",
@@ -36,7 +36,7 @@ def test_still() -> None:
     ],
 )
 def test_moved(feature: str, change: object) -> None:
-    """What moved crosses the threshold, and nothing else does; values that went missing have moved, too."""
+    """Only the feature that moved crosses the threshold; values that are missing now count as moved, too."""
     week = rows(1_500, seed=2)[FEATURES]
     week[feature] = change(week[feature])
     found = drift(rows(5_000, seed=1)[FEATURES], week)
@@ -45,7 +45,7 @@ def test_moved(feature: str, change: object) -> None:
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-5, 1.0, 1e5, 1e20, 1e37])
 def test_any_scale(scale: float) -> None:
-    """Ten standard deviations are ten in any unit."""
+    """A shift of ten standard deviations scores ten in any unit."""
     rng = np.random.default_rng(0)
     trained, served = ({"x": scale * (mean + rng.normal(size=5_000))} for mean in (20, 30))
     found = drift(trained, served)["x"]
@@ -54,13 +54,13 @@ def test_any_scale(scale: float) -> None:
 
 
 def test_flags_as_served() -> None:
-    """A flag's values are the same ones after a service has read them as float32."""
+    """Reading a flag's values as float32, as a service does, is not drift."""
     trained = pd.DataFrame({"flag": np.tile([0.1, 0.7], 500)})
     assert drift(trained, trained.astype("float32"))["flag"].score == 0
 
 
 def test_codes_of_categories() -> None:
-    """Integers in the reference are names, not amounts: what counts is each one's share, also a new one's."""
+    """Integers in the reference are categories: drift compares the share of each, even of a new one."""
     rng = np.random.default_rng(0)
     codes = rng.choice([0, 1, 2], 5_000, p=[0.6, 0.3, 0.1]).astype(np.int16)
     alike = rng.choice([0, 1, 2], 1_500, p=[0.6, 0.3, 0.1]).astype(float)
@@ -72,7 +72,7 @@ def test_codes_of_categories() -> None:
 
 
 def test_many_columns() -> None:
-    """Of a hundred columns that did not move, chance moves none."""
+    """Of a hundred columns that did not move, none drifts by chance."""
     rng = np.random.default_rng(1)
     trained, served = ({str(n): rng.normal(size=200) for n in range(100)} for _ in range(2))
     assert max(d.told for d in drift(trained, served).values()) == 0

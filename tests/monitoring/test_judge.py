@@ -1,4 +1,4 @@
-"""The judge through a whole canary: what it asks for at each step, and what it never does."""
+"""The judge dispatches the right workflow at each step of a canary, and withstands faults and attacks."""
 
 import gzip
 import json
@@ -50,7 +50,7 @@ def track(key: str, weight: int) -> release_state.Track:
 
 @pytest.fixture
 def canary(production: Production, tracks: Tracks) -> Git:
-    """A clone whose main has a canary at weight 0, and both releases served."""
+    """Return a clone whose main has a canary at weight 0; both releases are served."""
     git = Git(production.root)
     begun = release_state.State(stable=track(OLD, 100), canary=track(NEW, 0))
     git.land("main", lambda _: Change(release_state.files(begun, "production", "shop"), "Begin a canary"))
@@ -65,7 +65,7 @@ def watch(canary: Git, tracks: Tracks, github: FakeGitHub) -> Judge:
 
 
 def serve(tracks: Tracks, canary: int, *, failed: int = 0, high: int = 0) -> None:
-    """Let both tracks answer so many requests more."""
+    """Let stable answer 100 more requests, and the canary `canary` more, of which some may fail."""
     tracks["stable"].answers += 100
     tracks["canary"].answers += canary
     tracks["canary"].failed += failed
@@ -73,7 +73,7 @@ def serve(tracks: Tracks, canary: int, *, failed: int = 0, high: int = 0) -> Non
 
 
 def run_workflow(git: Git, github: FakeGitHub) -> str:
-    """Do what the last dispatch asked for, as its workflow does; the step that was taken from."""
+    """Do what the workflow of the last dispatch does, and return the step that it leaves, or `rollback`."""
     workflow, inputs = github.dispatched[-1]
     if workflow == "promote.yml":
         promote(git, PLACE, inputs["key"], inputs["from"])
@@ -84,7 +84,7 @@ def run_workflow(git: Git, github: FakeGitHub) -> str:
 
 
 def test_whole_canary(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
-    """A healthy canary is promoted step by step, each asked for once, to its end."""
+    """A healthy canary is promoted step by step to the end, with one dispatch for each step."""
     taken = []
     while not (look := watch.look()).over:
         if look.dispatched:
@@ -100,7 +100,7 @@ def test_whole_canary(watch: Judge, canary: Git, tracks: Tracks, github: FakeGit
 
 
 def test_errors_roll_back(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
-    """A canary that errs is rolled back with its numbers as the reason, and the judge ends."""
+    """A canary with errors is rolled back with its numbers as the reason, and the judge stops."""
     watch.look()
     run_workflow(canary, github)
     assert watch.look().what == "wait"
@@ -110,7 +110,7 @@ def test_errors_roll_back(watch: Judge, canary: Git, tracks: Tracks, github: Fak
     assert workflow == "rollback.yml"
     assert (inputs["why"], inputs["bar"]) == ("20 of 60 requests failed (33.3% > 1.0%)", "yes")
     serve(tracks, 10_000)
-    assert watch.look().what == "rollback"  # its later answers do not save it
+    assert watch.look().what == "rollback"  # later answers do not change that
     assert len(github.dispatched) == 2
     run_workflow(canary, github)
     last = watch.look()
@@ -119,7 +119,7 @@ def test_errors_roll_back(watch: Judge, canary: Git, tracks: Tracks, github: Fak
 
 
 def test_not_ready(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
-    """No weight without a ready endpoint of the named release; with weight, an unready one goes, unbarred."""
+    """Only a ready canary gets traffic; one that becomes unready is removed, and may be proposed again."""
     tracks["canary"].ready = False
     assert [watch.look().what for _ in range(5)] == ["wait"] * 5
     tracks["canary"].ready, tracks["canary"].key = True, OLD
@@ -141,13 +141,13 @@ def test_not_ready(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub
 
 
 def test_not_ready_and_bad(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
-    """One that fails before it ends is judged by its failures, also while it is unready or to be removed."""
+    """A canary with too many failures is rolled back for them, even if it is unready or being removed."""
     watch.look()
     run_workflow(canary, github)
     watch.look()
     tracks["canary"].ready = False
     assert [watch.look().what for _ in range(3)] == ["wait", "wait", "remove"]
-    github.runs["rollback.yml"][0]["status"] = "completed"  # and has changed nothing
+    github.runs["rollback.yml"][0]["status"] = "completed"  # without any effect
     serve(tracks, 40, failed=20)
     assert watch.look().what == "rollback"
     assert github.dispatched[-1][1]["bar"] == "yes"
@@ -162,7 +162,7 @@ def test_without_evidence_it_ends(  # noqa: PLR0917 — fixtures
     monkeypatch: pytest.MonkeyPatch,
     weight: int,
 ) -> None:
-    """A canary that stays unready, or has too few requests, is removed at its deadline and not barred."""
+    """A canary that is unready or has too few requests is removed at its deadline, and not blocked."""
     watch.look()
     if weight:
         run_workflow(canary, github)
@@ -181,7 +181,7 @@ def test_without_evidence_it_ends(  # noqa: PLR0917 — fixtures
 
 
 def test_network_away(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
-    """Where neither track answers, the fault is not the canary's: the judge waits."""
+    """If neither track answers, the canary is not at fault, so the judge waits."""
     watch.look()
     run_workflow(canary, github)
     tracks["canary"].ready = tracks["stable"].ready = False
@@ -191,7 +191,7 @@ def test_network_away(watch: Judge, canary: Git, tracks: Tracks, github: FakeGit
 
 
 class Pods:
-    """A reader that is told what it reads: many pods, as Prometheus sees them."""
+    """A reader of many pods, like Prometheus, whose answers a test sets."""
 
     def __init__(self) -> None:
         self.problem: str | None = None
@@ -213,7 +213,7 @@ class Pods:
 
 @pytest.fixture
 def pods(watch: Judge, tracks: Tracks) -> dict[str, Pods]:
-    """What the judge reads of both tracks."""
+    """Let the judge read both tracks through `Pods`."""
     read = {"stable": Pods(), "canary": Pods()}
     watch.stable, watch.canary = (Track(tracks[name].url, read[name]) for name in ("stable", "canary"))
     return read
@@ -222,7 +222,7 @@ def pods(watch: Judge, tracks: Tracks) -> dict[str, Pods]:
 def test_every_pod(
     watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub, pods: dict[str, Pods]
 ) -> None:
-    """No step is taken while a pod of the track that gets traffic is another release's, down, or unknown."""
+    """No step is taken while a pod that gets traffic serves another release, is down, or is unknown."""
     for step in ("canary-0", "canary-10", "canary-50", "canary-100", "handover", "return"):
         if step == "handover":
             tracks["stable"].key = NEW
@@ -236,7 +236,7 @@ def test_every_pod(
         assert watch.look().dispatched
         assert gate.pods == {"canary-0": 1, "canary-10": 5}.get(
             step, 10
-        )  # a state of an older version says none
+        )  # an older version's state has no number
         assert run_workflow(canary, github) == step
     assert watch.look().over
 
@@ -248,7 +248,7 @@ def test_restarted_judge(
     pods: dict[str, Pods],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Since when to count is Git's to say: another judge counts from the same times."""
+    """The judge counts from the times of commits in Git, so a restarted judge counts from the same times."""
     released = float(canary.run("log", "-1", "--format=%ct", canary.fetch()))
     for step in range(2):
         monkeypatch.setenv("GIT_COMMITTER_DATE", f"{2_000_000_000 + step} +0000")
@@ -261,7 +261,7 @@ def test_restarted_judge(
 
 
 def test_a_state_of_an_older_format_began_no_canary(canary: Git, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever stands in the history before the canary, it counts from its own commit."""
+    """A canary counts from its own commit, even if main's history has states of an older format."""
     old = {
         f"{release_state.folder('production', 'shop')}/release.yaml": "kind: Release\nspec: {tracks: []}\n"
     }
@@ -275,7 +275,7 @@ def test_a_state_of_an_older_format_began_no_canary(canary: Git, monkeypatch: py
 
 
 def test_forever(watch: Judge, canary: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It outlives an origin that is away and a canary that is over, and tells each once."""
+    """The judge survives an unreachable origin and the end of a canary, and reports each only once."""
     looks, lines = iter(range(100)), []
     origin = canary.root.parent / "origin.git"
 
@@ -314,7 +314,7 @@ HOSTILE = {
 def test_a_canary_forges_no_line(
     watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub, answer: tuple[object, int]
 ) -> None:
-    """Whatever /health says: the judge's, a dispatch's reason and the commit's are one printable line."""
+    """Whatever /health answers, the judge's line, the reason and the commit are one printable line each."""
     health, weight = answer
     if weight:
         watch.look()
@@ -338,7 +338,7 @@ def test_a_canary_forges_no_line(
 def test_a_canary_cannot_hold_the_judge(
     watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that comes byte by byte is none in time: each look ends, and the canary goes."""
+    """An answer that arrives byte by byte times out, so each check ends, and the canary is removed."""
     watch.look()
     run_workflow(canary, github)
     tracks["canary"].drip = 0.05
@@ -367,7 +367,7 @@ RAW = {
 
 @pytest.mark.parametrize("answer", RAW.values(), ids=RAW)
 def test_whatever_bytes_come_are_unready(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In seconds and little memory, and never by an exception: of a pod, a track's metrics, Prometheus."""
+    """Invalid bytes from a pod, its metrics or Prometheus never crash the judge, nor cost much memory."""
     monkeypatch.setattr("loop.monitoring.judge.SLOWEST", 1.0)
 
     class Handler(socketserver.BaseRequestHandler):
@@ -392,7 +392,7 @@ def test_whatever_bytes_come_are_unready(answer: bytes, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("error", [KeyError("le"), RecursionError(), TypeError("x\n\x1b[2J" * 999)])
 def test_forever_outlives_whatever_a_look_raises(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is told on a line, and the next look comes; only what ends the process ends it."""
+    """Each error of a check is printed on one line, and the next check follows; only Ctrl-C ends it."""
     looks, lines = iter([error, Look("fine"), KeyboardInterrupt()]), []
 
     def look() -> Look:
@@ -409,7 +409,7 @@ def test_forever_outlives_whatever_a_look_raises(error: Exception, monkeypatch: 
 
 
 def test_asked_once(watch: Judge, github: FakeGitHub) -> None:
-    """While a run is open nothing is dispatched again; a run that failed is, and not for ever."""
+    """While a run is open, nothing is dispatched; after three runs without effect, the judge gives up."""
     assert watch.look().dispatched
     assert "run 1 is queued" in watch.look().line
     for attempt in (2, 3):
@@ -428,9 +428,9 @@ TITLE = f"Promote shop: production {NEW} from canary-0"
 def test_a_stranger_cannot_stop_it(
     watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub, forged: tuple[str, int]
 ) -> None:
-    """A fork's pull request makes runs by the right titles: one that is open, or many that changed nothing.
+    """Runs of a fork's pull request count neither as open nor as without effect, whatever their title.
 
-    Both were believed: "run 1 is in_progress"; "ran 3 times without effect".
+    An earlier version believed both: "run 1 is in_progress"; "ran 3 times without effect".
     """
     status, count = forged
     for _ in range(count):
@@ -446,7 +446,7 @@ def test_a_stranger_cannot_stop_it(
 
 
 def test_a_restarted_judge_finds_the_run(watch: Judge, github: FakeGitHub) -> None:
-    """By its title among the runs of main, though a flood of forged ones came after it."""
+    """A restarted judge finds its run by the title among main's runs, even below many forged ones."""
     watch.look()
     for _ in range(120):
         github.forge("promote.yml", "anything")
@@ -467,14 +467,14 @@ def test_a_run_is_followed_by_its_id(watch: Judge, github: FakeGitHub) -> None:
     with pytest.raises(Rejected, match="ran 3 times"):
         watch.look()
     again = Judge(watch.git, PLACE, RULES, watch.stable, watch.canary, github=GitHub.of_environment)
-    assert again.look().dispatched  # one more than there had to be, which changes nothing on main
+    assert again.look().dispatched  # not needed, but changes nothing on main
 
 
 @pytest.mark.parametrize("titled", [True, False])
 def test_an_older_enterprise_server_tells_no_id(
     watch: Judge, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch, titled: bool
 ) -> None:
-    """The run is found by its title then, once it is listed; without either, three dispatches are enough."""
+    """Without an id, a run is found by its title; without both, the judge gives up after 3 dispatches."""
     clock = [0.0]
     monkeypatch.setattr("loop.monitoring.judge.time.monotonic", lambda: clock[0])
     github.enterprise = True
@@ -498,7 +498,7 @@ def test_an_older_enterprise_server_tells_no_id(
 def test_an_answer_that_is_not_githubs_ends_no_watch(
     watch: Judge, github: FakeGitHub, answer: bytes, sound: int
 ) -> None:
-    """A proxy's page with status 200, to the search of runs or to the dispatch: the next look asks again."""
+    """If a proxy answers with its own page and status 200, the judge asks again at the next check."""
     github.nonsense = [*[b'{"workflow_runs": []}'] * sound, answer]
     look = watch.look()
     assert (look.what, look.dispatched) == ("promote", False)
@@ -521,7 +521,7 @@ def test_it_calls_nobody_while_github_asks_for_silence(
 
 
 def test_restarted_canary(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
-    """Counters that a restart set back to nothing are counted from there."""
+    """After a restart has reset the counters to zero, the judge counts on from there."""
     tracks["canary"].answers = 1_000
     watch.look()
     run_workflow(canary, github)
@@ -534,7 +534,7 @@ def test_restarted_canary(watch: Judge, canary: Git, tracks: Tracks, github: Fak
 
 
 def test_once(canary: Git, tracks: Tracks, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--once` looks once, dispatches only when told to, and a deadline that passes is an error."""
+    """`--once` checks once and dispatches only with `--dispatch`; a deadline that passes is an error."""
     monkeypatch.chdir(canary.root)
     urls = ["--stable", tracks["stable"].url, "--canary", tracks["canary"].url]
     only_looked = CliRunner().invoke(command, ["shop", *urls, "--once"])

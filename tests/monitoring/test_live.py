@@ -1,4 +1,4 @@
-"""What labels say of answers."""
+"""Labels and logged answers give the model's live metrics."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from loop.monitoring.live import measure
 
 
 def test_binary() -> None:
-    """Every metric of the task is measured, of what was answered and whatever main's threshold is now."""
+    """Every metric of the task is measured by the logged answers, whatever main's threshold is now."""
     rows = pd.DataFrame({"score": [0.1, 0.4, 0.6, 0.9], "class": [0, 0, 0, 1], "label": [0, 1, 1, 1]})
     found = measure(rows.assign(rows=1), "binary", {})
     assert found.labelled == 4
@@ -22,7 +22,7 @@ def test_binary() -> None:
 
 
 def test_rows_that_are_alike() -> None:
-    """A row that stands for many counts as often as they are."""
+    """A row that stands for several equal rows counts that many times."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 40)
     rows = pd.DataFrame({"score": rng.random(40).round(1), "class": rng.integers(0, 2, 40), "label": label})
@@ -35,7 +35,7 @@ def test_rows_that_are_alike() -> None:
 
 
 def test_multiclass() -> None:
-    """A model of several classes is measured by the class it said: its scores are not in the log."""
+    """A multiclass model is measured by the answered class, because the log does not have all scores."""
     rows = pd.DataFrame({"score": [None] * 3, "class": [3, 5, 7], "label": [3, 5, 5], "rows": 1})
     found = measure(rows, "multiclass", {})
     expected = metrics.f1_score(rows["label"], rows["class"], average="macro", zero_division=0)
@@ -44,13 +44,13 @@ def test_multiclass() -> None:
 
 @pytest.mark.parametrize("task", ["ranking", "embedding"])
 def test_tasks_that_compare_rows(task: Literal["ranking", "embedding"]) -> None:
-    """Nothing is measured of them: the log does not say which rows belong together."""
+    """These tasks are not measured, because the log does not say which rows belong together."""
     rows = pd.DataFrame({"score": [0.1, 0.4], "class": [None] * 2, "label": [1, 5], "rows": [1, 2]})
     assert (measure(rows, task, {}).labelled, measure(rows, task, {}).metrics) == (3, {})
 
 
 def test_classes_in_words() -> None:
-    """The second class is the one that the score is of; a label that is no class is left out."""
+    """The score belongs to the second class; a row with an unknown class is left out."""
     numbers = pd.DataFrame(
         {"score": [0.1, 0.4, 0.9], "class": [0, 1, 1], "label": [0, 0, 1], "rows": [2, 1, 3]}
     )
@@ -70,7 +70,7 @@ def test_classes_in_words() -> None:
 
 
 def test_targets() -> None:
-    """A loss over its bound is missed as a floor is, and a target that is met, or not measured, is not."""
+    """A loss over its bound misses its target; a metric that meets its own, or is not measured, does not."""
     rows = pd.DataFrame({"score": [0.1, 0.4], "class": [0, 0], "label": [0, 0], "rows": 1})
     found = measure(rows, "binary", {"log_loss": 0.1, "accuracy": 0.93, "roc_auc": 0.8})
     assert found.margins == pytest.approx({"log_loss": 0.1 - found.metrics["log_loss"], "accuracy": 0.07})

@@ -1,4 +1,4 @@
-"""The joins behind a window, where `monitor` as a whole does not show them."""
+"""A window joins log and store correctly in cases that test_monitor.py does not cover."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ def line(number: int, score: object = 0.5) -> str:
 
 
 def test_remote() -> None:
-    """Log and store are read through fsspec where they are no local folders."""
+    """Log and store are read through fsspec if they are not local folders."""
     files = fsspec.filesystem("memory")
     files.pipe("/far/log/a.jsonl", (line(1) + line(2)).encode())
     with files.open("/far/store/transactions/a.parquet", "wb") as file:
@@ -53,7 +53,7 @@ def test_a_place_that_nobody_answers_for(monkeypatch) -> None:
 
 
 def test_a_folder_that_is_closed_to_this_user() -> None:
-    """A store that cannot be listed is not taken for an empty one, which would change every event's time."""
+    """An unreadable store is an error; if it counted as empty, the time of every event would change."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -62,7 +62,7 @@ def test_a_folder_that_is_closed_to_this_user() -> None:
         (folder / "closed").chmod(0)
         log.read(
             name, "m", ["a", "b"], ROLES, store=None, until=None, days=7
-        )  # imports what nobody may not read
+        )  # imports modules that NOBODY cannot read
         root = os.geteuid() == 0
         if root:  # root may enter every folder
             os.seteuid(NOBODY)
@@ -76,7 +76,7 @@ def test_a_folder_that_is_closed_to_this_user() -> None:
 
 
 def test_several_scores(tmp_path) -> None:
-    """Of several classes the score is the likeliest one's, also where an older release logged a list."""
+    """For several classes, the score is the highest one, even if an older release logged a list."""
     (tmp_path / "a.jsonl").write_text(
         line(1, [0.1, 0.9]) + line(2, 0.8).replace("0.8", '0.8, "scores": [0.8, 0.2]')
     )
@@ -96,7 +96,7 @@ def test_several_scores(tmp_path) -> None:
     ],
 )
 def test_classes_are_of_the_labels_type(tmp_path, kind, logged, labels, expected) -> None:
-    """Text, booleans and numbers: what was answered is compared with the label as the schema types it."""
+    """Answers are compared with labels in the schema's type: text, booleans or numbers."""
     lines = "".join(line(number).replace('"class": 7', f'"class": {logged}') for number in (1, 2))
     (tmp_path / "a.jsonl").write_text(lines)
     (tmp_path / "labels").mkdir()
@@ -117,7 +117,7 @@ def test_classes_are_of_the_labels_type(tmp_path, kind, logged, labels, expected
     ids=["bytes", "columns", "types"],
 )
 def test_a_store_that_cannot_be_read(tmp_path, part, content) -> None:
-    """What a supplier put there is an error that names the store, and no traceback."""
+    """An invalid file of a supplier is an error that names the store, not a traceback."""
     (tmp_path / "a.jsonl").write_text(line(1))
     (tmp_path / part).mkdir()
     file = tmp_path / part / "a.parquet"
@@ -127,9 +127,9 @@ def test_a_store_that_cannot_be_read(tmp_path, part, content) -> None:
 
 
 def test_corrected_label(tmp_path) -> None:
-    """The latest label counts that was known when the window ended, once for each prediction.
+    """The latest label that was known at the window's end counts, once for each prediction.
 
-    Of two that came at once it is always the same one, and a report without a label says nothing.
+    Of two reports at the same time, the same one always counts; a report without a label is ignored.
     """
     (tmp_path / "a.jsonl").write_text(line(1))
     (tmp_path / "labels").mkdir()
@@ -152,8 +152,8 @@ WRITTEN = {
 
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_ids_are_compared_in_the_schemas_type(tmp_path, kind) -> None:
-    """However a file of transactions or labels writes whole numbers, and another one beside it."""
-    large = 2**53 + 1  # of no float
+    """Ids match whatever type a file of transactions or labels stores them in, even if files differ."""
+    large = 2**53 + 1  # not exact as a float
     sent = [1, "2", 3.0, large]
     (tmp_path / "a.jsonl").write_bytes(b"".join(changed(1, id=one) for one in sent))
     for part, rest in (("transactions", {"at": DAY}), ("labels", {"y": 7, "reported_at": DAY})):
@@ -178,7 +178,7 @@ APART = {
 
 @pytest.mark.parametrize(("kind", "sent", "stored", "why"), APART.values(), ids=APART)
 def test_what_matches_nothing_is_said_with_its_likely_cause(tmp_path, kind, sent, stored, why) -> None:
-    """Where no prediction is found in the store, or no label is of a prediction, the report says why."""
+    """If no prediction has a transaction, or no label has a prediction, the report names the likely cause."""
     (tmp_path / "a.jsonl").write_bytes(b"".join(changed(1, id=one) for one in sent))
     for part, rest in (("transactions", {"at": DAY}), ("labels", {"y": 7, "reported_at": DAY})):
         (tmp_path / part).mkdir()
@@ -193,7 +193,7 @@ def test_what_matches_nothing_is_said_with_its_likely_cause(tmp_path, kind, sent
 
 
 def test_times_with_an_offset_are_the_same_instant(tmp_path) -> None:
-    """In the log, the transactions and the reports; a window's edge cuts all three alike."""
+    """A time with an offset is the same instant in log, transactions and labels, at a window's end, too."""
     berlin = timezone(timedelta(hours=2))
     noon = DAY.replace(hour=12, tzinfo=UTC)
     (tmp_path / "a.jsonl").write_bytes(changed(1, time=noon.astimezone(berlin).isoformat()))
@@ -210,7 +210,7 @@ def test_times_with_an_offset_are_the_same_instant(tmp_path) -> None:
 
 
 def test_a_log_too_long_for_memory(tmp_path, monkeypatch) -> None:
-    """A share of the rows, the same at every look, is as far from training as all; every row is counted."""
+    """Of a long log, the same sample is read each time, with nearly the same drift; all rows are counted."""
     rng = np.random.default_rng(0)
     values = rng.gamma(2, 25, (3_000, 2))
     lines = [json.loads(line(number)) | {"features": list(row)} for number, row in enumerate(values)]
@@ -228,7 +228,7 @@ def test_a_log_too_long_for_memory(tmp_path, monkeypatch) -> None:
 
 
 def test_more_labels_than_memory(tmp_path, monkeypatch) -> None:
-    """Of many labels, alike scores are counted together: accuracy stays, and the ranking nearly."""
+    """With very many labels, similar scores are counted together, and the metrics stay nearly the same."""
     rng = np.random.default_rng(0)
     scores, noise = rng.uniform(0.5, 0.501, (2, 3_000))
     lines = [json.loads(line(*one)) | {"class": int(one[1] > 0.5005)} for one in enumerate(scores)]
@@ -251,14 +251,14 @@ def test_more_labels_than_memory(tmp_path, monkeypatch) -> None:
 
 
 def values(number: int, score: float | None) -> str:
-    """A line of a regression, which has no class."""
+    """Return a log line of a regression, which has no class."""
     found = json.loads(line(number, score))
     del found["class"]
     return json.dumps(found) + "\n"
 
 
 def test_a_regressions_values_are_measured_as_they_are(tmp_path, monkeypatch) -> None:
-    """Labels keep their fractions, a line without a score is broken, and of very many a share is taken."""
+    """Labels keep fractions, a line without a score is broken, and of very many rows a sample is measured."""
     (tmp_path / "a.jsonl").write_text("".join(values(n, n / 4) for n in range(2_000)) + values(2_000, None))
     (tmp_path / "labels").mkdir()
     reports = pd.DataFrame({"id": range(2_000), "y": np.arange(2_000) / 4 + 0.25, "reported_at": DAY})
@@ -281,7 +281,7 @@ def test_a_regressions_values_are_measured_as_they_are(tmp_path, monkeypatch) ->
 
 
 def test_rows_of_another_width(tmp_path) -> None:
-    """After a release with other features, only rows as wide as the reference's are of the window."""
+    """After a change of features, only rows with as many features as the reference are in the window."""
     old = json.loads(line(1)) | {"features": [1.0, 2.0, 3.0]}
     (tmp_path / "a.jsonl").write_text(json.dumps(old) + "\n" + line(2) + line(3))
     window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
@@ -289,7 +289,7 @@ def test_rows_of_another_width(tmp_path) -> None:
 
 
 def test_an_event_of_the_future(tmp_path) -> None:
-    """One row with a wrong date does not end the window there: the others are still looked at."""
+    """A row with a wrong date in the future does not move the window's end, so the other rows count."""
     wrong = json.loads(line(1)) | {"time": "2099-01-01T00:00:00+00:00"}
     (tmp_path / "a.jsonl").write_text(json.dumps(wrong) + "\n" + line(2))
     window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
@@ -302,7 +302,7 @@ def changed(number: int, **values: object) -> bytes:
 
 @pytest.mark.parametrize("apart", [0, 1], ids=["in one request", "in many"])
 def test_one_prediction_an_id(tmp_path, apart) -> None:
-    """A known id that is sent 8,000 times more is one labelled prediction: the first that was answered."""
+    """An id that is sent 8,000 more times is one labelled prediction: the first that was answered."""
     first = [changed(number) for number in range(100)]
     later = (DAY + timedelta(seconds=apart * (1 + n)) for n in range(8_000))
     again = [changed(7, **{"class": 1, "time": f"{time.isoformat()}+00:00"}) for time in later]
@@ -315,7 +315,7 @@ def test_one_prediction_an_id(tmp_path, apart) -> None:
     assert (found.labelled, found.metrics["accuracy"]) == (
         100,
         1 if apart else 0.99,
-    )  # of one instant, always the same
+    )  # at the same time: always the same one
     assert window.repeated == 8_000
 
 
@@ -336,7 +336,7 @@ NOISE = {
 
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
 def test_a_line_that_is_no_prediction_is_skipped(tmp_path, noise) -> None:
-    """Of any length, and whatever it holds: it is counted as broken, and the lines around it are read."""
+    """An invalid line of any length or content counts as broken, and the lines around it are read."""
     (tmp_path / "a.jsonl").write_bytes(changed(1) + changed(2) + noise + changed(3))
     (tmp_path / "b.jsonl").write_bytes(changed(4))
     window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
@@ -345,7 +345,7 @@ def test_a_line_that_is_no_prediction_is_skipped(tmp_path, noise) -> None:
 
 @pytest.mark.parametrize("features", [[None, 2.0], [1e300, 2.0]], ids=["null", "too large"])
 def test_a_value_that_is_missing_leaves_its_row(tmp_path, features) -> None:
-    """A null, or a number that no server of ours logs, is not finite: drift counts it as missing."""
+    """A feature that is null or too large counts as missing for drift, and its row stays in the window."""
     (tmp_path / "a.jsonl").write_bytes(changed(1) + changed(2, features=features))
     window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
     assert (window.predictions, len(window.rows), len(window.days)) == (2, 2, 2)
@@ -353,7 +353,7 @@ def test_a_value_that_is_missing_leaves_its_row(tmp_path, features) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_skipped(tmp_path) -> None:
-    """One that is not packed as its name says, or is cut off, is counted as broken; packed ones are read."""
+    """An invalid or truncated gzip file counts as broken; a valid one is read."""
     (tmp_path / "a.jsonl").write_bytes(changed(1))
     (tmp_path / "b.jsonl.gz").write_bytes(b"junk")
     (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(changed(2) * 1_000)[:-20])
@@ -363,7 +363,7 @@ def test_a_file_that_cannot_be_read_is_skipped(tmp_path) -> None:
 
 
 def test_a_time_to_come_hides_no_silence(tmp_path) -> None:
-    """When the log was last written is said without lines of the future."""
+    """Lines from the future do not count when the report says when the log was last written."""
     (tmp_path / "a.jsonl").write_bytes(changed(1) + changed(2, time="2099-01-01T00:00:00+00:00"))
     window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
     assert window.latest == DAY.replace(tzinfo=UTC).timestamp()

@@ -1,4 +1,4 @@
-"""The monitor, whole: a log and a store in, a verdict, three files and at most one dispatch out."""
+"""The monitor turns a log and a store into a verdict, three files and at most one dispatch."""
 
 import json
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ def report(production: Production) -> dict[str, object]:
     return json.loads((production.root / "build" / "shop" / "monitor" / "report.json").read_text())
 
 
-TOLD = {  # test_dashboards.MONITOR holds the same, and what comes with a push
+TOLD = {  # test_dashboards.MONITOR has these too, and those of a push
     "model_accuracy_score",
     "model_live_metric",
     "model_sla_margin",
@@ -48,7 +48,7 @@ TOLD = {  # test_dashboards.MONITOR holds the same, and what comes with a push
 
 
 def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A week like the training's is healthy: exit 0, nothing dispatched, its numbers in all three files."""
+    """A week like the training data is healthy: exit code 0, no dispatch, its numbers in all three files."""
     week = rows(1_500)
     production.answer(week)
     production.report(week, after=timedelta(minutes=1))
@@ -78,7 +78,7 @@ def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest
 def test_drift_dispatches_once(
     production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Amounts half as large again: exit 6, one dispatch with model, window's end, numbers; again, none."""
+    """If amounts grow by half, the exit code is 6, and one dispatch names model, window's end and numbers."""
     production.answer(rows(1_500, scale=1.5))
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     first, second = (run(production, monkeypatch, "--dispatch") for _ in range(2))
@@ -106,7 +106,7 @@ def test_without_dispatch_nothing_is_asked(
 def test_retrained_already(
     production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where main trains on the window's rows already, nothing is dispatched."""
+    """If main already trains on the window's rows, nothing is dispatched."""
     production.answer(rows(1_500, scale=1.5))
     retrained(production, BEGIN + WEEK)
     result = run(production, monkeypatch, "--dispatch")
@@ -118,7 +118,7 @@ def test_retrained_already(
 
 
 def test_late_labels(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labels count in the window in which they came, and one that misses its target retrains."""
+    """Labels count in the window in which they arrive, and a missed target leads to a retraining."""
     params.edit(production.root, {"models.shop.sla": {"metrics": {"log_loss": 0.5, "roc_auc": 0.8}}})
     week = rows(1_500)
     production.answer(week)
@@ -138,7 +138,7 @@ def test_late_labels(production: Production, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_nobody_promised_asks_for_nothing(
     production: Production, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a target the worst of accuracies retrains nothing; with a target it is a matter of labels."""
+    """Without a target, even the worst accuracy retrains nothing; with one, enough labels are needed."""
     week = rows(1_500)
     production.answer(week)
     production.report(week.assign(fraud=1 - week["fraud"]), after=timedelta(minutes=1))
@@ -153,7 +153,7 @@ def test_what_nobody_promised_asks_for_nothing(
 
 
 def test_part_of_a_week_is_no_drift(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two weekdays hold no weekend: too little of a window for a verdict, not a drift."""
+    """Two weekdays are too short a window for a verdict, so the missing weekend is not drift."""
     production.answer(rows(1_500).iloc[:400])
     result = run(production, monkeypatch)
     assert result.exit_code == Exit.OK
@@ -162,7 +162,7 @@ def test_part_of_a_week_is_no_drift(production: Production, monkeypatch: pytest.
 
 
 def test_broken_lines(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A killed writer's lines are skipped and counted; rotated files are read, other models' rows not."""
+    """Incomplete lines are skipped and counted, rotated files are read, other models' rows are ignored."""
     week = rows(1_500)
     production.answer(week.iloc[:700], "host-1.jsonl.1")
     production.answer(week.iloc[700:], "host-1.jsonl")
@@ -177,7 +177,7 @@ def test_broken_lines(production: Production, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_unmatched(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prediction that the store knows no transaction of is told, and lies in no window."""
+    """A prediction without a transaction in the store is counted as unmatched, and is in no window."""
     week = rows(1_500)
     production.answer(week)
     week.iloc[:1_400][["id", "at", "amount"]].to_parquet(
@@ -191,7 +191,7 @@ def test_unmatched(production: Production, monkeypatch: pytest.MonkeyPatch) -> N
 def test_bad_rows_ring_and_do_not_retrain(
     production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One row in twenty that the model's suite refuses: an alarm with the check, exit 0, no dispatch."""
+    """If one row in twenty fails the suite, the output names the check; exit code 0, no dispatch."""
     week = rows(1_500)
     production.answer(week)
     bad = week["amount"].where(week.index % 20 != 0, -1.0)
@@ -207,7 +207,7 @@ def test_bad_rows_ring_and_do_not_retrain(
 
 
 def test_a_change_of_yesterday_rings(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One day that moved by more than the threshold rings, though the week as a whole has not."""
+    """A day that moved by more than the threshold is drift, even if the week as a whole is not."""
     change(production, drifted_from=BEGIN + 13 * DAY, days=14)
     assert run(production, monkeypatch).exit_code == Exit.DRIFT
     found = report(production)["drift"]["features"]
@@ -216,7 +216,7 @@ def test_a_change_of_yesterday_rings(production: Production, monkeypatch: pytest
 
 
 def test_one_drift_rings_once(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What main was retrained on is no news, though its reference holds none of it; what moves on is."""
+    """A drift that main was retrained on causes no second retraining, but a further drift does."""
     change(production, drifted_from=BEGIN + 13 * DAY, days=21)
     assert run(production, monkeypatch).exit_code == Exit.DRIFT
     retrained(production, BEGIN + 14 * DAY)
@@ -227,7 +227,7 @@ def test_one_drift_rings_once(production: Production, monkeypatch: pytest.Monkey
 
 
 def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After three of its runs in 30 days it asks a person, not GitHub; older and other ones don't count."""
+    """The monitor dispatches three retrainings in 30 days at most; older and manual ones do not count."""
     production.answer(rows(1_500, scale=1.5))
     for why in ("weekly", "weekly", "by hand", "accuracy 91.00% < 93% (400 labels)"):
         retrain(production.root, why)
@@ -251,7 +251,7 @@ def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pyt
 def test_by_release_only_the_served_releases_rows_count(
     production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a profile is made of what training has seen, an earlier release's rows are no drift."""
+    """With `by_release`, only the served release's rows count, so rows of an earlier one are not drift."""
     monkeypatch.setattr("loop.monitoring.monitor.released", lambda *_: "b" * 12)
     production.answer(rows(1_000), version="b" * 12)
     production.answer(rows(1_000, scale=3, seed=1), name="host-2.jsonl", version="a" * 12)
@@ -261,7 +261,7 @@ def test_by_release_only_the_served_releases_rows_count(
 
 
 def change(production: Production, drifted_from: datetime, days: int) -> None:
-    """Log days of 400 rows in which amounts double from one day on."""
+    """Log weeks of 400 rows a day, in which amounts grow by 60 % from one day on."""
     for week in range(days // 7):
         begin = BEGIN + week * WEEK
         frame = rows(2_800, seed=week + 1, begin=begin)
@@ -270,7 +270,7 @@ def change(production: Production, drifted_from: datetime, days: int) -> None:
 
 
 def retrained(production: Production, until: datetime) -> None:
-    """Main as a retraining leaves it; a person may have written the instant with another offset."""
+    """Change main as a retraining does, but with another offset, as a person may write the time."""
     params = production.root / "params.yaml"
     instant = f"{(until + timedelta(hours=2)).isoformat()}+02:00"
     logged = f"ingest: {{logged: {{store: s, until: '{instant}'}}}}"
@@ -281,7 +281,7 @@ def retrained(production: Production, until: datetime) -> None:
 
 @pytest.mark.parametrize("fault", ["no-log", "empty-log", "width", "order", "no-reference"])
 def test_bad_input(production: Production, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    """Each fault is one error that names the file, the version or the feature."""
+    """Each fault of log or reference is one error that says what is wrong."""
     reference = production.root / "data" / "shop" / "reference.parquet"
     frame = pd.read_parquet(reference)
     production.answer(rows(10))

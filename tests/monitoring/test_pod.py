@@ -1,4 +1,4 @@
-"""The judge as its pod runs it: no work tree, no home, nothing writable but the temporary folder."""
+"""Judge and monitor run as in their pods: without a work tree, and the judge with one writable folder."""
 
 import os
 import shutil
@@ -38,14 +38,14 @@ jobs:
 
 @pytest.fixture
 def github(tmp_path: Path) -> Iterator[StandIn]:
-    """A stand-in whose repository has a canary that waits at weight 0."""
+    """Start a stand-in for GitHub with one repository."""
     server = Server(tmp_path / "github", "--at-once", "0", "--act", "false")
     yield StandIn(server, "acme/loop")
     server.stop()
 
 
 class Pod:
-    """What the judge's image holds, and how its container runs."""
+    """A pod with the files of the judge's image, which runs like its container."""
 
     def __init__(self, template: Path, folder: Path, url: str) -> None:
         self.root, self.tmp, self.token = folder / "loop", folder / "tmp", folder / "token"
@@ -93,7 +93,7 @@ def until(condition: Callable[[], object], judge: "subprocess.Popen[str]", secon
 
 @pytest.mark.slow
 def test_pod(pod: Pod, github: StandIn, repository: Path, served: Callable[[], FakeTrack]) -> None:
-    """It outlives a token that does not work, takes up the next, asks for a promotion, ends when told."""
+    """The judge survives an invalid token, uses the next, dispatches a promotion, and stops on SIGTERM."""
     workflow = ".github/workflows/promote.yml"
     begun = {workflow: (repository / workflow).read_text(), **files(canary(0), "production", MODEL)}
     github.seed(pod.tmp.with_name("clone"), begun)
@@ -130,7 +130,7 @@ def test_pod(pod: Pod, github: StandIn, repository: Path, served: Callable[[], F
 def test_monitor(
     production: Production, github: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In no work tree it finds drift, by a scratch clone that main is not retrained yet, and asks once."""
+    """Without a work tree, the monitor finds drift, reads main in a scratch clone, and dispatches once."""
     clone = github.seed(tmp_path / "person", {".github/workflows/train.yml": TRAIN})
     folder = tmp_path / "loop"
     shutil.copytree(production.root, folder, ignore=shutil.ignore_patterns(".git", "data"))

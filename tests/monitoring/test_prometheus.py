@@ -1,4 +1,4 @@
-"""A track's sample by Prometheus: exact through restarts and pods that come and go; unknown is not fine."""
+"""Prometheus gives exact samples while pods restart, come and go; missing data counts as unknown."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from loop.packaging.process import free_port
 
 OLD, NEW = "0" * 12, "1" * 12
 POD = {"__name__": f"{FAILED}_total", "version": NEW, "pod": "a"}
-RECORDED = Path(__file__).parent / "prometheus.json"  # what a real one answered in the slow test below
+RECORDED = Path(__file__).parent / "prometheus.json"  # a real server's answers in the slow test below
 SINCE = 1_800_000_000.0
 
 
@@ -37,15 +37,15 @@ def gained(*scrapes: list[tuple[float, float]]) -> float:
 @pytest.mark.parametrize(
     ("scrapes", "gain"),
     [
-        ([(-9, 40), (-1, 45), (1, 47), (2, 60)], 15),  # what was there by then is the base
-        ([(1, 5), (2, 9)], 9),  # a pod that came later began at zero
-        ([(-1, 40), (1, 50), (2, 3), (3, 4)], 14),  # a restarted container begins at zero
-        ([(-2, 40), (-1, 3), (1, 4)], 1),  # one that was restarted before
+        ([(-9, 40), (-1, 45), (1, 47), (2, 60)], 15),  # the count by then is the base
+        ([(1, 5), (2, 9)], 9),  # a pod that came later started at zero
+        ([(-1, 40), (1, 50), (2, 3), (3, 4)], 14),  # a restarted container starts at zero
+        ([(-2, 40), (-1, 3), (1, 4)], 1),  # it was restarted before
         ([(-2, 40), (-1, 41)], 0),
     ],
 )
 def test_gains(scrapes: list[tuple[float, float]], gain: float) -> None:
-    """A counter's gain since a time is what its scrapes say, restarts and all."""
+    """The scrapes of a counter give its gain since a time, even if its pod restarts."""
     assert gained(scrapes) == gain
 
 
@@ -54,7 +54,7 @@ def test_gains(scrapes: list[tuple[float, float]], gain: float) -> None:
     looks=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9))),
 )
 def test_looks_do_not_matter(values: list[float], looks: list[tuple[int, int]]) -> None:
-    """Many looks that overlap find what a judge that was restarted finds in one."""
+    """Many overlapping reads give the same gain as the single read of a restarted judge."""
     scrapes = [(float(at), value) for at, value in enumerate(values, start=-5)]
     parts, read = [], 0
     for end, overlap in [*sorted(looks), (len(scrapes), 0)]:
@@ -65,7 +65,7 @@ def test_looks_do_not_matter(values: list[float], looks: list[tuple[int, int]]) 
 
 @pytest.fixture
 def answered() -> Iterator[tuple[str, dict[str, Any]]]:
-    """A Prometheus that answers what a test says by what a query begins with; nothing otherwise."""
+    """Start a Prometheus with an answer for each beginning of a query; yield its URL and the answers."""
     answers: dict[str, Any] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -86,7 +86,7 @@ def answered() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def recorded(now: float) -> dict[str, Any]:
-    """The recording, as if it had been made just now; the time that its counts are since."""
+    """Return the recording as if it were made now, with the time from which it counts."""
     record = json.loads(RECORDED.read_text())
     later = now - record["now"]
     for series in record["{__name__"]:
@@ -95,7 +95,7 @@ def recorded(now: float) -> dict[str, Any]:
 
 
 def test_recorded(answered: tuple[str, dict[str, Any]]) -> None:
-    """A real Prometheus' answers: three pods, one restarted, one gone, one new."""
+    """The recorded answers of a real Prometheus are read: three pods, one restarted, one gone, one new."""
     url, answers = answered
     answers.update(record := recorded(time.time()))
     reader = Prometheus(url, "shop-production", "canary")
@@ -107,7 +107,7 @@ def test_recorded(answered: tuple[str, dict[str, Any]]) -> None:
 
 
 def test_unknown(answered: tuple[str, dict[str, Any]]) -> None:
-    """No series, old ones only, an error, no Prometheus: each is unknown, and not a sample of nothing."""
+    """No series, only old series, an error or no Prometheus means unknown, not a sample of nothing."""
     url, answers = answered
     reader = Prometheus(url, "shop-production", "canary")
     with pytest.raises(Unread, match=f"no recent data of canary {NEW} in shop-production"):
@@ -143,7 +143,7 @@ def test_unknown(answered: tuple[str, dict[str, Any]]) -> None:
     ],
 )
 def test_an_answer_of_another_shape_is_unread(answered: tuple[str, dict[str, Any]], said: bytes) -> None:
-    """It is told on one line, and is no sample and no verdict."""
+    """An invalid answer raises Unread with a message of one line, and gives neither sample nor verdict."""
     url, answers = answered
     answers["{__name__"] = answers["up"] = said
     reader = Prometheus(url, "shop-production", "canary")
@@ -153,7 +153,7 @@ def test_an_answer_of_another_shape_is_unread(answered: tuple[str, dict[str, Any
 
 
 def test_series_that_say_nothing_readable(answered: tuple[str, dict[str, Any]]) -> None:
-    """Scrapes that are no counts are left out and told; a pod that names two releases, or none, has none."""
+    """Invalid counts are skipped and named; a pod that reports two releases, or none, does not match."""
     url, answers = answered
     answers.update(record := recorded(time.time()))
     plain = Prometheus(url, "shop-production", "canary").sample(NEW, record["since"])
@@ -183,7 +183,7 @@ def test_series_that_say_nothing_readable(answered: tuple[str, dict[str, Any]]) 
 
 
 def test_down(answered: tuple[str, dict[str, Any]]) -> None:
-    """A pod that can't be scraped, or tells no release, is not that release."""
+    """A pod that cannot be scraped, or reports no release, does not count as the release's pod."""
     url, answers = answered
     answers.update(recorded(time.time()))
     answers["up"][0]["value"][1] = "0"
@@ -192,7 +192,7 @@ def test_down(answered: tuple[str, dict[str, Any]]) -> None:
 
 
 class Cluster:
-    """A real Prometheus, and pods that it scrapes as the operator has it scrape them."""
+    """A real Prometheus, and pods that it scrapes as with the Prometheus operator."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.pods, self.url = folder, {}, f"http://127.0.0.1:{free_port()}"
@@ -202,7 +202,7 @@ class Cluster:
         self.place()
 
     def place(self, **pods: FakeTrack) -> None:
-        """Let these be the pods that are there."""
+        """Let exactly these pods exist."""
         self.pods = pods
         labels = {"namespace": "shop-production", "track": "canary"}
         targets = [
@@ -220,7 +220,7 @@ class Cluster:
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for a condition; what could not be read yet is waited for too."""
+    """Wait for a condition, even while nothing can be read yet."""
     ends, said = time.monotonic() + seconds, ""
     while time.monotonic() < ends:
         try:
@@ -233,14 +233,14 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 def earliest(reader: Prometheus) -> float:
-    """When the series that was read longest ago was scraped."""
+    """Return the scrape time of the series that was scraped longest ago."""
     return min(count.at for count in reader._counted.counts.values())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus on PATH (Debian: prometheus)")
 def test_real(served: Callable[[], FakeTrack], tmp_path: Path) -> None:
-    """A pod restarted, one gone, one come, Prometheus itself killed: every answer counts once."""
+    """Every answer counts once, although a pod restarts, one goes, one comes, and Prometheus is killed."""
     cluster = Cluster(tmp_path)
     a, b, c, d = (served() for _ in range(4))
     for pod in (a, b, c):
@@ -255,7 +255,7 @@ def test_real(served: Callable[[], FakeTrack], tmp_path: Path) -> None:
         since = time.time()
         until(
             lambda: reader.sample(NEW, since) and earliest(reader) > since
-        )  # no scrape is under way from before
+        )  # no earlier scrape is still running
 
         def requests(expected: int) -> None:
             until(lambda: reader.sample(NEW, since).requests == expected)

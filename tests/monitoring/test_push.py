@@ -1,4 +1,4 @@
-"""What is left at a Pushgateway, and when the token ends."""
+"""The monitor pushes its metrics to a Pushgateway, with the time when the token expires."""
 
 import threading
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 class Server:
-    """Keeps what is put, as a Pushgateway does, and says when a token ends, as GitHub does."""
+    """Keeps what is pushed, like a Pushgateway, and says when a token expires, like GitHub."""
 
     def __init__(self) -> None:
         self.url, self.ends, self.refuses = "", "", False
@@ -65,7 +65,7 @@ def metrics(tmp_path: Path) -> Path:
 
 
 def test_a_models_group_holds_its_numbers_and_the_tokens_end(server, metrics):
-    """Both spellings of the model are one group; what is there is Prometheus' text, whole."""
+    """Both spellings of a model push to the same group, in Prometheus' format, with the token's expiry."""
     push(f"{server.url}/", "card_fraud", metrics)
     push(server.url, "card-fraud", metrics, NOON)
     ((path, text),) = server.groups.items()
@@ -87,7 +87,7 @@ def test_a_gateway_that_refuses_or_is_away_is_an_error(server, metrics, monkeypa
 
 
 def test_a_way_out_to_the_internet_is_not_taken_within_the_cluster(server, metrics, monkeypatch):
-    """HTTP_PROXY is for GitHub: Pushgateway, Prometheus and pods are called directly."""
+    """HTTP_PROXY is used for GitHub only; the Pushgateway and pods are called directly."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -108,7 +108,7 @@ def test_when_a_token_ends_is_what_github_says(server, said, ends):
 
 
 def test_the_monitor_pushes(server: Server, production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`loop monitor --push` leaves there what it wrote, and fails where it can't."""
+    """`loop monitor --push` pushes the metrics that it has written, and fails if it cannot."""
     production.answer(rows(400))
     monkeypatch.chdir(production.root)
     args = ["shop", f"--log={production.log}", f"--store={production.store}", f"--push={server.url}"]

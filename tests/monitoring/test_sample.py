@@ -1,4 +1,4 @@
-"""What is read from a track's /metrics."""
+"""The judge reads a track's sample from its /metrics."""
 
 import httpx
 import pytest
@@ -11,7 +11,7 @@ Row = tuple[str, dict[str, str], float]
 
 
 def of_rows(*looks: list[Row]) -> Sample:
-    """What is counted of a1's series, each with its name, labels and value, at one look or several."""
+    """Return the sample of release a1 after one or several scrapes of series (name, labels, value)."""
     counted = Counted("a1", since=-1)
     for at, rows in enumerate(looks):
         for name, labels, value in rows:
@@ -20,14 +20,14 @@ def of_rows(*looks: list[Row]) -> Sample:
 
 
 def parse(*pages: str) -> Sample:
-    """The same of pages."""
+    """Return the sample of release a1 after scrapes of these pages."""
     return of_rows(
         *([(labels["__name__"], labels, value) for labels, value in series(each)] for each in pages)
     )
 
 
 def test_counts() -> None:
-    """Answers and the model's failures count, a caller's mistakes and probes do not."""
+    """Answers and the model's failures count, but a caller's mistakes and probes do not."""
     found = parse(exposition("a1", 20, 2, 2, caller=9))
     assert (found.requests, found.failed) == (22, 2)
     assert found.latency.counts == {0.01: 0, 0.1: 20, float("inf"): 0}
@@ -36,13 +36,13 @@ def test_counts() -> None:
 
 
 def test_failed_before_the_model() -> None:
-    """A request that failed before it came to the model is in HTTP's counters only, and counts."""
+    """A request that failed before it reached the model counts, although only the HTTP counters have it."""
     found = parse(exposition("a1", 20, 0, 7))
     assert (found.requests, found.failed) == (27, 7)
 
 
 def test_refused() -> None:
-    """A 429 is counted apart, by the app's own count or the server's, whichever is more."""
+    """Answers of 429 are counted separately, by the app's counter or the server's, whichever is larger."""
     rows = [
         (f"{FAILED}_total", {**OURS, "reason": "overload"}, 3.0),
         (f"{HTTP}_total", {**SERVED, "http_response_code": "429"}, 4.0),
@@ -52,7 +52,7 @@ def test_refused() -> None:
 
 
 def test_labels_that_prometheus_renamed() -> None:
-    """A pod's label that the target has too is read under the name that Prometheus gives it."""
+    """If Prometheus has renamed a label because the target has the same one, it is read by its new name."""
     target = {"endpoint": "http", "version": "1.0", "reason": "x", "le": "x"}
     rows = [
         (f"{LATENCY}_bucket", {"version": "a1", "le": "0.5"}, 7.0),
@@ -72,18 +72,18 @@ def test_labels_that_prometheus_renamed() -> None:
 
 
 def test_another_version() -> None:
-    """What another release answered is not this one's."""
+    """Answers of another release do not count for this one."""
     assert parse(exposition("b2", 20, 2, 2)) == Sample()
 
 
 def test_a_restart() -> None:
-    """What was answered before it counts, and what has been answered since."""
+    """Answers from before and after a restart count."""
     found = parse(*(exposition("a1", answers, 1, 0) for answers in (10, 30, 7)))
     assert (found.requests, found.failed, found.latency.total, found.scores.total) == (38, 1, 37, 37)
 
 
 def test_counting_begins_with_the_first_page_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was answered by then is the base, also if a page before it was none."""
+    """The first readable page is the base of the counts, even after a page that could not be read."""
     pages = iter(["<html>", *(exposition("a1", answers, 1, 0) for answers in (10, 30))])
     monkeypatch.setattr("loop.monitoring.sample.fetch", lambda *_: httpx.Response(200, text=next(pages)))
     track = Scrape("http://canary.test")
@@ -113,7 +113,7 @@ ODD = {
 
 @pytest.mark.parametrize("row", ODD.values(), ids=ODD)
 def test_a_series_that_cannot_be_read_is_skipped(row: tuple[str, dict[str, str], float]) -> None:
-    """The others count as without it, and what was skipped is named in a few printable words."""
+    """An unreadable series is named in a few printable words, and the others count as without it."""
     good = [(f"{name}_bucket", {**OURS, "le": "0.5"}, 7.0) for name in (LATENCY, SCORE)]
     found = of_rows([*good, row])
     assert (found.requests, found.failed, found.scores.total) == (7, 0, 7)
@@ -124,7 +124,7 @@ def test_a_series_that_cannot_be_read_is_skipped(row: tuple[str, dict[str, str],
 
 
 def test_counts_that_fall_are_no_negative_answers() -> None:
-    """A bucket below one that it holds leaves no count under nothing."""
+    """A bucket with a lower count than the bucket before it gives no negative count."""
     buckets = {"0.1": 9.0, "0.5": 4.0, "+Inf": 6.0}
     rows = [(f"{LATENCY}_bucket", {**OURS, "le": le}, value) for le, value in buckets.items()]
     assert list(of_rows(rows).latency.counts.values()) == [9, 0, 0]
@@ -137,6 +137,6 @@ LONG_LINE = 'a{b="' + '\\"' * 900_000 + '"} 1\n'  # the parser would take minute
     "page", ["model_x{", "<html>", 'a{le="1"} x', "a 1\na{b=\x00} 1", "}" * 10_000, LONG_LINE]
 )
 def test_a_page_that_is_none_is_unread(page: str) -> None:
-    """Prometheus takes nothing of such a page either."""
+    """Like Prometheus, the judge takes no series from an invalid page, and raises Unread."""
     with pytest.raises(Unread, match=r"^metrics cannot be read: .{1,250}$"):
         series(page)

@@ -1,4 +1,4 @@
-"""What servers have set aside becomes Parquet, once, and counts once."""
+"""Log files that servers have closed are converted to Parquet once, and each line counts once."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def line(number: int) -> str:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Two files that were set aside, one of which has a broken line, and one that is written to."""
+    """Return a log with two closed files, one of which has a broken line, and an open one."""
     names = ("host-1.1700000000000000001.jsonl", "host-1.1700000000000000002.jsonl", "host-1.jsonl")
     for number, name in enumerate(names):
         text = "".join(line(10 * number + one) for one in range(5))
@@ -43,7 +43,7 @@ EXPECTED = (15, 1, [float(10 * tens + one) for tens in range(3) for one in range
 
 
 def test_what_was_set_aside_is_converted_once(folder) -> None:
-    """The second look reads Parquet and finds the same. Servers remove it by the time it was written."""
+    """The second read finds the same in Parquet; a file keeps its time, by which servers delete it."""
     assert found(folder) == EXPECTED
     names = sorted(path.name for path in folder.iterdir())
     parquet = ["host-1.1700000000000000001.5.parquet", "host-1.1700000000000000002.6.parquet"]
@@ -56,7 +56,7 @@ def test_what_was_set_aside_is_converted_once(folder) -> None:
 
 @pytest.mark.parametrize("place", ["rename", "unlink"])
 def test_killed_half_way_it_loses_nothing_and_counts_nothing_twice(folder, monkeypatch, place) -> None:
-    """Before the rename as after it: the next look finds every line once, and what was left is gone."""
+    """After a kill before or after the rename, each line still counts once, and leftovers are deleted."""
 
     class Killed(BaseException): ...
 
@@ -76,15 +76,15 @@ def test_killed_half_way_it_loses_nothing_and_counts_nothing_twice(folder, monke
 
 
 def test_a_file_that_has_just_been_set_aside_waits(folder) -> None:
-    """A file server may show its last lines late: it is read as it is, and converted by a later look."""
+    """A file that was just closed is read, but converted later, as a file server may show its end late."""
     (folder / "host-2.1700000000000000009.jsonl").write_text(line(99))
     assert found(folder)[0] == 16
     assert (folder / "host-2.1700000000000000009.jsonl").is_file()
 
 
 def test_a_folder_that_may_only_be_read_is_only_read(folder) -> None:
-    """As where a volume is mounted read-only: the same is found, and no file changes."""
-    found(folder)  # imports what nobody may not read
+    """In a read-only folder, as on a read-only volume, all lines are read, and no file changes."""
+    found(folder)  # imports modules that NOBODY cannot read
     with TemporaryDirectory() as name:
         closed = Path(name)
         (closed / "host-1.1700000000000000001.jsonl").write_text(line(1) + line(2))
@@ -103,7 +103,7 @@ def test_a_folder_that_may_only_be_read_is_only_read(folder) -> None:
 
 
 def test_a_file_that_goes_while_it_is_read_is_not_broken(folder, monkeypatch) -> None:
-    """Another monitor that converts it, or a server that removes it, costs no line."""
+    """If another monitor converts a file, or a server deletes it, during a read, no line is lost."""
     convert, closed, times = segments._convert, segments._convert_closed, []
 
     def raced(con: duckdb.DuckDBPyConnection, files: list[str], to: Path) -> int:
@@ -119,7 +119,7 @@ def test_a_file_that_goes_while_it_is_read_is_not_broken(folder, monkeypatch) ->
 
 
 def test_a_full_disk_takes_the_oldest_segment_and_counts_its_lines(folder, monkeypatch) -> None:
-    """The server knows from its name how many predictions went with a converted file."""
+    """A server that deletes a converted file for space knows from its name how many lines it had."""
     found(folder)
     file = servers._File(folder / "host-2.jsonl", 1e9)
     assert [file.make_room(), file.make_room()] == [5, 6]
@@ -127,7 +127,7 @@ def test_a_full_disk_takes_the_oldest_segment_and_counts_its_lines(folder, monke
 
 
 def test_the_text_of_an_id_stays(folder) -> None:
-    """Ids are kept as they were written, beside their numbers."""
+    """A converted file has each id as it was written, beside its number."""
     path = folder / "host-3.1700000000000000003.jsonl"
     path.write_text(line(1).replace('"id": 1', '"id": "0017"'))
     os.utime(path, (1_700_000_000, 1_700_000_000))

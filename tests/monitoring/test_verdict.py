@@ -1,4 +1,4 @@
-"""The judge's rules: what each rejects, and that more trouble never helps."""
+"""Each of the judge's rules rejects a bad canary, and more errors never improve the verdict."""
 
 from dataclasses import replace
 from math import inf
@@ -21,7 +21,7 @@ BOUNDS = (0.01, 0.05, 0.1, 0.5, float("inf"))
 def sample(
     latency: tuple[float, ...], scores: tuple[float, ...] = (900, 60, 40), failed: float = 0
 ) -> Sample:
-    """Answers by latency bucket and by score bucket."""
+    """Return a sample with these answers by latency bucket and by score bucket."""
     return Sample(
         requests=sum(latency) + failed,
         failed=failed,
@@ -46,19 +46,19 @@ STABLE = sample((980, 15, 5))
         (sample((9, 0, 0, 0), (9, 0, 0), failed=2), "wait", "11 of 200 requests"),
         (sample((0, 0, 0, 7), (7, 0, 0)), "rollback", "7 of 7 answers took over 110 ms"),
         (sample((0, 0, 0, 6), (0, 0, 6)), "wait", "6 of 200 requests"),
-        # Two slow answers of 200 put the p99 there, and say nothing.
+        # Two slow answers of 200 set the p99, but prove nothing.
         (sample((196, 1, 1, 2), (180, 12, 8)), "promote", "0 failed"),
     ],
 )
 def test_verdict(canary: Sample, what: str, why: str) -> None:
-    """Each rule rejects, each alone, and says its numbers; too few requests wait."""
+    """Each rule rejects by itself, and its reason has the numbers; with too few requests, the judge waits."""
     found = verdict(STABLE, canary, RULES)
     assert found.what == what
     assert why in "; ".join(found.reasons)
 
 
 def test_a_stable_that_failed_once_is_compared_with() -> None:
-    """One failed request in the minimum leaves 199 answers, whose scores say as much."""
+    """If one of stable's requests failed, its 199 answers are still enough to compare scores."""
     stable = sample((196, 2, 1), (179, 12, 8), failed=1)
     inverted = sample((196, 3, 1), (8, 12, 180))
     assert "scores differ" in verdict(stable, inverted, RULES).reasons[0]
@@ -74,7 +74,7 @@ def test_a_stable_that_failed_once_is_compared_with() -> None:
     ],
 )
 def test_refusals_beyond_stables_share_are_failures(stable: float, canary: float, what: str) -> None:
-    """A 429 is as bad for its caller as a 500; those that stable would have given too say nothing."""
+    """A 429 counts as a failure, except for the share of requests that stable refuses, too."""
     before, tried = (
         replace(STABLE, refused=stable),
         replace(sample((190, 3, 1), (180, 12, 8)), refused=canary),
@@ -92,7 +92,7 @@ def test_fast_is_fast_enough() -> None:
 
 
 def test_idle_stable() -> None:
-    """Without a stable to compare with, failures still count and the rest does not."""
+    """If stable has no answers, only failures count, because there is nothing to compare with."""
     assert verdict(Sample(), sample((0, 0, 0, 300)), RULES).what == "promote"
     assert verdict(Sample(), sample((0, 0, 0, 300), failed=30), RULES).what == "rollback"
 
@@ -105,7 +105,7 @@ samples = st.builds(
 
 @given(stable=samples, canary=samples, more=st.integers(0, 500))
 def test_more_errors_never_help(stable: Sample, canary: Sample, more: int) -> None:
-    """Errors added to a canary that is not promoted never promote it; to one rolled back, never save it."""
+    """More errors never turn a rollback into another verdict, or a promotion into waiting."""
     worse = Sample(canary.requests + more, canary.failed + more, canary.latency, canary.scores)
     before, after = verdict(stable, canary, RULES).what, verdict(stable, worse, RULES).what
     assert (before, after) not in {("rollback", "promote"), ("rollback", "wait"), ("promote", "wait")}
@@ -113,7 +113,7 @@ def test_more_errors_never_help(stable: Sample, canary: Sample, more: int) -> No
 
 @given(stable=samples, canary=samples, slower=st.integers(1, 4))
 def test_slower_never_helps(stable: Sample, canary: Sample, slower: int) -> None:
-    """The same canary with every answer some buckets slower is not promoted where it was rolled back."""
+    """If every answer takes longer, a canary that was rolled back is not promoted."""
     shifted = dict.fromkeys(BOUNDS, 0.0)
     for place, bound in enumerate(BOUNDS):
         shifted[BOUNDS[min(place + slower, len(BOUNDS) - 1)]] += canary.latency.counts[bound]
@@ -127,7 +127,7 @@ outcomes = st.lists(st.sampled_from(["fine", "slow", "failed"]), min_size=60, ma
 
 @given(outcomes=outcomes, shares=st.tuples(st.floats(0, 0.2), st.floats(0, 1)))
 def test_early_is_no_false_alarm(outcomes: list[str], shares: tuple[float, float]) -> None:
-    """Looked at after each request, a canary is rolled back early only if it would be in the end."""
+    """If a canary is checked after each request, it is rolled back early only if it would be at the end."""
     rules = params.Canary(min_requests=60, max_failed=shares[0], max_score_psi=100)
 
     def said(count: int) -> str:
@@ -141,7 +141,7 @@ def test_early_is_no_false_alarm(outcomes: list[str], shares: tuple[float, float
 
 @pytest.mark.parametrize(("bad", "most"), [("failed", 30), ("slow", 7), ("scores", 200)])
 def test_a_bad_canary_is_known_soon(bad: str, most: int) -> None:
-    """30 % errors, all answers slow, 30 % of scores moved: after so many requests, in 99 of 100 draws."""
+    """With 30 % errors, only slow answers, or 30 % other scores, `most` requests suffice in 99 % of cases."""
     counts = [int((np.random.default_rng(seed).random(most) < 0.3).sum()) for seed in range(200)]
     cases = {
         "failed": lambda n: sample((most - n, 0, 0, 0), (most - n, 0, 0), failed=n),
@@ -160,7 +160,7 @@ def test_same_scores(side: list[int]) -> None:
 
 
 def test_scores_are_compared_by_the_bounds_that_both_releases_have():
-    """Two regressions have histograms of their own: one that predicts alike has not moved, another has."""
+    """Only bounds of both histograms are compared, so equal predictions show no shift, but others do."""
     fine = Histogram({-1.0: 50.0, -0.5: 100.0, 0.0: 200.0, 0.5: 100.0, 1.0: 50.0, inf: 0.0})
     coarse = Histogram({-1.0: 50.0, 0.0: 300.0, 1.0: 150.0, inf: 0.0})
     shifted = Histogram({-1.0: 0.0, 0.0: 50.0, 1.0: 300.0, 2.0: 150.0, inf: 0.0})

@@ -1,4 +1,4 @@
-"""promtool, and the rules in the form that it reads."""
+"""Fixtures for the tests of the rules: promtool, and the rules in the form that it reads."""
 
 import shutil
 import subprocess

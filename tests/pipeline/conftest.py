@@ -1,4 +1,4 @@
-"""A root with a small world, with the tests' own model."""
+"""A fixture for the tests of loop.pipeline: a small world of the tests' own model."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ SPLIT = {"kind": "time", "until": "2018-05-01T00:00:00", "train_days": 14, "dela
 
 @pytest.fixture
 def clone(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of a small world; commands called here work on it."""
+    """Return the root of a small world, and make it the current folder."""
     root = tmp_path / "root"
     root.mkdir()
     (root / "src").symlink_to(template / "src")

@@ -1,4 +1,4 @@
-"""The pipeline's commands, as a person and a workflow type them."""
+"""The pipeline's commands work as a person or a workflow types them."""
 
 import subprocess
 from pathlib import Path
@@ -19,7 +19,7 @@ from models.card_fraud.source import Params, simulate
 
 
 def loop(*args: str) -> Result:
-    """Run a command; what it raises is raised here."""
+    """Run a command, and let its exceptions through."""
     return CliRunner().invoke(cli, args, catch_exceptions=False)
 
 
@@ -28,7 +28,7 @@ def section(clone: Path) -> dict[str, Any]:
 
 
 def test_stage_says_what_it_does_and_did(clone: Path) -> None:
-    """`stage` prints a line when it begins, and rows and seconds when it has ended, on stderr."""
+    """`stage` prints a line on stderr when it starts, and rows and seconds when it ends."""
     done = loop("stage", "ingest", "card-fraud")
     rows = pq.read_metadata(clone / "data/card_fraud/raw.parquet").num_rows
     began, ended = done.stderr.splitlines()
@@ -37,7 +37,7 @@ def test_stage_says_what_it_does_and_did(clone: Path) -> None:
 
 
 def test_check_where_nothing_was_ever_trained(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fork without any dvc.lock is green, and hears how to begin; one that has deleted it is rejected."""
+    """If Git never had a dvc.lock, `--check` passes and says how to begin; a deleted one is rejected."""
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
 
     def commit() -> None:
@@ -59,7 +59,7 @@ def test_check_where_nothing_was_ever_trained(clone: Path, monkeypatch: pytest.M
 
 
 def test_pin_makes_a_file_the_source(clone: Path) -> None:
-    """`pin --source` writes source and hash; ingest then takes these bytes, and no others."""
+    """`pin --source` writes source and hash; then ingest accepts these bytes, and no others."""
     path = clone / "transactions.parquet"
     pq.write_table(simulate(Params(cards=40, days=10)), path)
     loop("pin", "card-fraud", "--source", "transactions.parquet")
@@ -74,7 +74,7 @@ def test_pin_makes_a_file_the_source(clone: Path) -> None:
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
 def test_a_pointer_of_lfs_is_not_pinned(clone: Path, name: str) -> None:
-    """What a checkout without LFS has in a file's place has a hash as well; nobody means that one."""
+    """A Git LFS pointer in place of the file is refused, because its hash says nothing about the rows."""
     (clone / name).write_text(
         f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
     )
@@ -85,7 +85,7 @@ def test_a_pointer_of_lfs_is_not_pinned(clone: Path, name: str) -> None:
 
 
 def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`pin` and `repro` warn, doctor calls it bad, CI's `repro --check` rejects it until Git has the file."""
+    """If Git lacks the source, `pin` and `repro` warn, doctor calls it bad, `repro --check` rejects it."""
     pq.write_table(simulate(Params(cards=40, days=10)), clone / "own.parquet")
     monkeypatch.setattr(pipeline, "_repro", lambda *_: None)
     monkeypatch.setattr(pipeline, "_committed", lambda *_: None)
@@ -102,7 +102,7 @@ def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: p
 
 
 def test_an_edit_of_a_pinned_file_is_said(clone: Path) -> None:
-    """`repro` and doctor say so: no stage would run, as params.yaml has not changed."""
+    """`repro` and doctor report an edited file, as no stage would run while params.yaml is the same."""
     pq.write_table(simulate(Params(cards=40, days=10)), clone / "own.parquet")
     loop("pin", "card-fraud", "--source", "own.parquet")
     pq.write_table(simulate(Params(cards=40, days=11)), clone / "own.parquet")
@@ -113,14 +113,14 @@ def test_an_edit_of_a_pinned_file_is_said(clone: Path) -> None:
 
 
 def test_pin_refuses_the_simulator(clone: Path) -> None:
-    """A simulator has no bytes to pin: the error says how a file is named."""
+    """A simulator has no bytes to pin, so the error says how to name a file."""
     with pytest.raises(LoopError, match=r"`simulator`[\s\S]*--source"):
         loop("pin", "card-fraud")
 
 
 @pytest.fixture
 def logs(clone: Path) -> Path:
-    """A store with one file of rows."""
+    """Return a store with one file of rows."""
     (clone / "logs/transactions").mkdir(parents=True)
     rows = simulate(Params(cards=40, days=70))
     pq.write_table(rows.drop_columns(["TX_FRAUD"]), clone / "logs/transactions/a.parquet")
@@ -129,7 +129,7 @@ def logs(clone: Path) -> Path:
 
 @pytest.mark.usefixtures("logs")
 def test_retrain_of_a_random_split_adds_what_was_logged(clone: Path) -> None:
-    """It has no window to move: the split stays, and the store's files are listed."""
+    """A random split has no window to move, so the split stays, and the store's files are listed."""
     params.edit(clone, {"models.card_fraud.split": {"kind": "random"}})
     loop("retrain", "card-fraud", "--until", "2018-06-01", "--reason", "weekly", "--store", "logs")
     now = section(clone)
@@ -139,7 +139,7 @@ def test_retrain_of_a_random_split_adds_what_was_logged(clone: Path) -> None:
 
 @pytest.mark.usefixtures("logs")
 def test_retrain_moves_the_windows_to_what_is_known(clone: Path) -> None:
-    """At `until`, labels are known of rows older than the delay: the test window ends there."""
+    """The test window ends where labels are known: at `until` minus the delay of the labels."""
     args = ["--until", "2018-06-01T14:00:00+02:00", "--reason", "drift", "--store", "logs"]
     args += ["--device", "cuda", "--days", "30"]
     loop("retrain", "card-fraud", *args)
@@ -152,9 +152,9 @@ def test_retrain_moves_the_windows_to_what_is_known(clone: Path) -> None:
 
 
 def test_retrain_again_changes_nothing(clone: Path, logs: Path) -> None:
-    """The same retraining asked for twice leaves params.yaml as the first left it, and says so.
+    """The same retraining a second time leaves params.yaml as it is, and says so.
 
-    What has reached the store meanwhile is taken by `pin`, or by a later `--until`.
+    Files that reached the store since are added by `pin`, or by a later `--until`.
     """
     args = ("retrain", "card-fraud", "--until", "2018-06-01", "--reason", "weekly", "--store", "logs")
     loop(*args)
@@ -181,7 +181,7 @@ def test_retrain_again_changes_nothing(clone: Path, logs: Path) -> None:
 def test_retrain_refuses_what_it_cannot_do(
     changes: dict[str, Any], options: list[str], named: str, clone: Path
 ) -> None:
-    """No store, days without a window, no instant: the error names the key or option, and nothing changes."""
+    """Without a store, a window or a valid time, the error names the key or option, and nothing changes."""
     params.edit(clone, {f"models.card_fraud.{key}": value for key, value in changes.items()})
     before = (clone / "params.yaml").read_bytes()
     with pytest.raises(LoopError, match=named):
@@ -191,7 +191,7 @@ def test_retrain_refuses_what_it_cannot_do(
 
 @pytest.mark.slow
 def test_repro_ends_as_rejected_when_the_data_is_bad(clone: Path, cache: Path, template: Path) -> None:
-    """Bad data behind `dvc repro` exits 4, as validate's own command does, and trains nothing."""
+    """If the data is bad, `repro` rejects it like `validate`, keeps the report, and trains nothing."""
     for name in ("loop", "tools", "requirements.lock"):
         (clone / name).symlink_to(template / name)
     (clone / ".dvc").mkdir()
@@ -205,13 +205,13 @@ def test_repro_ends_as_rejected_when_the_data_is_bad(clone: Path, cache: Path, t
 
 
 def test_repro_names_an_unknown_model(clone: Path) -> None:
-    """A model that params.yaml lacks is an error that lists those it has."""
+    """An unknown model is an error that lists the models of params.yaml."""
     with pytest.raises(LoopError, match="it has card_fraud"):
         loop("repro", "no-such-model")
 
 
 def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several models each is tried; the error at the end names those that failed."""
+    """If one of several models fails, the others are still trained, and the error names the failed one."""
 
     def repro(_: Path, model: str, current: set[str]) -> None:
         assert current == {"b"}

@@ -1,4 +1,4 @@
-"""Evaluation: metrics of each task, slices, and plots that stay small."""
+"""Evaluation measures each task's metrics, also by slice, and draws plots that stay small."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ SECTION = Evaluate(slices=["night"])
 
 
 def plain(task, *added, unit=None):
-    """A model's folder of that task, which adds these metrics and resamples this unit."""
+    """Return a model's folder with this task, these additional metrics, and this unit of resampling."""
     adds = {"Params": Section, "evaluation": lambda _: Evaluation(added, unit=unit)}
     modules = {
         "schema": type("schema", (), {"ROLES": ROLES, "TASK": task}),
@@ -34,7 +34,7 @@ def plain(task, *added, unit=None):
 
 
 def test_a_model_adds_metrics_of_its_own():
-    """They are measured with the others, see the rows' columns, and floors and gate may name them."""
+    """A model's own metric is measured with the others, and can read the rows' columns."""
     night = Metric("cards", by_rows(lambda rows: len(np.unique(rows.column("card")))))
     scored, rows = _scored()
     found = evaluate(plain("binary", night), scored, rows, [0, 1], SECTION)
@@ -43,7 +43,7 @@ def test_a_model_adds_metrics_of_its_own():
 
 
 def test_a_unit_is_a_column_that_scores_have(template):
-    """Another name is an error before anything trains."""
+    """The unit of resampling must be a column of the scores; another name is an error before training."""
     section = params.load(template, "card_fraud").model_copy(update={"evaluate": SECTION})
     check(plain("binary", unit="card"), section)
     with pytest.raises(LoopError, match="unit is 'TX_AMOUNT', which is not a column of scores") as caught:
@@ -52,7 +52,7 @@ def test_a_unit_is_a_column_that_scores_have(template):
 
 
 def _scored(rows=400, share=0.2):
-    """Scored rows of two days, the better scored the likelier positive, and their features."""
+    """Return scored rows of two days, in which positives score higher, and the rows' features."""
     rng = np.random.default_rng(0)
     label = (rng.random(rows) < share).astype(np.int8)
     score = np.clip(rng.normal(0.3 + 0.3 * label, 0.15), 0, 1)
@@ -68,7 +68,7 @@ def _scored(rows=400, share=0.2):
 
 
 def test_binary_metrics_are_sklearns():
-    """Metrics are scikit-learn's, at the threshold of the params."""
+    """The metrics equal scikit-learn's, at the threshold of the params."""
     scored, rows = _scored()
     found = evaluate(plain("binary"), scored, rows, [0, 1], SECTION)
     y, s = scored["label"].to_numpy(), scored["score"].to_numpy()
@@ -78,7 +78,7 @@ def test_binary_metrics_are_sklearns():
 
 
 def test_slices_cut_the_rows():
-    """A slice's parts cover all rows, and each part has metrics of its own."""
+    """The parts of a slice cover all rows, and each part has its own metrics."""
     scored, rows = _scored()
     night = evaluate(plain("binary"), scored, rows, [0, 1], SECTION)["slices"]["night"]
     assert {name: part["rows"] for name, part in night.items()} == {"0": 200, "1": 200}
@@ -86,7 +86,7 @@ def test_slices_cut_the_rows():
 
 
 def test_many_values_are_cut_into_quarters():
-    """A feature of many values is cut into q1 (lowest) to q4, which together are every row once."""
+    """A feature with many values is cut into q1 (lowest) to q4, which together have every row once."""
     column = np.random.default_rng(0).normal(size=100)
     quarters = parts(column)
     assert {name: mask.sum() for name, mask in quarters.items()} == {"q1": 25, "q2": 25, "q3": 25, "q4": 25}
@@ -95,7 +95,7 @@ def test_many_values_are_cut_into_quarters():
 
 
 def test_an_unknown_slice_and_a_test_window_of_one_class_are_refused():
-    """Both are errors that name the key to change."""
+    """The errors name the key of the slice, and the only label of the test window."""
     scored, rows = _scored()
     with pytest.raises(LoopError, match=r"evaluate\.slices"):
         evaluate(plain("binary"), scored, rows, [0, 1], SECTION.model_copy(update={"slices": ["nigth"]}))
@@ -117,7 +117,7 @@ def test_several_classes():
 
 
 def test_a_regression():
-    """Its own metrics, over all rows and by the parts of a feature, and a test of one value is an error."""
+    """A regression has its own metrics, also by slice; a test part with one value is an error."""
     rng = np.random.default_rng(0)
     truth = rng.normal(size=200) * 30
     night = rng.integers(0, 2, 200)
@@ -144,7 +144,7 @@ def test_a_regression():
 
 @pytest.mark.parametrize(("task", "threshold"), [("regression", 0.5), ("multiclass", 0.5), ("binary", None)])
 def test_a_threshold_that_changes_nothing_is_an_error(template, task, threshold):
-    """Only a binary model decides by one; another says null, so that nobody believes that it does."""
+    """Only a binary model uses a threshold; others must set null, so that nobody relies on it."""
     gate = params.Gate(metric={"regression": "rmse"}.get(task, "accuracy"))
     section = params.load(template, "card_fraud").model_copy(
         update={"evaluate": Evaluate(threshold=threshold), "gate": gate, "sla": params.Sla()}
@@ -157,7 +157,7 @@ def test_a_threshold_that_changes_nothing_is_an_error(template, task, threshold)
 
 @pytest.mark.parametrize("task", ["ranking", "embedding"])
 def test_a_target_that_production_cannot_measure_is_an_error(template, task):
-    """Production's log does not say which rows belong together, so such a metric is never measured there."""
+    """A metric that compares rows cannot be a target, because the log does not say which belong together."""
     metric = next(iter(of(task)))
     section = params.load(template, "card_fraud").model_copy(
         update={
@@ -173,7 +173,7 @@ def test_a_target_that_production_cannot_measure_is_an_error(template, task):
 
 @pytest.fixture
 def trained(template, tmp_path):
-    """A model folder whose estimator scores `signal` as it is, and the folder of its meta.json."""
+    """Return a model folder whose scorer returns `signal`, and the folder with its meta.json."""
     folder = models.load(template, "card_fraud")
     double = type("scorer", (), {"load": staticmethod(lambda _: lambda x: x[:, 1])})
     schema = type("schema", (), {"ROLES": ROLES, "TASK": "binary"})
@@ -182,7 +182,7 @@ def trained(template, tmp_path):
 
 
 def _with_features(rows):
-    """Scored rows, and the rows of features that `trained` scores so."""
+    """Return scored rows, and the features for which `trained` gives these scores."""
     scored, _ = _scored(rows)
     table = scored.rename_columns(["id", "time", "card", "label", "signal"])
     return scored, table.append_column("noise", scored["id"])
@@ -202,7 +202,7 @@ def _with_features(rows):
     ids=["a NaN", "margins", "both classes", "a row less"],
 )
 def test_what_is_no_probability_is_not_measured(trained, scorer, said):
-    """Average precision ranks a NaN lowest and takes margins as they are; a gate would promote on that."""
+    """A score that is not a probability is an error, because average precision accepts a NaN or a margin."""
     folder, place = trained
     double = type("scorer", (), {"load": staticmethod(lambda _: scorer)})
     other = with_modules(folder, scorer=double, schema=folder.schema)
@@ -211,13 +211,13 @@ def test_what_is_no_probability_is_not_measured(trained, scorer, said):
 
 
 def test_rows_are_scored_by_the_models_own_order(trained):
-    """Features reach the scorer in meta.json's order, whatever the table's; roles come along."""
+    """The scorer gets the features in meta.json's order, and the roles' columns are kept."""
     scored, table = _with_features(400)
     assert score(*trained, table).equals(scored)
 
 
 def test_plots_are_small_and_find_what_matters(trained):
-    """A curve has at most 500 points from end to end, and shuffling a feature not used costs nothing."""
+    """A curve has at most 500 points from end to end, and an unused feature has importance 0."""
     scored, table = _with_features(5000)
     drawn, important = plots.draw(*trained, table, values(scored))
     assert set(drawn) == {"roc", "precision_recall", "calibration"}

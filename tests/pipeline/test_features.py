@@ -1,4 +1,4 @@
-"""Features: the same rows make the same table, and what is no table of features is refused."""
+"""The same rows give the same table of features, and an invalid table is refused."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ def folder(template):
 
 
 def test_same_rows_samepayments(folder):
-    """Rows come out by time then id, however they came in."""
+    """Rows are sorted by time, then by id, in whatever order they came."""
     table = payments([(500, 1, 1, 100, 0), (500, 1, 1, 300, 1), (0, 2, 1, 200, None)])
     params = folder.features.Params()
     out = compute(folder, table, params)
@@ -37,7 +37,7 @@ def test_a_column_that_explains_the_label_is_refused(folder):
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_feature_that_is_no_number_is_refused(folder, value):
-    """The error names the feature, how many rows lack it, and the first."""
+    """The error names the feature, the number of rows without a finite value, and the first of them."""
     table = payments([(0, 1, 1, 100, 0), (9, 1, 1, 100, 0)])
     amounts = table.schema.get_field_index("TX_AMOUNT")
     table = table.set_column(amounts, "TX_AMOUNT", pa.array([1.0, value], pa.float64()))
@@ -63,7 +63,7 @@ def test_a_feature_that_is_no_number_is_refused(folder, value):
     ids=["a date", "no label", "an expression that fails"],
 )
 def test_what_is_no_table_of_features_is_named(folder, made, said):
-    """By the file that a team corrects, and not by a traceback of the engine's."""
+    """An invalid table is an error that names the team's file, not a traceback of the engine."""
     features = type(
         "features", (), {"compute": staticmethod(lambda rows, _: made(rows.drop("TX_FRAUD_SCENARIO")))}
     )

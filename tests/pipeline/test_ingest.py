@@ -1,4 +1,4 @@
-"""Ingest: the pinned source, its schema, and what production logged since."""
+"""Ingest reads the pinned source in the schema's types, and adds what production has logged since."""
 
 import dataclasses
 import hashlib
@@ -81,7 +81,7 @@ def test_a_url_is_read_by_fsspec(rows: pa.Table, folder: ModelFolder, tmp_path: 
 
 
 def hive(rows: pa.Table, place: Path) -> str:
-    """A folder for each day and label, as Hive and Spark write them; `day` is no column of the schema."""
+    """Write a folder for each day and label, as Hive and Spark do; the schema has no column `day`."""
     days = rows.append_column("day", rows["TX_DATETIME"].cast(pa.date32(), safe=False))
     by = ds.partitioning(pa.schema([days.schema.field(name) for name in ("day", "TX_FRAUD")]), flavor="hive")
     ds.write_dataset(days, place / "all", format="parquet", partitioning=by, max_partitions=2_000)
@@ -89,7 +89,7 @@ def hive(rows: pa.Table, place: Path) -> str:
 
 
 def spark(rows: pa.Table, place: Path) -> str:
-    """Files of parts in a folder with a file's name, a mark of success, and what a killed task left."""
+    """Write a folder with a file's name, which has parts, a success marker, and files of a killed task."""
     half = rows.num_rows // 2
     for number, part in enumerate((rows.slice(0, half), rows.slice(half))):
         written(part, place / f"all.parquet/part-0000{number}.snappy.parquet")
@@ -100,7 +100,7 @@ def spark(rows: pa.Table, place: Path) -> str:
 
 
 def pattern(rows: pa.Table, place: Path) -> str:
-    """One CSV a part, and a file beside them that is not meant."""
+    """Write two CSV files that a pattern matches, and a file that it does not match."""
     half = rows.num_rows // 2
     csv.write_csv(rows.slice(0, half), place / "day-1.csv")
     csv.write_csv(rows.slice(half), place / "day-2.csv")
@@ -109,7 +109,7 @@ def pattern(rows: pa.Table, place: Path) -> str:
 
 
 def floats(rows: pa.Table, place: Path) -> str:
-    """Whole numbers with a gap among them, as pandas writes them, and times with an offset."""
+    """Write whole numbers as floats, as pandas does with gaps, and times with an offset."""
     frame = rows.to_pandas()
     frame["CUSTOMER_ID"] = frame["CUSTOMER_ID"].astype(float)
     frame["TX_DATETIME"] = frame["TX_DATETIME"].dt.tz_localize("UTC").dt.tz_convert("America/New_York")
@@ -118,7 +118,7 @@ def floats(rows: pa.Table, place: Path) -> str:
 
 
 def decimals(rows: pa.Table, place: Path) -> str:
-    """Amounts as banks keep them; the nearest float of 0.57 is not 57 times that of 0.01."""
+    """Write amounts as decimals, as banks do; the nearest float of 0.57 is not 57 times that of 0.01."""
     exact = rows["TX_AMOUNT"].cast(pa.string()).cast(pa.decimal128(12, 2))
     at = rows.column_names.index("TX_AMOUNT")
     written(rows.set_column(at, "TX_AMOUNT", exact), place / "t.parquet")
@@ -130,7 +130,7 @@ def decimals(rows: pa.Table, place: Path) -> str:
 def test_sources_as_people_have_them(
     write: Callable[[pa.Table, Path], str], where: str, rows: pa.Table, folder: ModelFolder, tmp_path: Path
 ) -> None:
-    """Folders, patterns and other writers' types are one table, pinned by all their bytes, also far away."""
+    """Folders, patterns and other types give the same table, pinned by all bytes, even in a bucket."""
     (tmp_path / "in").mkdir()
     source = str(tmp_path / "in" / write(rows, tmp_path / "in"))
     if where == "bucket":
@@ -146,7 +146,7 @@ def test_sources_as_people_have_them(
 
 
 def column(name: str, kind: str, content: str, place: Path, below: str = "t.csv") -> list[Any]:
-    """What a column of a CSV file is read as."""
+    """Return the values that are read from a column of a CSV file."""
     path = place / below
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
@@ -156,7 +156,7 @@ def column(name: str, kind: str, content: str, place: Path, below: str = "t.csv"
 
 
 def test_text_stays_text(tmp_path: Path) -> None:
-    """An id keeps its leading zeros, in a column or a folder's name; NA is a text, an empty cell is null."""
+    """An id keeps its leading zeros, in a column or a folder's name; NA is text, an empty cell is null."""
     assert column("id", "string", "id,x\n007,1\nNA,2\n,3\n", tmp_path) == ["007", "NA", None]
     assert column("id", "string", "x\n1\n", tmp_path, "id=007/t.csv") == ["007"]
     assert column("x", "float64", "id,x\n007,1\nNA,NA\n,\n", tmp_path) == [1.0, None, None]
@@ -173,7 +173,7 @@ def test_text_stays_text(tmp_path: Path) -> None:
     ids=["number", "fraction", "too large", "time"],
 )
 def test_text_that_is_no_such_value(name: str, values: list[str], row: int, tmp_path: Path) -> None:
-    """A value of CSV that does not fit names file, column, value, row and type."""
+    """If a CSV value does not fit its type, the error names file, column, value, row and type."""
     kind = COLUMNS[name]
     said = f"t.csv: column {name}: found {values[-1]!r} in row {row}, expected {pa.type_for_alias(kind)}"
     with pytest.raises(LoopError, match=re.escape(said)):
@@ -184,7 +184,7 @@ def test_text_that_is_no_such_value(name: str, values: list[str], row: int, tmp_
 def test_a_source_without_rows_is_refused(
     name: str, rows: pa.Table, folder: ModelFolder, tmp_path: Path
 ) -> None:
-    """A header alone is an error that names the file; nothing later meets an empty table."""
+    """A file with only a header is an error that names it, so no later stage gets an empty table."""
     empty = rows.slice(0, 0)
     csv.write_csv(empty, tmp_path / name) if name == "t.csv" else written(empty, tmp_path / name)
     with pytest.raises(LoopError, match=rf"{name}: has no rows"):
@@ -212,7 +212,7 @@ ODD = {
 def test_a_file_that_is_no_table_is_told_in_our_words(
     name: str, content: bytes, said: str, tmp_path: Path
 ) -> None:
-    """The error names the file, what was found, what was expected and a fix; no library speaks in it."""
+    """The error names the file, what was found and expected, and a fix, without any library's message."""
     (path := tmp_path / name).write_bytes(content)
     with pytest.raises(LoopError) as error:
         read(pinned(path), shop(tmp_path, ""), tmp_path)
@@ -224,14 +224,14 @@ def test_a_file_that_is_no_table_is_told_in_our_words(
 
 
 def test_a_column_without_a_value_is_all_null(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
-    """Arrow gives such a column no type, and casts nothing back to that."""
+    """A column without any value is read as nulls, although Arrow cannot infer its type."""
     place = rows.column_names.index("TX_FRAUD")
     path = written(rows.set_column(place, "TX_FRAUD", pa.nulls(rows.num_rows)), tmp_path / "t.parquet")
     assert read(pinned(path), folder, tmp_path)["TX_FRAUD"].null_count == rows.num_rows
 
 
 def test_other_bytes_than_the_pinned_are_refused(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
-    """A changed file is an error that names both hashes and the command that pins it anew."""
+    """A changed file is an error that names both hashes, and the command that pins the file again."""
     path = written(rows, tmp_path / "t.parquet")
     with pytest.raises(LoopError) as error:
         read(Ingest(source=str(path), sha256="0" * 64), folder, tmp_path)
@@ -239,7 +239,7 @@ def test_other_bytes_than_the_pinned_are_refused(rows: pa.Table, folder: ModelFo
 
 
 def shop(tmp_path: Path, code: str) -> ModelFolder:
-    """A model of three columns, with such a source module."""
+    """Return a model of three columns with this code as its source module."""
     place = tmp_path / "src" / "models" / f"shop_{abs(hash(code))}"
     place.mkdir(parents=True)
     columns = {"id": "int64", "tenure": "float64", "churned": "int8"}
@@ -262,7 +262,7 @@ THEIRS = pa.table({"no": [7, 8, 9], "Tenure (months)": [1.0, None, 24.0], "Churn
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "pkl", "pkl.xz"])
 def test_a_teams_own_columns_become_the_schemas(tmp_path: Path, form: str) -> None:
-    """Names, strings and gaps of a file stay as they are there; `columns` in the model's folder maps them."""
+    """A file may keep its names, strings and gaps; the model's `columns` maps them to the schema."""
     path = tmp_path / f"rows.{form}"
     if form == "csv":
         csv.write_csv(THEIRS, path)
@@ -286,7 +286,7 @@ def read(files):
 
 
 def test_a_model_reads_files_of_its_own_format(tmp_path: Path) -> None:
-    """Several places are one source, pinned together; `read` gets their files by the names in params.yaml."""
+    """Several places are one source with one pin; `read` gets their files by the names in params.yaml."""
     (tmp_path / "more").mkdir()
     for name, ids in (("stayed.0", "7 9"), ("more/left.1", "8")):
         (tmp_path / name).write_text(ids)
@@ -302,21 +302,21 @@ def test_a_model_reads_files_of_its_own_format(tmp_path: Path) -> None:
 
 
 def test_a_source_has_one_way_to_be_read(tmp_path: Path) -> None:
-    """With `read` and `columns`, one of them would be ignored, so it is an error that names file and fix."""
+    """If `read` and `columns` are both defined, one would be ignored, so it is an error with a fix."""
     both = shop(tmp_path, READ + OWN)
     with pytest.raises(LoopError, match=r"source\.py: defines `read` and `columns`[\s\S]*fix: call"):
         read(Ingest(source="rows.csv", sha256="0" * 64), both, tmp_path)
 
 
 def test_without_a_simulator_a_file_has_to_be_named(tmp_path: Path) -> None:
-    """A source module may be empty; then the default source is an error that says what to run."""
+    """With an empty source module, the default source is an error that says what to run."""
     with pytest.raises(LoopError, match=r"source\.py defines no function `simulate`") as error:
         read(Ingest(), shop(tmp_path, ""), tmp_path)
     assert "./loop pin" in error.value.fix
 
 
 def test_only_pinned_bytes_are_unpickled(tmp_path: Path) -> None:
-    """A pickle runs code. Nobody has pinned what lies in a store, so one there is refused unread."""
+    """A pickle runs code, so a pickle in a store, which is not pinned, is refused without reading it."""
 
     class Trap:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[str, ...]]:
@@ -334,7 +334,7 @@ def test_only_pinned_bytes_are_unpickled(tmp_path: Path) -> None:
 
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package index with one wheel, whose data set has the schema's columns; what its file is called."""
+    """Make a package index with one wheel, and return the URL of the data set in the wheel."""
     (index := tmp_path / "index").mkdir()
     with zipfile.ZipFile(index / "tables-1.0-py3-none-any.whl", "w") as made:
         made.writestr("tables/data/shop.csv", "id,tenure,churned\n7,1.5,0\n")
@@ -347,7 +347,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_file_of_a_package_is_a_source(tmp_path: Path, wheel: str) -> None:
-    """It is read from the wheel and pinned by its own bytes; the package is not installed."""
+    """A package's file is read from the wheel and pinned by its own bytes; the package is not installed."""
     sha256 = sources.source_sha256([wheel], tmp_path)
     found = read(Ingest(source=wheel, sha256=sha256), shop(tmp_path, ""), tmp_path)
     assert found.to_pydict() == {"id": [7], "tenure": [1.5], "churned": [0]}
@@ -384,7 +384,7 @@ BAD_COLUMNS: dict[str, tuple[str, list[Any] | None, str]] = {
 def test_schema_errors_name_file_column_found_expected(
     column: str, values: list[Any] | None, found: str, rows: pa.Table, folder: ModelFolder
 ) -> None:
-    """A column that is missing or cannot be cast without loss names file, column, found and expected."""
+    """If a column is missing or a cast would lose values, the error has file, column, found and expected."""
     place, two = rows.column_names.index(column), rows.slice(0, 2)
     bad = two.drop_columns(column) if values is None else two.set_column(place, column, pa.array(values))
     expected = rows.schema.field(column).type
@@ -422,7 +422,7 @@ def test_casts_that_lose_nothing_are_made(ids: list[int], kind: str, unit: str, 
 
 @pytest.fixture
 def store(tmp_path: Path, rows: pa.Table) -> Path:
-    """A store that logged days 6 to 10 (day 6 overlaps the source), labels reported two days late."""
+    """Make a store with the rows of days 6 to 10 (the source has day 6, too) and labels two days later."""
     late = rows.filter(pc.field("TX_DATETIME") >= START + timedelta(days=5))
     day = pc.floor_temporal(late["TX_DATETIME"], unit="day")
     for n in range(5, 10):
@@ -437,13 +437,13 @@ def store(tmp_path: Path, rows: pa.Table) -> Path:
 
 
 def logged(store: Path, until: datetime) -> Ingest:
-    """The source's six days and the store as it is listed now."""
+    """Return a source of six days, with the store as it is listed now."""
     sha256 = stores.pin(Project(store.parent, "card_fraud"), str(store), until, anew=True)
     return Ingest(simulator={**SMALL, "days": 6}, logged=Logged(store=str(store), until=until, sha256=sha256))
 
 
 def test_log_continues_the_source(store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
-    """Logged rows before `until` follow the source's, each id once, and the source's labels stand."""
+    """Logged rows before `until` follow the source's rows, with each id once and the source's labels kept."""
     until = START + timedelta(days=9)
     table = read(logged(store, until), folder, tmp_path)
     expected = rows.filter(pc.field("TX_DATETIME") < until)
@@ -456,7 +456,7 @@ def test_log_continues_the_source(store: Path, rows: pa.Table, folder: ModelFold
 def test_rows_without_time_count_as_they_arrive(
     store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path
 ) -> None:
-    """Of a model without time every row of the listed files is read, and the labels reported by `until`."""
+    """Without a time column, all rows of the listed files are read, with the labels reported by `until`."""
     roles = dataclasses.replace(folder.roles, time=None)
     schema = type("schema", (), {"ROLES": roles, "COLUMNS": COLUMNS, "__name__": "schema"})
     timeless = with_modules(folder, schema=schema)
@@ -471,7 +471,7 @@ def test_rows_without_time_count_as_they_arrive(
 def test_a_label_counts_from_its_report_on(
     store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path
 ) -> None:
-    """A logged row's label is known when it was reported by `until`, and null otherwise."""
+    """A logged row has its label if it was reported by `until`, and null otherwise."""
     until, begins = START + timedelta(days=9), START + timedelta(days=6)
     truth = dict(zip(*(rows[name].to_pylist() for name in ("TRANSACTION_ID", "TX_FRAUD")), strict=True))
     new = read(logged(store, until), folder, tmp_path).filter(pc.field("TX_DATETIME") >= begins)
@@ -481,7 +481,7 @@ def test_a_label_counts_from_its_report_on(
 
 
 def test_the_latest_report_holds(store: Path, folder: ModelFolder, tmp_path: Path) -> None:
-    """Of two reports by `until` the later one is a row's label; one that came after does not count."""
+    """Of two reports by `until`, the later one is the row's label; a report after `until` does not count."""
     until, begins = START + timedelta(days=9), START + timedelta(days=6)
     table = read(logged(store, until), folder, tmp_path)
     row = table.filter(pc.field("TX_DATETIME") >= begins).slice(0, 1).to_pylist()[0]
@@ -497,7 +497,7 @@ def test_the_latest_report_holds(store: Path, folder: ModelFolder, tmp_path: Pat
 
 
 def labels(store: Path, name: str, *reports: tuple[int, int | None, datetime]) -> None:
-    """A file of reports: id, label, when."""
+    """Write a file of reports (id, label, time)."""
     ids, known, times = zip(*reports, strict=True)
     table = pa.table({"TRANSACTION_ID": ids, "TX_FRAUD": pa.array(known, pa.int8()), "reported_at": times})
     written(table, store / f"labels/{name}.parquet")
@@ -506,7 +506,7 @@ def labels(store: Path, name: str, *reports: tuple[int, int | None, datetime]) -
 def test_the_last_report_wins_and_a_null_one_says_nothing(
     store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A later report changes the source's label and an earlier report's; all of these are counted."""
+    """A later report replaces the source's label and earlier reports; one without a label is ignored."""
     until = START + timedelta(days=9)
     first, second = rows["TRANSACTION_ID"][0].as_py(), rows["TRANSACTION_ID"][1].as_py()
     ours = dict(zip(rows["TRANSACTION_ID"].to_pylist(), rows["TX_FRAUD"].to_pylist(), strict=True))
@@ -525,7 +525,7 @@ def test_the_last_report_wins_and_a_null_one_says_nothing(
 def test_what_reaches_the_store_later_changes_nothing(
     store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path
 ) -> None:
-    """Rows, reports and half-written files that come after the list was made wait for the next `pin`."""
+    """Rows, reports and half-written files that come after the list is made wait for the next `pin`."""
     until = START + timedelta(days=9)
     wanted = logged(store, until)
     before = read(wanted, folder, tmp_path)
@@ -555,7 +555,7 @@ def test_what_reaches_the_store_later_changes_nothing(
 def test_a_list_that_does_not_fit(
     fault: str, says: str, store: Path, folder: ModelFolder, tmp_path: Path
 ) -> None:
-    """A listed file that is gone or other, and a list that is not the pinned one, are errors with a fix."""
+    """A listed file that is missing or changed, or a list that is not the pinned one, is an error."""
     wanted, list_of = logged(store, START + timedelta(days=9)), Project(tmp_path, "card_fraud").logged
     match fault:
         case "gone":
@@ -578,7 +578,7 @@ def test_a_list_that_does_not_fit(
 def test_a_row_in_two_files(
     store: Path, folder: ModelFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same row counts once; where two files contradict each other, the later one is to give way."""
+    """The same row in two files counts once; if it differs, the fix is to remove it from the later file."""
     until = START + timedelta(days=10)
     before = read(logged(store, until), folder, tmp_path)
     day = pq.read_table(store / "transactions/8.parquet")
@@ -601,7 +601,7 @@ def test_a_row_in_two_files(
 def test_no_more_is_read_than_is_needed(
     store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path
 ) -> None:
-    """Columns of no schema are not read: there, even broken bytes do no harm."""
+    """Columns that the schema lacks are not read, so even broken bytes in them do no harm."""
     until = START + timedelta(days=6)
     expected = read(logged(store, until), folder, tmp_path)
     path = store / "transactions/5.parquet"
@@ -621,7 +621,7 @@ def test_no_more_is_read_than_is_needed(
 def test_the_memory_is_bounded_and_the_order_stays(
     store: Path, folder: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows come in groups of one size, whatever the batches are that files and engine give."""
+    """Rows come in groups of a fixed size, whatever batches the files have, and in the same order."""
     wanted = logged(store, START + timedelta(days=9))
     whole = read(wanted, folder, tmp_path)
     monkeypatch.setattr(files, "ROWS", 64)
@@ -632,13 +632,13 @@ def test_the_memory_is_bounded_and_the_order_stays(
 
 
 def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
-    """A store without transactions names the place and the key."""
+    """A store without transactions is an error that names the place and the key."""
     with pytest.raises(LoopError, match=r"transactions: has no \*\.parquet[\s\S]*ingest\.logged\.store"):
         stores.pin(Project(tmp_path, "card_fraud"), str(tmp_path / "none"), START, anew=True)
 
 
 def test_same_params_are_same_bytes(clone: Path) -> None:
-    """`main` writes raw.parquet whole, and again the same bytes."""
+    """`main` writes raw.parquet whole, and with the same bytes each time."""
     raw = clone / "data/card_fraud/raw.parquet"
     ingest.main(Project(clone, "card-fraud"))
     first = sha256(raw)

@@ -1,4 +1,4 @@
-"""`./loop repro` as DVC runs it: only what changed, again after any death, and against what Git has."""
+"""`./loop repro` runs only what has changed, continues after a kill, and compares the result with Git."""
 
 import os
 import re
@@ -17,18 +17,18 @@ pytestmark = pytest.mark.slow
 
 
 def ran(output: str) -> list[str]:
-    """The stages that DVC ran."""
+    """Return the stages that DVC ran."""
     return re.findall(r"Running stage '(\w+)@", output)
 
 
 def test_nothing_changed_runs_nothing(trained):  # noqa: F811
-    """A repro of what is up to date runs no stage, and Git sees no change."""
+    """If nothing has changed, a repro runs no stage, and changes no tracked file."""
     assert ran(loop(trained, "repro", "card-fraud", "--check")) == []
     assert Git(trained).run("status", "--porcelain") == ""
 
 
 def test_a_training_parameter_reruns_train_onwards(trained):  # noqa: F811
-    """Only train and evaluate run; until dvc.lock is committed with it, `--check` rejects."""
+    """Only train and evaluate run; `--check` rejects the change until dvc.lock is committed with it."""
     change(trained, train__max_depth=3)
     output = loop(trained, "repro", "card-fraud", "--check", code=4)
     assert ran(output) == ["train", "evaluate"]
@@ -38,7 +38,7 @@ def test_a_training_parameter_reruns_train_onwards(trained):  # noqa: F811
 
 
 def test_killed_in_every_stage_it_ends_in_the_same_result(trained, tmp_path):  # noqa: F811
-    """SIGKILL in each stage in turn, on a machine that has no output: the next run goes on.
+    """On a machine without outputs, each stage in turn is killed, and the next run continues.
 
     It ends with the md5s of an undisturbed run, so outputs that are lost everywhere can be rebuilt.
     """

@@ -1,4 +1,4 @@
-"""Where a team keeps things in S3: DVC's remote, a source, production's log and store."""
+"""DVC's remote, a source, the prediction log and the store can all be in S3."""
 
 import sys
 
@@ -21,7 +21,7 @@ PACKAGE = "card_fraud"
 
 
 def test_a_second_machine_pulls_what_the_first_one_pushed(trained, s3, tmp_path):  # noqa: F811
-    """With a cache of its own, it gets data and model without running a stage."""
+    """A machine with an empty cache gets data and model from S3 without running a stage."""
     run(sys.executable, "-m", "dvc", "remote", "add", "--default", "storage", "s3://team/dvc", cwd=trained)
     commit(trained, "Keep data in S3")
     loop(trained, "push", MODEL)
@@ -36,7 +36,7 @@ def test_a_second_machine_pulls_what_the_first_one_pushed(trained, s3, tmp_path)
 
 
 def test_a_pinned_source_is_ingested_and_another_object_at_its_place_is_not(trained, s3):  # noqa: F811
-    """`pin` takes the object's hash; what lies there later under the same name is bad input."""
+    """`pin` records the object's hash; another object that replaces it later is bad input."""
     raw = Project(trained, PACKAGE).raw
     s3.put(str(raw), "team/rows.parquet")
     loop(trained, "pin", MODEL, "--source", "s3://team/rows.parquet")
@@ -50,9 +50,9 @@ def test_a_pinned_source_is_ingested_and_another_object_at_its_place_is_not(trai
 
 
 def test_production_is_watched_and_retrained_from_its_log_and_store(trained, s3, tmp_path):  # noqa: F811
-    """Five weeks of drift are found in S3; `retrain` makes ingest read them, and nothing that comes later.
+    """Five weeks of drift are found in S3; `retrain` makes ingest read these rows, but no later ones.
 
-    Git keeps the list of what was read: DVC, which ignores the outputs beside it, does not ignore that.
+    Git tracks the list of the files that were read, although DVC makes Git ignore the outputs beside it.
     """
     world = World(trained, PACKAGE, tmp_path / "store", calm_days=0, drift_days=35, after_days=0)
     production(Clone(trained), "0123456789ab", world, tmp_path / "log")

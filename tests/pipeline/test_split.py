@@ -1,4 +1,4 @@
-"""Which rows train and which test."""
+"""A split decides which rows are for training and which for the test."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ ROWS = st.lists(
 
 
 def _table(rows):
-    """Rows of (hours since 2018-07-20, card, label)."""
+    """Return rows of (hours since 2018-07-20, card, label)."""
     hours, cards, labels = zip(*rows, strict=True) if rows else ((), (), ())
     times = np.datetime64("2018-07-20", "us") + np.array(hours, dtype="timedelta64[h]")
     return pa.table({
@@ -36,7 +36,7 @@ def _table(rows):
 
 
 def test_windows_end_before_their_ends():
-    """Training takes [07-22, 08-01), testing [08-08, 08-15), nothing between them, no unknown label."""
+    """Training has [07-22, 08-01), the test [08-08, 08-15); other or unlabelled rows are in neither."""
     hours = {"07-22": 48, "08-01": 288, "08-08": 456, "08-15": 624}
     rows = [(hour + step, 1, 0) for hour in hours.values() for step in (-1, 0)]
     train, test = masks(_table([*rows, (100, 1, None), (500, 1, None)]), ROLES, SPLIT)
@@ -45,7 +45,7 @@ def test_windows_end_before_their_ends():
 
 
 def test_a_publishers_split_is_kept():
-    """Rows of production's log, which say nothing, train; any other word is an error."""
+    """A logged row, which has no part, is for training; a part other than train or test is an error."""
     table = _table([(hour, 1, None if hour == 3 else 0) for hour in range(4)])
     split, roles = PublishedSplit(kind="published"), dataclasses.replace(ROLES, part="part")
     train, test = masks(table.append_column("part", pa.array(["test", "train", None, "test"])), roles, split)
@@ -58,7 +58,7 @@ def test_a_publishers_split_is_kept():
 
 @pytest.mark.parametrize(("entity", "held_out"), [(None, 42), ("card", 38)])
 def test_a_random_split_is_seeded_and_whole(entity, held_out):
-    """Every labelled row is in exactly one side, an entity's rows in one; seed and name decide which."""
+    """Every labelled row is in one part, with all rows of its entity; the seed decides which part."""
     table = _table([(hour, hour // 2, None if hour % 20 < 2 else 0) for hour in range(200)])
     roles = dataclasses.replace(ROLES, entity=entity)
     split = RandomSplit(kind="random", test=0.3, seed=1)
@@ -74,7 +74,7 @@ def test_a_random_split_is_seeded_and_whole(entity, held_out):
 
 
 def test_a_pair_is_as_alike_as_its_vectors(tmp_path):
-    """The cosine of its two rows, wherever they stand; a pair of one row or three is named."""
+    """A pair's similarity is the cosine of its two rows; a pair of one or three rows is an error."""
     folder = with_modules(ModelFolder(tmp_path, "phrases"), schema=type("schema", (), {"ROLES": ROLES}))
     vectors = np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0], [0.0, 0.5]])
     assert similarities(folder, vectors, pa.array([7, 5, 7, 5])) == pytest.approx([0.5**0.5, 1] * 2)
@@ -83,7 +83,7 @@ def test_a_pair_is_as_alike_as_its_vectors(tmp_path):
 
 
 def test_rows_without_time_cannot_be_split_by_it():
-    """A split by time of a model without time names the key to change."""
+    """If a model has no time, a split by time is an error that names the key to change."""
     with pytest.raises(LoopError, match=r"split\.kind"):
         masks(_table([(0, 1, 0)]), Roles(id="id", label="label"), SPLIT)
 

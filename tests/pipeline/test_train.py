@@ -1,4 +1,4 @@
-"""Training: the same bytes again, on the device asked for, told what it learned from."""
+"""Training gives the same bytes each time, and records what the model was trained on."""
 
 import re
 import sys
@@ -34,7 +34,7 @@ def params(folder):
 
 @pytest.fixture
 def table(rows=6000):
-    """Features of 45 days from 2018-04-01, where large amounts are fraud more often than not."""
+    """Return features of 45 days from 2018-04-01, in which large amounts are mostly fraud."""
     rng = np.random.default_rng(0)
     amount, risk = rng.gamma(2, 40, rows), rng.random(rows)
     fraud = (rng.random(rows) < np.where(amount > 200, 0.7, 0.01)).astype(np.int8)
@@ -53,7 +53,7 @@ def _bytes(out):
 
 
 def test_same_rows_same_bytes(folder, table, params, tmp_path):
-    """Trained twice on the same rows, the folder and the reference are the same byte for byte."""
+    """Training twice on the same rows gives a byte-identical folder and the same reference."""
     first, again = (
         train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / name) for name in ("first", "again")
     )
@@ -62,7 +62,7 @@ def test_same_rows_same_bytes(folder, table, params, tmp_path):
 
 
 def test_meta_tells_a_scorer_what_it_must_know(folder, table, params, tmp_path):
-    """meta.json names the features in order, the classes, the threshold and the window trained on."""
+    """meta.json has the features in order, the classes, the threshold and the training window."""
     reference = train(folder, table, SPLIT, params, threshold=0.4, out=tmp_path / "model")
     meta = read_json(tmp_path / "model" / "meta.json")
     trained = split.masks(table, folder.roles, SPLIT)[0]
@@ -75,7 +75,7 @@ def test_meta_tells_a_scorer_what_it_must_know(folder, table, params, tmp_path):
 
 
 def test_it_learns(folder, table, params, tmp_path):
-    """The loaded scorer gives every row a probability, and large amounts the higher ones."""
+    """The loaded scorer returns probabilities, which are higher for large amounts."""
     train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / "model")
     x = np.array([[300.0, 0.5], [20.0, 0.5]], dtype=np.float32)
     large, small = folder.scorer.load(tmp_path / "model")(x)
@@ -84,7 +84,7 @@ def test_it_learns(folder, table, params, tmp_path):
 
 
 def test_a_window_of_one_class_is_refused(folder, table, params, tmp_path):
-    """Without a fraud in the training window the stage stops and names the key to change."""
+    """Without a fraud in the training window, the stage stops, names the labels, and leaves no model."""
     honest = table.set_column(3, "TX_FRAUD", pa.array(np.zeros(len(table)), pa.int8()))
     with pytest.raises(LoopError, match=r"labels \[0\]"):
         train(folder, honest, SPLIT, params, threshold=0.5, out=tmp_path / "model")
@@ -92,14 +92,14 @@ def test_a_window_of_one_class_is_refused(folder, table, params, tmp_path):
 
 
 def test_scoring_needs_no_pandas(folder, table, params, tmp_path, monkeypatch):
-    """The saved trees load and score where pandas cannot be imported."""
+    """The saved model loads and scores even if pandas cannot be imported."""
     train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / "model")
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert folder.scorer.load(tmp_path / "model")(np.zeros((3, 2))).shape == (3,)
 
 
 def test_several_classes_without_time(folder, tmp_path):
-    """A model of words for classes, split by chance, trains and leaves a score a class."""
+    """A model whose classes are words trains with a random split, without a column of times."""
     prior = np.array([0.5, 0.3, 0.2])
     estimator = type("estimator", (), {
         "fit": staticmethod(lambda _x, y, _params: np.bincount(y)),
@@ -119,7 +119,7 @@ def test_several_classes_without_time(folder, tmp_path):
 
 
 def regression(folder, label):
-    """A model that predicts twice its feature, of a table with such labels."""
+    """Return a model that predicts twice its feature, and rows with these labels."""
     estimator = type("estimator", (), {
         "fit": staticmethod(lambda _x, y, _params: y),
         "save": staticmethod(lambda y, out: np.save(out / "labels.npy", y)),
@@ -131,7 +131,7 @@ def regression(folder, label):
 
 
 def test_a_regression_keeps_its_values(folder, tmp_path):
-    """Labels reach the estimator as they are; meta.json has edges, no class and no threshold."""
+    """Labels reach the estimator as they are; meta.json has edges, but no class and no threshold."""
     model, rows = regression(folder, np.arange(30) / 2)
     kind = RandomSplit(kind="random", test=0.2)
     reference = train(model, rows, kind, None, threshold=None, out=tmp_path / "model")
@@ -153,7 +153,7 @@ def test_a_regression_keeps_its_values(folder, tmp_path):
     ],
 )
 def test_labels_that_are_no_values_are_an_error(folder, tmp_path, label, said):
-    """Before anything is trained, with file and fix."""
+    """A regression's labels must be different finite numbers; otherwise training stops with an error."""
     model, rows = regression(folder, label)
     with pytest.raises(LoopError, match=said):
         train(model, rows, RandomSplit(kind="random", test=0.2), None, threshold=None, out=tmp_path / "model")
@@ -161,7 +161,7 @@ def test_labels_that_are_no_values_are_an_error(folder, tmp_path, label, said):
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.floats(0.98, 1.02))
 def test_releases_that_predict_alike_share_edges(low, width, moved):
-    """Half of the bounds at least are the other's too, so that the canary judge can compare histograms."""
+    """Similar predictions share at least half of their edges, so that the judge can compare histograms."""
     assume(width > abs(low) * 1e-6)
     predicted = low + width * np.linspace(0, 1, 200)
     ours, theirs = set(edges(predicted)), set(edges(low + (predicted - low) * moved))
@@ -170,7 +170,7 @@ def test_releases_that_predict_alike_share_edges(low, width, moved):
 
 
 def test_labels_in_words_are_told_from_a_class_that_is_missing(folder, tmp_path):
-    """Where "Yes" and "No" are both there, the split is not to blame, and the fix says what is."""
+    """If 'Yes' and 'No' both occur, the fix is CLASSES in schema.py; if a class is missing, the split."""
     for label, fix in (
         (["Yes", "No"] * 15, r"CLASSES = \('No', 'Yes'\) in src/models/\w+/schema\.py"),
         ([0] * 30, "split, so that"),

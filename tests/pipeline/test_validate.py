@@ -1,4 +1,4 @@
-"""Validate: bad data is stopped; what is merely odd lowers the score."""
+"""Validation stops bad data; data that is merely unusual lowers the score."""
 
 import json
 from collections.abc import Callable
@@ -70,20 +70,20 @@ def test_bad_data_is_stopped(
     rows: pa.Table,
     folder: ModelFolder,
 ) -> None:
-    """By the critical check that is meant for it: of a value, of a column, and of the days' counts."""
+    """Bad data fails the critical check that is meant for it: of a value, a column, or the rows a day."""
     report = examined(spoil(rows.to_pandas()), folder)
     assert (check, column) in {(one.check, one.column) for one in report.critical}
 
 
 def test_good_data_passes(rows: pa.Table, folder: ModelFolder) -> None:
-    """With a score of 1 and the same findings each time."""
+    """Good data passes with a score of 1, and with the same findings each time."""
     report = validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles)
     assert (report.failed, report.score) == ([], 1.0)
     assert validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles) == report
 
 
 def test_score_is_the_mean_share_of_rows_that_pass(rows: pa.Table, folder: ModelFolder) -> None:
-    """Absurd amounts stop nothing by themselves: they take their share off one of the scored checks."""
+    """Absurd amounts do not stop the data, but lower the score of one check by their share of the rows."""
     report = examined(setting("TX_AMOUNT", 9_999.0, rows.num_rows // 50)(rows.to_pandas()), folder)
     scored = [one for one in report.findings if not one.critical]
     assert report.critical == []
@@ -94,7 +94,7 @@ def test_score_is_the_mean_share_of_rows_that_pass(rows: pa.Table, folder: Model
 
 
 def test_a_low_score_rejects(clone: Path, capsys: pytest.CaptureFixture[str], rows: pa.Table) -> None:
-    """A score under the threshold exits 4, names the rows, and leaves its report where a person can look."""
+    """A score under the threshold exits with 4, names the rows, and leaves its report for a person."""
     raw = clone / "data/card_fraud/raw.parquet"
     raw.parent.mkdir(parents=True)
     frame = setting("TX_AMOUNT", 9_999.0, rows.num_rows // 50)(rows.to_pandas())
@@ -112,7 +112,7 @@ def test_a_low_score_rejects(clone: Path, capsys: pytest.CaptureFixture[str], ro
 
 
 def test_an_id_that_comes_twice_is_stopped_whatever_a_model_checks() -> None:
-    """Even without a check of its own a model's rows have ids that name one row each."""
+    """A repeated id is stopped even if the model has no check of its own."""
     rows = pa.table({"id": ["a", "b", "a"], "y": [1, 2, 3]})
     report = validate.examine(rows, [], "m", models.Roles(id="id", label="y"))
     assert [(one.column, one.unexpected) for one in report.critical] == [("id", 2)]
@@ -122,7 +122,7 @@ HOSTILE = "<script src=https://evil.example/x.js></script><img src=x onerror=ale
 
 
 def test_a_value_stays_text_on_the_page(clone: Path) -> None:
-    """A supplier's value and a column's name run nothing in Data Docs, which fetch nothing either."""
+    """A supplier's value or a column's name can neither run nor load anything in Data Docs."""
     bad = gx.ExpectColumnValuesToBeInSet(column=HOSTILE, value_set=["</small><script>"])
     rows = pa.table({"id": [HOSTILE], HOSTILE: [HOSTILE]})
     roles = models.Roles(id="id", label="y")
@@ -137,7 +137,7 @@ def test_a_value_stays_text_on_the_page(clone: Path) -> None:
 
 
 def test_bytes_of_a_wrong_row_are_counted() -> None:
-    """An image in an example is shown as its number of bytes, because nobody can read it on the page."""
+    """An image in an example is shown as its number of bytes, because a person cannot read the bytes."""
     rows = pa.table({"id": [1, 2], "image": [b"x" * 2_000] * 2})
     twice = validate.Check(gx.ExpectColumnValuesToBeUnique(column="image"))
     [failed] = validate.examine(rows, [twice], "m", models.Roles(id="id", label="y")).failed
@@ -145,7 +145,7 @@ def test_bytes_of_a_wrong_row_are_counted() -> None:
 
 
 def test_a_value_stays_text_on_the_console() -> None:
-    """A supplier's value is no terminal's command, and no line of its own that a workflow would obey."""
+    """A supplier's value is printed on one line without control characters, so it cannot be a command."""
     value = "\x1b]0;a\x07\n::b"
     bad = gx.ExpectColumnValuesToBeInSet(column="y", value_set=["a"])
     rows = pa.table({"id": [1], "y": [value]})
@@ -154,7 +154,7 @@ def test_a_value_stays_text_on_the_console() -> None:
 
 
 def tags(page: str) -> list[tuple[str, set[str]]]:
-    """A page's elements and the names of their attributes, as a browser reads them."""
+    """Return a page's elements and the names of their attributes, as a browser reads them."""
     found: list[tuple[str, set[str]]] = []
     reader = HTMLParser()
     reader.handle_starttag = lambda tag, attrs: found.append((tag, {name for name, _ in attrs}))  # type: ignore[method-assign]
@@ -163,7 +163,7 @@ def tags(page: str) -> list[tuple[str, set[str]]]:
 
 
 def test_a_pass_leaves_quality_and_docs(clone: Path, rows: pa.Table) -> None:
-    """Good rows leave quality.json and Data Docs, and take an earlier rejection's report away."""
+    """Good rows leave quality.json and Data Docs, and delete the report of an earlier rejection."""
     data, stale = clone / "data/card_fraud", clone / "build/card_fraud/validation"
     for folder in (data, stale):
         folder.mkdir(parents=True)

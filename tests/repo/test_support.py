@@ -1,4 +1,4 @@
-"""What tests start from is the same in the template and in every fork of it."""
+"""Tests start from the same files in the template and in every fork."""
 
 import subprocess
 from pathlib import Path

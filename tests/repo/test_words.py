@@ -78,7 +78,7 @@ def test_the_projects_prose_has_no_banned_phrase(repository):
     ],
 )
 def test_a_banned_phrase_is_found(tmp_path, name, text, line):
-    """In a docstring, a comment, an f-string, YAML, Markdown and a shell script, by its line."""
+    """A phrase is found in a docstring, comment, f-string, YAML, Markdown or shell script, with its line."""
     (tmp_path / name).write_text(text)
     assert findings(tmp_path, tmp_path / name)[0].startswith(f"{name}:{line}: ")
 

@@ -1,4 +1,4 @@
-"""A clone that the report is made of: as a fork begins, and with one model's whole life in it."""
+"""Fixtures for the tests of `loop report`: a new fork, and the same fork after every command."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ CARRIED = ("params.yaml", "dvc.yaml", ".gitignore")
 
 @pytest.fixture
 def fork(origin: Path, template: Path) -> Path:
-    """A clone in which nothing was trained or released yet."""
+    """Return a clone in which nothing has been trained or released yet."""
     at = origin.parent / "clone"
     written = {name: (template / name).read_text() for name in CARRIED}
     for source in (template / "src" / "models" / MODEL).glob("*.py"):
@@ -33,7 +33,7 @@ def fork(origin: Path, template: Path) -> Path:
 
 @pytest.fixture
 def lived(fork: Path) -> Path:
-    """The same after a run of every command: trained, gated, released, a canary rolled back, drifted."""
+    """Return the same clone after every command: trained, gated, released, a canary rolled back, drifted."""
     data, build = fork / "data" / MODEL, fork / "build" / MODEL
     rng = np.random.default_rng(0)
     labels = (rng.random(400) < 0.2).astype(np.int8)
@@ -55,7 +55,7 @@ def lived(fork: Path) -> Path:
 
 
 def _released(git: Git) -> None:
-    """A first release goes to stable; a second one's canary is rolled back."""
+    """Release once to stable, then roll back the canary of a second release."""
     place = Place(MODEL, "production")
     for key, why in ((A, "the first of all"), (B, "holds against the champion")):
         one = track(key).model_copy(update={"commit": git.head()})
@@ -64,7 +64,7 @@ def _released(git: Git) -> None:
 
 
 def tell(path: Path, what: object) -> None:
-    """Write a record as a command leaves it."""
+    """Write a record as a command writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(what))
 

@@ -1,4 +1,4 @@
-"""`loop report`: what the site tells, that it needs nothing else, and what it does without."""
+"""`loop report` builds a site that shows each model's state and history, and needs no network."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from loop.version import VERSION
 
 
 class Read(HTMLParser):
-    """What a page shows, where it leads, and that what is opened is closed."""
+    """Collects a page's text, links and ids, and checks that each element is closed."""
 
     VOID = ("meta", "br")
 
@@ -40,7 +40,7 @@ class Read(HTMLParser):
 
 
 def told(page: Path) -> str:
-    """A page's words, with one space between them."""
+    """Return a page's text, with one space between words."""
     return " ".join(Read(page).text.split())
 
 
@@ -50,7 +50,7 @@ def site(lived: Path) -> Path:
 
 
 def test_a_models_page_tells_its_whole_life(site: Path):
-    """Metrics with intervals, gate, checks, drift, card, lineage by hashes, history by who, when and why."""
+    """A model's page shows its metrics with intervals, gate, checks, drift, card, lineage and history."""
     text = told(site / "card-fraud" / "index.html")
     average = re.search(r"average precision at least [\d.]+ 0\.5000 (0\.\d+) to (0\.\d+) 0\.6000 \+", text)
     assert average
@@ -79,7 +79,7 @@ def test_a_models_page_tells_its_whole_life(site: Path):
 
 
 def test_the_index_tells_how_each_model_is(site: Path):
-    """What it serves, its headline numbers, what is wrong, and the last changes."""
+    """The index shows what a model serves, its main numbers, what is wrong, and the last changes."""
     text = told(site / "index.html")
     for expected in (
         A,
@@ -94,7 +94,7 @@ def test_the_index_tells_how_each_model_is(site: Path):
 
 
 def test_nothing_is_fetched_and_every_link_leads_somewhere(site: Path):
-    """No address of elsewhere stands where a browser would go by itself or by a click."""
+    """A page loads nothing from elsewhere, and every link leads to a file and an anchor of the site."""
     pages = {page: Read(page) for page in site.rglob("index.html")}
     assert len(pages) == 2
     for page, read in pages.items():
@@ -109,7 +109,7 @@ def test_nothing_is_fetched_and_every_link_leads_somewhere(site: Path):
 
 @pytest.mark.sample
 def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
-    """What is missing is said, with the command that makes it; so it is where the model has no overlay."""
+    """The site says what is missing, even if the model has no overlay."""
     index = build(fork, fork / "site")
     assert "No release yet" in told(index)
     text = told(fork / "site" / "card-fraud" / "index.html")
@@ -127,7 +127,7 @@ def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
 
 
 def test_without_origin_head_tells_the_releases(lived: Path):
-    """A clone that cannot reach its remote still has a site, which says so."""
+    """If origin cannot be reached, the site shows the releases of HEAD, and says so."""
     git(lived, "pull", "-q", "--rebase", "origin", "main")
     git(lived, "remote", "set-url", "origin", str(lived / "gone"))
     assert "HEAD, because origin's main could not be fetched" in told(build(lived, lived / "site"))
@@ -135,7 +135,7 @@ def test_without_origin_head_tells_the_releases(lived: Path):
 
 
 def test_outputs_of_another_run_are_named(lived: Path):
-    """A file that dvc.lock records otherwise is no file of this commit."""
+    """An output that differs from dvc.lock is named, because it belongs to another run."""
     out = f"data/{MODEL}/metrics.json"
     lock = (
         lived / "dvc.lock"
@@ -147,7 +147,7 @@ def test_outputs_of_another_run_are_named(lived: Path):
 
 
 def test_only_a_site_of_ours_is_replaced(lived: Path):
-    """A folder with anything else stays as it is; a site is replaced whole."""
+    """A site is replaced as a whole; a folder with anything else is left as it is."""
     docs = lived / "docs"
     docs.mkdir()
     (docs / "index.html").write_text("mine")
@@ -160,7 +160,7 @@ def test_only_a_site_of_ours_is_replaced(lived: Path):
 
 
 def test_a_broken_record_is_named(lived: Path):
-    """A truncated file stops it with the file's name, and the site before it stays."""
+    """A truncated record is an error that names the file, and the previous site stays."""
     before = build(lived, lived / "site").read_text()
     record = lived / "build" / MODEL / "gate.json"
     record.write_text('{"verdict"')
@@ -173,7 +173,7 @@ def test_a_broken_record_is_named(lived: Path):
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_scrolls_sideways(site: Path, tmp_path: Path, width: int):
-    """On a phone and on a desk, Chromium lays every page out within its width."""
+    """In Chromium, every page fits into the width of a phone and of a desktop."""
     for page in site.rglob("index.html"):
         framed = tmp_path / "framed.html"
         inner = page.read_text().replace("&", "&amp;").replace('"', "&quot;")

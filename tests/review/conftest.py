@@ -1,4 +1,4 @@
-"""Fixtures of the reviewer's room."""
+"""Fixtures for the tests of loop.review."""
 
 from here import dvc_always_here, dvc_here
 from trained import trained, trained_once

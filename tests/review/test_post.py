@@ -1,4 +1,4 @@
-"""What is posted to which pull request: a report is anything that a pull request's own code has written."""
+"""A report is posted to its own pull request, and made harmless, because that request's code wrote it."""
 
 import io
 import zipfile
@@ -33,7 +33,7 @@ def zipped(content: bytes, name: str = "report.md", kind: int = zipfile.ZIP_DEFL
 
 
 class Fake(GitHub):
-    """Answers with these pull requests and artifacts {name: zip}; keeps what is asked and sent."""
+    """A GitHub with these pull requests and artifacts {name: zip}; it records requests and comments."""
 
     def __init__(self, pulls: list[dict[str, Any]], artifacts: dict[str, bytes]) -> None:
         super().__init__("http://github.test", "acme/r", "t")
@@ -60,14 +60,14 @@ class Fake(GitHub):
     ("found", "number"),
     [
         ([pull()], 3),
-        ([pull(sha="b" * 40)], None),  # it has moved on
-        ([pull(source="mallory/r-2")], None),  # another fork of theirs
-        ([pull(source=None)], None),  # the fork is gone
+        ([pull(sha="b" * 40)], None),  # it has a newer head
+        ([pull(source="mallory/r-2")], None),  # another fork of the same owner
+        ([pull(source=None)], None),  # the fork was deleted
         ([], None),
     ],
 )
 def test_whose_report_it_is(found: list[dict[str, Any]], number: int | None) -> None:
-    """Of the pull request whose head is the run's commit, which GitHub is asked for by the fork's branch."""
+    """A report belongs to the pull request of the fork's branch whose head is the run's commit."""
     github = Fake(found, {"report-m": zipped(b"fine")})
     assert post.pull_request(github, RUN) == number
     assert github.asked == [{"head": "mallory:topic", "state": "open", "base": "main"}]
@@ -117,7 +117,7 @@ DEAD = (
 
 
 def test_nothing_in_a_report_is_live() -> None:
-    """No mention, link, image, reference or HTML of others is left of it; the report's own marks stay."""
+    """Mentions, links, images, references and foreign HTML are disabled; the report's own marks stay."""
     chart = charts.lines(plots.CURVES["roc"], {"candidate": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]})
     own = f"## ✅ m\n\n<details><summary>2 packages</summary>\n\n| a &lt;b | 1 |\n</details>\n\n{chart}\n"
     assert post.harmless(own) == own
@@ -141,7 +141,7 @@ def test_nothing_in_a_report_is_live() -> None:
     ids=["no zip", "another file", "a bomb", "broken inside", "bzip2", "lzma", "large"],
 )
 def test_what_is_no_report_is_named(packed: bytes) -> None:
-    """It is left out, and the reports beside it are posted; names that are no report's are not looked at."""
+    """An invalid report is left out and named, the others are posted; other artifacts are ignored."""
     github = Fake(
         [pull()], {"bundle": b"", "report-a": packed, "report-b_c": zipped(b"fine"), "report-../c": b""}
     )
@@ -153,7 +153,7 @@ def test_what_is_no_report_is_named(packed: bytes) -> None:
 
 
 def test_what_is_too_long_is_cut() -> None:
-    """GitHub would refuse it; at most 20 reports are posted."""
+    """A report that is too long for GitHub is cut, and at most 20 reports are posted."""
     long = zipped(b"## m\n\n### In the cluster\n\n" + b"x" * 70_000)
     github = Fake([pull()], {f"report-{n}": long for n in range(30)})
     post.post(github, RUN)

@@ -1,4 +1,4 @@
-"""loop.review: the report of a pull request, and where it is put."""
+"""loop.review writes the report of a pull request to a file and to the summary."""
 
 import json
 import re
@@ -27,7 +27,7 @@ GATE = {
 
 
 def test_the_report_shows_verdict_reasons_and_every_metric():
-    """One line a metric: here, at the base, the change, the champion's; what is nested stays out."""
+    """The report has verdict, reasons, and a line for each metric: here, base, change and champion."""
     metrics = {"f1": 0.9, "rows": 1200, "slices": {"night": {"f1": 0.8}}}
     quality = {"data_quality_score": 0.99}
     text = report(Evidence("m", metrics, {"f1": 0.88, "rows": 1000}, quality, GATE))
@@ -40,7 +40,7 @@ def test_the_report_shows_verdict_reasons_and_every_metric():
 
 
 def test_a_report_without_base_champion_or_gate_says_so():
-    """The first pull request of a model still gets its numbers."""
+    """The report of a model's first pull request has its numbers, and says that the gate has not run."""
     text = report(Evidence("m", {"f1": 0.9}))
     assert "has not run" in text
     assert "| f1 | 0.9000 | - | - | - |" in text
@@ -52,7 +52,7 @@ def test_a_report_without_base_champion_or_gate_says_so():
 def test_the_report_is_in_the_summary_and_in_a_file(
     origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: Any
 ):
-    """Whatever has started it, it needs no token: another workflow makes a comment of the file."""
+    """On any event the report needs no token, because another workflow posts the file as a comment."""
     clone, summary = origin.parent / "clone", tmp_path / "summary.md"
     write_json(clone / "data/m/metrics.json", {"f1": 0.9})
     if event:
@@ -65,7 +65,7 @@ def test_the_report_is_in_the_summary_and_in_a_file(
 
 
 def test_each_model_that_scored_the_rows_has_a_line() -> None:
-    """Whoever has however many distinct scores, a curve has the chart's own points, all within 0..1."""
+    """Each model's curve has the chart's points, all within 0..1, however many distinct scores it has."""
     y = np.array([0, 1] * 50)
     scored = {"candidate": np.linspace(0, 1, 100), "champion": y.astype(float), "base branch": np.zeros(100)}
     text = report(Evidence("m", {"f1": 1}, scored={who: Rows(y, each) for who, each in scored.items()}))
@@ -76,7 +76,7 @@ def test_each_model_that_scored_the_rows_has_a_line() -> None:
 
 
 def test_a_regressions_chart_has_an_axis_of_numbers():
-    """Twenty named bins would overlap on the axis, and Mermaid reads no 1e+06. One prediction is no chart."""
+    """The axis has plain numbers, as Mermaid cannot read 1e+06; a single prediction has no chart."""
     true = np.linspace(1e-7, 2e6, 1000)
     text = report(Evidence("m", {"rmse": 1}, task="regression", scored={"candidate": Rows(true, true)}))
     assert re.search(r'x-axis "mean prediction" [\d.]+ --> [\d.]+\n', text)
@@ -86,7 +86,7 @@ def test_a_regressions_chart_has_an_axis_of_numbers():
 
 
 def test_what_others_wrote_stays_text():
-    """A reason, a check, a column, a feature, a folder: none opens a tag, links, or calls somebody."""
+    """A reason, check, column, feature or folder is shown as text: no tag, no link, no mention."""
     bad = "![x](https://evil.example)\n\n## <img src=x> @everyone #12 | x"
     quality = {"data_quality_score": 1.0, "failed": [{"check": "C", "column": bad, "found": bad}]}
     point = {"feature": bad, "rise": 0.1}
@@ -112,7 +112,7 @@ def test_what_others_wrote_stays_text():
 
 @pytest.mark.slow
 def test_a_pull_request_that_trains_otherwise(trained: Path):
-    """Against base branch and champion, with intervals, curves, importance, data, cluster and locks."""
+    """The report compares metrics, curves, data, cluster, image and locks with base branch and champion."""
     release(trained)
     change(trained, **OTHERWISE)
     limits = trained / "kustomize/overlays/production/card-fraud/kustomization.yaml"
@@ -123,7 +123,7 @@ def test_a_pull_request_that_trains_otherwise(trained: Path):
     text = comment.written(Project(trained, "card-fraud"), "main")
     assert "champion `0123456789ab`" in text
     average = next(line for line in text.splitlines() if line.startswith("| average_precision"))
-    assert average.count("[") == 2  # against the base branch, and against the champion
+    assert average.count("[") == 2  # compared with the base branch and with the champion
     assert text.count("```mermaid") == 3
     assert "🟧 champion ⬜ base branch" in text
     assert "### Importance" in text
@@ -140,7 +140,7 @@ def test_a_pull_request_that_trains_otherwise(trained: Path):
 
 @pytest.mark.slow
 def test_a_pull_request_of_no_model(trained: Path):
-    """What is applied is told for every folder that it changes, and each lock that it moves; nothing else."""
+    """The report shows the change of each applied folder and of each lock, and nothing else."""
     (trained / "argocd/projects.yaml").write_text(
         (trained / "argocd/projects.yaml").read_text().replace("name: models", "name: all-models", 1)
     )
@@ -158,7 +158,7 @@ def test_a_pull_request_of_no_model(trained: Path):
 
 
 def test_the_image_is_told_by_its_parts():
-    """Each beside the base branch's; a model that is new there has nothing to be compared with."""
+    """The image's parts are compared with the base branch's; a model that is new has no comparison."""
     parts = {"packages": (250_000_000, 240_000_000), "model": (1_500_000, None)}
     text = report(Evidence("m", {"f1": 0.9}, image=parts))
     assert "| packages | 250.00 | 240.00 | +10.00 |" in text
@@ -168,13 +168,13 @@ def test_the_image_is_told_by_its_parts():
 
 
 def table(text: str, head: str) -> list[list[str]]:
-    """The cells of the first table after a headline, without its own head."""
+    """Return the cells of the first table below a heading, without the table's own head."""
     rows = [line for line in text.partition(head)[2].split("\n### ")[0].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
 def commit_here(root: Path) -> None:
-    """Commit without pushing: what a pull request proposes."""
+    """Commit what a pull request proposes, without pushing it."""
     git = Git(root)
     git.run("add", "--all")
     git.run("commit", "--quiet", "--message", "Train otherwise")

@@ -1,4 +1,4 @@
-"""The paired bootstrap of a difference between two models."""
+"""The paired bootstrap gives the interval of a metric's difference between two models."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def _arrays(rows):
     return labels, scores / 5
 
 
-EXPECTED = {  # scikit-learn's, of labels, scores and decisions
+EXPECTED = {  # scikit-learn's metrics of labels, scores and decisions
     "average_precision": lambda y, s, _: metrics.average_precision_score(y, s),
     "roc_auc": lambda y, s, _: metrics.roc_auc_score(y, s),
     "accuracy": lambda y, _, d: metrics.accuracy_score(y, d),
@@ -37,7 +37,7 @@ EXPECTED = {  # scikit-learn's, of labels, scores and decisions
 
 @given(ROWS, st.integers(0, 9))
 def test_metrics_agree_with_sklearn(rows, seed):
-    """Each is scikit-learn's, ties included, of the rows once and of the rows that a resample draws."""
+    """Each metric equals scikit-learn's, even with ties, on all rows and on those that a resample draws."""
     labels, scores = _arrays(rows)
     known = of("binary")
     counts = next(resamples(Rows(labels, scores), 1, np.random.default_rng(seed)))
@@ -52,7 +52,7 @@ def test_metrics_agree_with_sklearn(rows, seed):
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=3, max_size=40), st.integers(0, 9))
 def test_metrics_of_several_classes_agree_with_sklearn(rows, seed):
-    """A class that is never chosen, or never right, counts as scikit-learn has it count."""
+    """A class that is never chosen, or never right, counts as in scikit-learn."""
     labels, chosen = np.array([(0, 0), (1, 1), (2, 2), *rows]).T
     scores = np.random.default_rng(seed).dirichlet(np.ones(4), len(labels)) / 9 + np.eye(4)[chosen]
     scores /= scores.sum(axis=1, keepdims=True)
@@ -76,7 +76,7 @@ VALUES = st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=4,
 
 @given(VALUES, st.integers(0, 9))
 def test_metrics_of_values_agree_with_sklearn_and_scipy(rows, seed):
-    """A regression's, of the rows once and of the rows that a resample draws, tied values included."""
+    """A regression's metrics are right, even with ties, on all rows and on those that a resample draws."""
     labels, scores = np.array(rows, dtype=float).T
     counts = next(resamples(Rows(labels, scores), 1, np.random.default_rng(seed)))
     for drawn in (np.ones(len(labels), dtype=int), counts):
@@ -94,7 +94,7 @@ def test_metrics_of_values_agree_with_sklearn_and_scipy(rows, seed):
 
 
 def test_a_better_regression_stands_clear_of_zero():
-    """Rows are drawn as one stratum, and all of them count; of a loss, better is lower."""
+    """A better regression's interval of a loss is below zero, and `rarer` counts all rows, or all units."""
     rng = np.random.default_rng(0)
     truth = rng.normal(size=500)
     good, bad = truth + rng.normal(size=500) * 0.5, truth + rng.normal(size=500)
@@ -118,14 +118,14 @@ def _shop(rows=4000):
 
 
 def test_a_better_model_stands_clear_of_zero():
-    """Against a noisy copy of itself a model is better by an interval above zero; the copy, below."""
+    """A model's interval against its noisy copy is above zero, and the copy's is below."""
     labels, good, noisy = _shop()
     assert difference(*_scored(labels, noisy, good), AP, samples=200).low > 0
     assert difference(*_scored(labels, good, noisy), AP, samples=200).high < 0
 
 
 def test_a_metric_lies_in_its_own_interval():
-    """One model's interval holds what it measures on the rows themselves; more rows make it narrower."""
+    """A model's interval contains its metric on the rows themselves, and more rows make it narrower."""
     few, many = (_shop(rows) for rows in (500, 8000))
     prepare = of("binary")["roc_auc"].prepare
     found = [interval(rows := Rows(y, good), prepare(rows), samples=200) for y, good, _ in (few, many)]
@@ -135,13 +135,13 @@ def test_a_metric_lies_in_its_own_interval():
 
 
 def test_the_same_model_differs_by_nothing():
-    """Scores compared with themselves differ by exactly nothing: the draws are paired."""
+    """A model compared with itself differs by exactly 0, because both are measured on the same draws."""
     labels, good, _ = _shop()
     assert difference(*_scored(labels, good, good), AP, samples=100)[:3] == (0.0, 0.0, 0.0)
 
 
 def test_same_seed_same_interval():
-    """The seed alone decides the draws."""
+    """The same seed gives the same draws, and another seed gives others."""
     labels, good, noisy = _shop()
     models = _scored(labels, noisy, good)
     first, again = (difference(*models, AP, samples=100, seed=3) for _ in range(2))
@@ -149,7 +149,7 @@ def test_same_seed_same_interval():
 
 
 def test_accuracy_of_several_classes():
-    """With a score for each class, accuracy takes the largest."""
+    """With a score for each class, accuracy takes the class with the largest one."""
     labels = np.array([0, 1, 2, 2])
     right, wrong = np.eye(3)[labels], np.eye(3)[[0, 1, 2, 1]]
     interval = difference(*_scored(labels, wrong, right), of("multiclass")["accuracy"], samples=500)
@@ -157,7 +157,7 @@ def test_accuracy_of_several_classes():
 
 
 def test_rows_that_belong_together_are_drawn_together():
-    """Fifty customers of forty like rows each say as much as fifty rows, not as two thousand."""
+    """Fifty customers with forty similar rows each count like fifty rows, not like two thousand."""
     rng = np.random.default_rng(0)
     labels = np.repeat(rng.integers(0, 2, 50), 40)
     units = np.repeat(np.arange(50), 40)
@@ -172,6 +172,6 @@ def test_rows_that_belong_together_are_drawn_together():
 
 
 def test_rows_of_one_class_have_no_ranking():
-    """They are refused, and not measured as 0 or NaN."""
+    """Rows of one class are refused, instead of being measured as 0 or NaN."""
     with pytest.raises(ValueError, match="both classes"):
         difference(*_scored(np.array([1, 1]), np.zeros(2), np.ones(2)), AP)

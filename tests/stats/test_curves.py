@@ -1,4 +1,4 @@
-"""The curves of a classifier, and its calibration error."""
+"""A classifier's curves and calibration error are computed correctly."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=2, max
 
 @given(ROWS)
 def test_two_classes(rows):
-    """ROC and precision-recall curves equal scikit-learn's, with ties too."""
+    """ROC and precision-recall curves equal scikit-learn's, even with ties."""
     labels, scores = np.array(rows).T
     scores = scores / 5
     false_rate, true_rate, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
@@ -34,13 +34,13 @@ def test_two_classes(rows):
 
 
 def test_honest_scores_have_no_error():
-    """Where three of ten rows scored 0.3 are positive, the error is nothing."""
+    """If three of ten rows with the score 0.3 are positive, the error is 0."""
     labels, scores = np.array([1] * 3 + [0] * 7), np.full(10, 0.3)
     assert ERROR.of(Rows(labels, scores)) == pytest.approx(0)
 
 
 def test_error_is_weighted_by_rows():
-    """Every row of a bin weighs the same, and empty bins are left out."""
+    """A bin counts by its number of rows, and empty bins are left out."""
     labels, scores = np.array([0, 0, 0, 1]), np.array([0.9, 0.9, 0.9, 0.9])
     scores[3] = 0.1
     assert ERROR.of(Rows(labels[:3], scores[:3])) == pytest.approx(0.9)

@@ -1,4 +1,4 @@
-"""Metrics of rankings, beside scikit-learn's and a count by hand."""
+"""Metrics of rankings equal scikit-learn's or a count by hand, and entities are drawn as a whole."""
 
 from functools import partial
 from itertools import combinations
@@ -17,7 +17,7 @@ RANKED = of("ranking")
 
 @st.composite
 def rankings(draw):
-    """Labels, scores and entities of some rows, with ties."""
+    """Draw labels, scores and entities of some rows, with ties."""
     sizes = draw(st.lists(st.integers(2, 15), min_size=1, max_size=6))
     count = sum(sizes)
     stars = draw(st.lists(st.integers(0, 5), min_size=count, max_size=count))
@@ -31,7 +31,7 @@ def rankings(draw):
 
 @given(rankings())
 def test_ndcg_is_scikit_learns(ranked):
-    """The mean over entities, of those that have any gain."""
+    """NDCG is the mean of scikit-learn's over the entities that have any gain."""
     stars, scores, users = ranked
     each = [(stars[users == user], scores[users == user]) for user in np.unique(users)]
     wanted = [ndcg_score([labels], [given], k=10) for labels, given in each if labels.any()]
@@ -41,7 +41,7 @@ def test_ndcg_is_scikit_learns(ranked):
 
 @given(rankings())
 def test_pairs_are_counted_within_an_entity(ranked):
-    """Each pair of different labels once: right, wrong, or half for a tie."""
+    """Each pair of different labels in an entity counts once: right, wrong, or half for a tie."""
     stars, scores, users = ranked
     right, pairs = 0.0, 0
     for one, other in combinations(range(len(stars)), 2):
@@ -66,7 +66,7 @@ def test_a_model_may_choose_another_number_of_places():
 
 
 def test_a_hit_stands_among_the_first_ten():
-    """The best row's place decides; tied with too many others, it is no hit."""
+    """An entity is a hit if its best row is among the first ten, not if it is tied with too many others."""
     users = np.repeat(["a", "b", "c"], 12)
     stars = np.tile([5.0, *[0.0] * 11], 3)
     first, eleventh, tied = np.r_[20.0, range(11)], np.r_[0.5, range(11)], np.zeros(12)
@@ -76,7 +76,7 @@ def test_a_hit_stands_among_the_first_ten():
 
 @given(rankings())
 def test_a_draw_of_entities_is_that_of_their_rows(ranked):
-    """Each metric's quick form over counts is the metric of the rows repeated, an entity under a new name."""
+    """A metric on counts equals the metric on repeated rows, in which each copy is an entity of its own."""
     stars, scores, users = ranked
     names = np.unique(users)
     times = np.arange(len(names)) % 3
@@ -102,7 +102,7 @@ def test_a_draw_of_entities_is_that_of_their_rows(ranked):
 
 
 def test_the_bootstrap_draws_whole_entities():
-    """A better ranking's interval lies above zero, and one compared with itself is zero."""
+    """A better ranking's interval is above zero; a ranking compared with itself has a difference of 0."""
     rng = np.random.default_rng(0)
     users, stars = np.repeat(np.arange(60), 8), rng.integers(0, 6, 480).astype(float)
     good, poor = stars + rng.normal(0, 1, 480), stars + rng.normal(0, 6, 480)

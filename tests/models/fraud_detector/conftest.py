@@ -1,4 +1,4 @@
-"""`make bench-loop` trains this model, so its tests import the benchmark."""
+"""Puts tools/bench on the import path, because a test imports the benchmark that trains this model."""
 
 import sys
 from pathlib import Path

@@ -9,7 +9,7 @@ from loop.core import params
 
 
 def test_the_world_of_the_benchmark_fits_the_schema(tmp_path: Path) -> None:
-    """A benchmark takes hours; it must not end at a key that this build no longer has."""
+    """The benchmark's params are valid, as a benchmark takes hours and must not end at an unknown key."""
     shutil.copytree(bench_loop.ROOT / "src" / "models", tmp_path / "src" / "models")
     shutil.copy(bench_loop.ROOT / "params.yaml", tmp_path)
     world = {f"models.fraud_detector.{key}": value for key, value in bench_loop.SMALL.items()}

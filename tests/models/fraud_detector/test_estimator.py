@@ -1,4 +1,4 @@
-"""A fraud detector trains on the device that was asked for."""
+"""A fraud detector trains on the device that its params name."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.contract
 
 
 def test_cuda_that_trained_elsewhere_is_an_error():
-    """A booster whose own config says cpu fails `device: cuda`, and the error names key and device."""
+    """With `device: cuda`, a booster that was trained on the CPU is an error that names key and device."""
     rng = np.random.default_rng(0)
     booster = estimator.fit(rng.random((50, 2)), np.arange(50) % 2, estimator.Params())
     estimator.check_device(booster, "cpu")

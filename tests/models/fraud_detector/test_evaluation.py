@@ -1,4 +1,4 @@
-"""A fraud detector is judged as the Fraud Detection Handbook judges one."""
+"""A fraud detector is evaluated as in the Fraud Detection Handbook."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -30,28 +30,28 @@ def precision(labels: list[int], scores: list[float], cards: list[int], days: li
 
 
 def test_a_card_is_found_once() -> None:
-    """A found card is blocked: on the next day the next most suspect one takes its place."""
+    """A compromised card that was found is blocked, so on the next day the next most suspect card counts."""
     assert precision([1, 0, 1, 1], [0.9, 0.1, 0.9, 0.2], [1, 2, 1, 2], [1, 1, 2, 2], k=1) == 1.0
 
 
 def test_a_card_counts_by_its_worst_transaction() -> None:
-    """A compromised card is caught by any suspect transaction of the day, be it the fraud or not."""
+    """A compromised card is found by its most suspect transaction of the day, even if that one is genuine."""
     assert precision([1, 0, 0], [0.1, 0.9, 0.5], [7, 7, 8], [0, 0, 0], k=1) == 1.0
 
 
 def test_fewer_cards_than_checks() -> None:
-    """The share is of the checks that there is time for, not of the cards that paid."""
+    """Card precision is the share of the k possible checks, even if fewer cards have paid."""
     assert precision([1], [0.9], [1], [1], k=100) == 0.01
 
 
 def test_card_precision_is_named_by_its_k() -> None:
-    """Floors name it so, and k is a parameter."""
+    """The name of the metric has k, which is a parameter, so that floors can name it."""
     (metric,) = evaluation(Params(top_k=5)).metrics
     assert metric.name == "card_precision_at_5"
 
 
 def judged(rows: list[tuple[int, int, int | None]], known_days: int) -> list[int]:
-    """The rows of (hours since 2018-07-20, card, label) that are tested."""
+    """Return the positions of the tested rows; a row is (hours since 2018-07-20, card, label)."""
     hours, cards, labels = zip(*rows, strict=True) if rows else ((), (), ())
     times = np.datetime64("2018-07-20", "us") + np.array(hours, dtype="timedelta64[h]")
     table = pa.table({
@@ -65,7 +65,7 @@ def judged(rows: list[tuple[int, int, int | None]], known_days: int) -> list[int
 
 
 def handbook(rows: list[tuple[int, int, int | None]]) -> list[int]:
-    """Test rows as the handbook's `get_train_test_set` picks them, day by day, with training from 07-25."""
+    """Return the handbook's test rows (`get_train_test_set`), day by day, with training from 07-25."""
     begin, test = 5, []
     daily = [(hour // 24, card, label) for hour, card, label in rows]
     known = {card for day, card, label in daily if label == 1 and begin <= day < begin + 7}
@@ -86,7 +86,7 @@ def test_test_rows_are_the_handbooks(rows: list[tuple[int, int, int | None]]) ->
 
 
 def test_a_card_is_left_out_from_the_day_its_fraud_is_known() -> None:
-    """A fraud of 08-02 is known on 08-10, not on 08-09; one from before `known_days` is forgotten."""
+    """A fraud of 08-02 is known on 08-10, but not on 08-09; one from before `known_days` does not count."""
     rows = [(13 * 24, 1, 1), (20 * 24, 1, 0), (21 * 24, 1, 0), (4 * 24, 2, 1), (19 * 24, 2, 0)]
     assert judged(rows, 7) == [1, 4]
     assert judged(rows, known_days=10) == [1]

@@ -1,4 +1,4 @@
-"""What stops a fraud detector's data, by the suite that its folder has."""
+"""The suite of the fraud detector's folder stops bad data."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -115,7 +115,7 @@ def test_good_data_passes(rows: pa.Table, folder: ModelFolder) -> None:
 
 
 def test_logged_rows_pass(rows: pa.Table, folder: ModelFolder) -> None:
-    """Rows without a scenario, and labels unknown after the test window, are as they should be."""
+    """Rows without a scenario pass, and so do labels that are unknown after the test window."""
     frame = rows.to_pandas()
     late = frame["TX_DATETIME"] >= SPLIT.until - timedelta(days=7)
     split = SPLIT.model_copy(update={"until": SPLIT.until - timedelta(days=7)})

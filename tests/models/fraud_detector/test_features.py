@@ -1,4 +1,4 @@
-"""A fraud detector's features: what the handbook defines, and never anything from the future."""
+"""A fraud detector's features are those of the handbook, and use nothing from the future."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ PARAMS = {"windows_days": (1, 2), "delay_days": 3}
 SPAN = 8 * 24 * 60 * 60
 ROWS = st.lists(
     st.tuples(
-        st.integers(0, SPAN).map(lambda second: second - second % 10_800),  # a grid: window edges get hit
+        st.integers(0, SPAN).map(lambda second: second - second % 10_800),  # on a grid, to hit window edges
         st.integers(0, 2),
         st.integers(0, 2),
         st.integers(1, 99_999),
@@ -33,7 +33,7 @@ def folder(repository):
 
 
 def _by_id(folder, rows):
-    """{transaction: its features}."""
+    """Return {transaction: its features}."""
     out = compute(folder, payments(rows), folder.features.Params(**PARAMS))
     return dict(zip(out["TRANSACTION_ID"].to_pylist(), matrix(out, features(out, folder.roles)), strict=True))
 
@@ -55,13 +55,13 @@ def test_no_feature_sees_the_future(folder, rows, later, data):
 
 
 def _rolling(table, days, value):
-    """Sum and count over the `days` up to each row; rows of one instant count together."""
+    """Return sum and count over the `days` up to each row; rows of the same time count together."""
     rolled = value.rolling(f"{days}D").agg(["sum", "count"])
     return rolled.groupby(level=0).transform("last") if len(rolled) else rolled
 
 
 def _handbook(rows):
-    """The definition in chapter 3 of the handbook, in its own pandas: a row a transaction, by id."""
+    """Return the features by the handbook's chapter 3 in its own pandas code, one row a transaction."""
     t = payments(rows).to_pandas().set_index("TX_DATETIME", drop=False).sort_index(kind="stable")
     t["known"] = t.TX_FRAUD.fillna(0)
     t["WEEKEND"], t["NIGHT"] = (t.index.weekday >= 5).astype(float), (t.index.hour <= 6).astype(float)
@@ -100,7 +100,7 @@ def test_features_are_the_handbooks(folder, rows):
 
 
 def test_names_fit_the_columns(folder):
-    """FEATURES names the columns of the default windows in order: 15, and nothing that explains the label."""
+    """FEATURES names the 15 columns of the default windows in order, without any that explains the label."""
     out = compute(folder, payments([(0, 1, 1, 100, 0)]), folder.features.Params())
     assert tuple(features(out, folder.roles)) == folder.features.FEATURES
     assert len(folder.features.FEATURES) == 15

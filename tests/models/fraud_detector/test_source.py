@@ -1,4 +1,4 @@
-"""The simulated world: seeded, continued day by day, and like the published one."""
+"""The simulated world follows from its seed, grows day by day, and resembles the published data."""
 
 from datetime import date
 from typing import Any
@@ -29,7 +29,7 @@ def world(**changes: Any) -> pa.Table:
 @few
 @given(seed=st.integers(0, 2**32), days=st.integers(1, 12), more=st.integers(1, 12))
 def test_longer_world_continues_a_shorter_one(seed: int, days: int, more: int) -> None:
-    """With more days, the earlier rows stay what they were, ids included."""
+    """A world of more days has the same earlier rows with the same ids."""
     assert before(world(seed=seed, days=days + more), days).equals(world(seed=seed, days=days))
 
 
@@ -47,13 +47,13 @@ def test_drift_changes_nothing_before_its_day(seed: int, day: int, amounts: floa
 
 
 def test_a_seed_is_a_world() -> None:
-    """The same seed gives the same table, another seed another."""
+    """The same seed gives the same table, and another seed gives another table."""
     assert world(seed=1).equals(world(seed=1))
     assert not world(seed=1).equals(world(seed=2))
 
 
 def test_columns_are_the_schema() -> None:
-    """Columns, types and order are those of schema.COLUMNS, and rows come by time."""
+    """Columns, types and order are those of schema.COLUMNS, and the rows are sorted by time."""
     table = world()
     assert {field.name: field.type for field in table.schema} == {
         name: pa.type_for_alias(kind) for name, kind in COLUMNS.items()
@@ -62,7 +62,7 @@ def test_columns_are_the_schema() -> None:
 
 
 def test_prices_rise_and_labels_stay() -> None:
-    """`amounts` multiplies every amount from its day on and leaves every label as it was."""
+    """`amounts` multiplies every amount from its day on, and changes no label."""
     plain, dear = world(), world(drift={"from_day": 5, "amounts": 3.0})
     start = before(plain, 5).num_rows
     assert dear.drop_columns("TX_AMOUNT").equals(plain.drop_columns("TX_AMOUNT"))
@@ -71,7 +71,7 @@ def test_prices_rise_and_labels_stay() -> None:
 
 
 def test_seasons_move_numbers_and_amounts() -> None:
-    """A neutral calendar changes nothing; weekends, the year's wave and Advent multiply each other."""
+    """A neutral calendar changes nothing; factors of weekends, the yearly wave and Advent are multiplied."""
     assert world(season={}).equals(world())
     calendar = {"weekend_payments": 1.5, "year_payments": 0.1, "advent_payments": 2.0, "year_amounts": 0.2}
     season = Season(**calendar)
@@ -91,7 +91,7 @@ def test_seasons_move_numbers_and_amounts() -> None:
 
 
 def test_new_pattern_is_small_nightly_bursts() -> None:
-    """`new_pattern` cards a day each make a burst of small payments at night, all fraud of scenario 4."""
+    """Each day, `new_pattern` cards make a burst of small payments at night, all fraud of scenario 4."""
     new = world(drift={"from_day": 5, "new_pattern": 2}).filter(pc.field("TX_FRAUD_SCENARIO") == 4)
     assert new.num_rows == 2 * BURST * (SMALL["days"] - 5)
     assert pc.max(pc.hour(new["TX_DATETIME"])).as_py() < 5
@@ -100,7 +100,7 @@ def test_new_pattern_is_small_nightly_bursts() -> None:
 
 
 def test_default_world_is_the_published_one() -> None:
-    """Rows a day, fraud rate, mean amount and each scenario's rows a day are near the published data's."""
+    """Rows a day, fraud rate, mean amount and rows of each scenario are near those of the published data."""
     table = simulate(Params(days=100))
     kinds = {
         pair["values"]: pair["counts"] / 100 for pair in table["TX_FRAUD_SCENARIO"].value_counts().to_pylist()

@@ -1,4 +1,4 @@
-"""What an image classifier takes and refuses, in training data and at the API; its source and its network."""
+"""An image classifier checks images in training data and requests; its source and network work."""
 
 import gzip
 import struct
@@ -26,11 +26,11 @@ pytestmark = [pytest.mark.contract, pytest.mark.sample]
 
 
 def drawn(seed: int) -> np.ndarray:
-    """A bright rectangle on black, one of many."""
+    """Return a bright rectangle on black; each seed gives another image."""
     image = np.zeros((28, 28), np.uint8)
     top, left, bottom, right = np.random.default_rng(seed).integers((4, 4, 16, 16), (14, 14, 24, 24))
     image[top:bottom, left:right] = 100 + seed % 156
-    image[2, seed % 28] = 1 + seed // 28 % 255  # so that no two are equal
+    image[2, seed % 28] = 1 + seed // 28 % 255  # so that no two images are equal
     return image
 
 
@@ -45,14 +45,14 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def bomb(side: int) -> bytes:
-    """A few bytes that say they are a grey image of side x side pixels."""
+    """Return a small PNG that claims to be a grey image of side x side pixels."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(bytes(10**6), 9)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + header + body
 
 
 def transparent() -> bytes:
-    """A palette, of which one colour is see-through."""
+    """Return a PNG with a palette in which one colour is transparent."""
     file = BytesIO()
     Image.fromarray(drawn(0)).convert("P").save(file, "PNG", transparency=0)
     return file.getvalue()
@@ -78,7 +78,7 @@ BAD = {
 
 @pytest.mark.parametrize(("image", "said"), BAD.values(), ids=BAD)
 def test_what_shows_no_digit_is_refused(image: bytes, said: str) -> None:
-    """The API answers 422 with the reason, and training data that has such an image is stopped."""
+    """The scorer refuses such an image with the reason, and validation stops training data that has it."""
     with pytest.raises(BadRow, match=said):
         scorer.pixels({"image": np.array([GOOD, image], dtype=object)})
     assert not expectations.readable(image)
@@ -86,7 +86,7 @@ def test_what_shows_no_digit_is_refused(image: bytes, said: str) -> None:
 
 @pytest.mark.parametrize("mode", sorted(scorer.MODES))
 def test_a_digit_may_be_grey_or_coloured(mode: str) -> None:
-    """Grey, black and white, a palette and colours give the same pixels."""
+    """A grey, black and white, palette or coloured image gives the same pixels."""
     image = (drawn(0) > 50).astype(np.uint8) * 255
     converted = Image.fromarray(image).convert(mode)
     found = scorer.pixels({"image": np.array([saved(converted)], dtype=object)})
@@ -95,7 +95,7 @@ def test_a_digit_may_be_grey_or_coloured(mode: str) -> None:
 
 @pytest.mark.parametrize("cut", range(1, len(GOOD), 9))
 def test_a_cut_image_is_whole_or_refused(cut: int) -> None:
-    """No part of a PNG is read as another image."""
+    """A truncated PNG is refused, or gives the pixels of the whole image, but never others."""
     try:
         found = scorer.pixels({"image": np.array([GOOD[:cut]], dtype=object)})
     except BadRow:
@@ -105,7 +105,7 @@ def test_a_cut_image_is_whole_or_refused(cut: int) -> None:
 
 @pytest.fixture(scope="module")
 def good() -> pd.DataFrame:
-    """Two parts of 1,200 images, each with every digit."""
+    """Return 1,200 images in two parts, each with every digit."""
     images = [source.png(drawn(seed)) for seed in range(1200)]
     part = np.where(np.arange(1200) // 10 % 6, "train", "test")
     labels = pd.Series(np.arange(1200) % 10, dtype="Int8")
@@ -149,7 +149,7 @@ def test_bad_data_is_stopped(spoil, check: tuple[str, str], good: pd.DataFrame) 
 
 
 def test_good_data_passes(good: pd.DataFrame) -> None:
-    """Nothing is found in good rows; labels not yet known lower the score and stop nothing."""
+    """Good rows pass every check; unknown labels lower the score, but do not stop the data."""
     assert examined(good).failed == []
     report = examined(setting("label", None, 12)(good).astype({"label": "Int8"}))
     assert (report.critical, report.score) == ([], pytest.approx(0.99))
@@ -162,7 +162,7 @@ def idx(path: Path, array: np.ndarray) -> Path:
 
 
 def test_the_publishers_files_keep_their_split(tmp_path: Path) -> None:
-    """IDX files give their pixels and labels, in the part that the publisher has put them."""
+    """Each image of the publisher's IDX files keeps its pixels, its label and its part."""
     images, labels = np.stack([drawn(seed) for seed in range(5)]), np.arange(5, dtype=np.uint8)
     files = {}
     for prefix, rows in {"train": slice(3), "t10k": slice(3, 5)}.items():
@@ -183,7 +183,7 @@ def test_the_publishers_files_keep_their_split(tmp_path: Path) -> None:
 
 
 def test_other_sources_are_split_by_the_image(tmp_path: Path) -> None:
-    """Rows of Parquet and CSV: about a sixth is tested, and equal images are in one part."""
+    """Parquet and CSV have about a sixth of their rows in the test part, and equal images in one part."""
     images = [drawn(seed) for seed in [*range(300), *range(300)]]
     labels = np.arange(600) % 10
     rows = {"id": np.arange(600), "image": [*map(source.png, images)], "label": pa.array(labels, pa.int8())}
@@ -216,7 +216,7 @@ def fitted(folder, rows, **changes: object) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 def test_a_seed_is_a_model_and_onnx_says_what_jax_does(folder, rows, tmp_path: Path) -> None:
-    """The same seed gives the same bytes, another seed others; the saved network scores as JAX does."""
+    """The same seed gives the same bytes, another seed gives others, and ONNX scores like JAX."""
     for name, seed in {"one": 0, "again": 0, "other": 1}.items():
         (tmp_path / name).mkdir()
         weights = fitted(folder, rows, seed=seed)
@@ -224,7 +224,7 @@ def test_a_seed_is_a_model_and_onnx_says_what_jax_does(folder, rows, tmp_path: P
     one, again, other = ((tmp_path / name / "model.onnx").read_bytes() for name in ("one", "again", "other"))
     assert one == again
     assert one != other
-    import jax  # of the model's own lock, which `folder` has made importable
+    import jax  # from the model's own lock; `folder` makes it importable
 
     wanted = jax.nn.softmax(folder.estimator.network(weights, scorer.pixels(rows)))
     found = scorer.load(tmp_path / "other")(rows)
@@ -232,7 +232,7 @@ def test_a_seed_is_a_model_and_onnx_says_what_jax_does(folder, rows, tmp_path: P
 
 
 def test_a_gpu_that_is_not_there_is_an_error(folder, rows, tmp_path: Path, monkeypatch) -> None:
-    """Neither training nor serving goes on with the CPU."""
+    """Without the GPU that the settings require, neither training nor serving falls back to the CPU."""
     with pytest.raises(LoopError, match=r"train\.device: is 'cuda', but JAX finds no such device"):
         fitted(folder, rows, device="cuda")
     folder.estimator.save(folder.estimator.initial(folder.estimator.Params()), tmp_path)
@@ -242,7 +242,7 @@ def test_a_gpu_that_is_not_there_is_an_error(folder, rows, tmp_path: Path, monke
 
 
 def test_a_profile_tells_an_image_that_is_drawn_otherwise() -> None:
-    """Inverted, moved and faint digits differ in the numbers that say so."""
+    """An inverted, moved or faint digit changes the numbers of the profile that describe this."""
     plain = np.zeros((28, 28), np.uint8)
     plain[8:20, 11:17] = 200
     kinds = np.stack([plain, 255 - plain, np.roll(plain, 5, axis=1), plain // 4])
@@ -255,7 +255,7 @@ def test_a_profile_tells_an_image_that_is_drawn_otherwise() -> None:
 
 
 def test_the_worst_digit_is_measured() -> None:
-    """It has the lowest share of right answers, whatever the other digits are."""
+    """The metric is the lowest share of right answers of any digit."""
     labels, answered = np.array([0, 0, 1, 1, 1, 1]), np.array([0, 1, 1, 1, 1, 1])
     (worst,) = evaluation(None).metrics
     assert worst.of(Rows(labels, np.eye(2)[answered])) == 0.5

@@ -1,4 +1,4 @@
-"""The whole loop of a model that has time and users, on the sample of its demo, command by command."""
+"""A model with time and users goes through the whole loop on the sample of its demo, command by command."""
 
 from pathlib import Path
 
@@ -29,16 +29,16 @@ SCORED = 20  # every 20th of production's rows is scored
 
 @pytest.fixture
 def fork(tmp_path, origin, cache, monkeypatch):
-    """A clone that keeps the model."""
+    """Return a clone that keeps the model."""
     monkeypatch.setenv("LOOP_ENGINE", "none")
     return begun(tmp_path / "clone", MODEL, tmp_path / "store")
 
 
 def released(fork: Path) -> release_state.State:
-    """Propose what is built to production, and merge it as a reviewer does; returns what production says."""
+    """Propose the built release to production, merge it as a reviewer does, and return production's state."""
     loop(fork, "image", MODEL)
     git = Git(fork)
-    built = candidate.read(Project(fork, MODEL), watched=False)  # no monitor, as this machine plays it itself
+    built = candidate.read(Project(fork, MODEL), watched=False)  # this test calls the monitor itself
     done, _ = propose(git, Pulls(git), built, "production")
     git.run("push", "--quiet", "origin", f"{done.commit}:main")
     git.run("reset", "--quiet", "--keep", str(done.commit))
@@ -46,7 +46,7 @@ def released(fork: Path) -> release_state.State:
 
 
 def judged(fork: Path, stable: Server, canary: Server) -> str:
-    """What the judge says at one look."""
+    """Return what the judge prints after one check."""
     return loop(fork, "judge", MODEL, f"--stable={stable.url}", f"--canary={canary.url}", "--once")
 
 
@@ -57,7 +57,7 @@ def promoted(fork: Path, key: str, *steps: str) -> None:
 
 @pytest.mark.slow
 def test_the_whole_loop(fork: Path, tmp_path: Path) -> None:
-    """Released, then replaced through a canary; drift is found, and the gate promotes the retraining."""
+    """A release is replaced through a canary, drift is found, and the gate promotes the retrained model."""
     log, git = tmp_path / "log", Git(fork)
     first = rehearsed(fork, MODEL)
     assert released(fork).canary is None
@@ -88,7 +88,7 @@ def test_the_whole_loop(fork: Path, tmp_path: Path) -> None:
 
 
 def asked(world: World, *tracks: Server) -> None:
-    """Ask each track about the same rows, one a request."""
+    """Send the same rows to each track, one row a request."""
     bodies = world.take(REQUESTS)
     for track in tracks:
         with httpx.Client(base_url=track.url, timeout=30) as client:

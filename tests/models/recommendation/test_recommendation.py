@@ -1,4 +1,4 @@
-"""What stops a recommender's data, what is refused of a request, and what is answered."""
+"""A recommender stops bad data, refuses bad requests, and ranks films by their viewers."""
 
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from loop.runtime.columns import BadRow
 from models.recommendation import estimator, evaluation, expectations, scorer, source
 
 pytestmark = pytest.mark.contract
-USERS, FILMS = 40, 150  # an even user watches even films, and an odd one odd ones
+USERS, FILMS = 40, 150  # a user watches films of one kind, with even or with odd ids
 LATER = datetime(2030, 1, 1)  # noqa: DTZ001 - times of rows are UTC, without a zone
 
 
@@ -27,7 +27,7 @@ def folder(repository):
 
 @pytest.fixture(scope="module")
 def ratings():
-    """A thousand ratings, as MovieLens gives them."""
+    """Return a thousand ratings in the format of MovieLens."""
     rng = np.random.default_rng(0)
     films = [1 + user % 2 + 2 * rng.choice(FILMS // 2, 25, replace=False) for user in range(USERS)]
     columns = {
@@ -40,7 +40,7 @@ def ratings():
 
 
 def read(ratings, folder):
-    """The rows that the source makes of ratings."""
+    """Return the rows that the source makes of ratings."""
     ratings.to_parquet(folder / "ratings.parquet")
     return pa.concat_tables(source.read({"ratings": folder / "ratings.parquet"}))
 
@@ -52,7 +52,7 @@ def rows(ratings, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(rows, folder, tmp_path_factory):
-    """Features, and the scorer of what was fitted on those of the training part."""
+    """Return the features, and a scorer that was fitted on those of the training part."""
     table = features.compute(folder, rows, folder.section("features", {}))
     part = table.filter(pa.array(split.masks(table, folder.roles, PublishedSplit(kind="published"))[0]))
     fitted = estimator.fit(
@@ -64,12 +64,12 @@ def trained(rows, folder, tmp_path_factory):
 
 
 def setting(column, value):
-    """The first ten rows, the test rows among them, with another value."""
+    """Return a function that sets a column's value in the first ten rows, which include test rows."""
     return lambda t: t.assign(**{column: t[column].astype(object).where(t.index >= 10, value)})
 
 
 def leak(t):
-    """A film of the test part, which was watched in the training part too."""
+    """Add a film of the test part to the training part, as if its user had watched it there, too."""
     test = t[(t.part == "test") & (t.watched == 1)].head(1)
     return pd.concat([t, test.assign(id="again", part="train", at=t["at"].min())])
 
@@ -115,7 +115,7 @@ def test_bad_data_is_stopped(spoil, check, rows, folder):
     ],
 )
 def test_a_bad_rating_reaches_the_checks(column, value, check, ratings, folder, tmp_path):  # noqa: PLR0917 - fixtures
-    """A rating without a user, film or time, or with one that cannot be, is read, and then stopped."""
+    """A missing or impossible user, film or time of a rating is read, and then stopped by a check."""
     given = ratings[column].astype("Int64")
     given[5] = value
     report = examined(read(ratings.assign(**{column: given}), tmp_path).to_pandas(), folder)
@@ -123,12 +123,12 @@ def test_a_bad_rating_reaches_the_checks(column, value, check, ratings, folder, 
 
 
 def test_good_data_passes(rows, folder):
-    """Ratings of whole and half stars, each user and film once, pass every check."""
+    """Ratings of whole and half stars, with each user and film once, pass every check."""
     assert examined(rows.to_pandas(), folder).failed == []
 
 
 def test_logged_rows_pass(rows, folder):
-    """Rows of production's log have no part and no rating, come later, and may ask about a film again."""
+    """Logged rows have neither part nor rating, are later, may name a film again, and pass every check."""
     logged = rows.to_pandas().head(50).assign(part=None, rating=np.nan, at=LATER)
     tables = [
         pa.Table.from_pandas(
@@ -140,7 +140,7 @@ def test_logged_rows_pass(rows, folder):
 
 
 def test_production_rows_are_of_good_quality(repository):
-    """A window has few rows, and these neither a part nor a label: checks of a training are not theirs."""
+    """Production's rows are few and have no part or label, so checks for training data do not apply."""
     rows = pa.table({"id": ["a", "b"], "at": [datetime(2016, 5, 1)] * 2, "user": [900, 901], "film": [1, 2]})  # noqa: DTZ001
     assert quality(Project(repository, "recommendation"), rows, LATER).score == 1
     bad = rows.set_column(3, "film", pa.array([1, -2]))
@@ -148,14 +148,14 @@ def test_production_rows_are_of_good_quality(repository):
 
 
 def test_no_test_film_is_in_a_history(rows, trained):
-    """A test history is what its user has watched in the training part, in the order of time."""
+    """A test row's history has the films that its user watched in the training part, in the order of time."""
     watched = rows.to_pandas().query("watched == 1 and part == 'train'").sort_values("at")
     for user, history in trained[0].to_pandas().query("part == 'test'")[["user", "history"]].to_numpy():
         assert list(history) == watched.film[watched.user == user].tolist()
 
 
 def test_it_learns_who_watches_what(trained, folder):
-    """Films of a user's own kind stand above unrated ones of both kinds; new films are counted as wrong."""
+    """Films of a user's own kind rank above the others; a new film counts as ranked wrong."""
     table, score = trained
     test = table.filter(pa.array(table["part"].to_numpy(zero_copy_only=False) == "test"))
     found = score(split.values(test, ["history", "film"]))
@@ -165,10 +165,10 @@ def test_it_learns_who_watches_what(trained, folder):
 
 
 def test_a_user_who_comes_again_counts_once():
-    """Rows whose history has grown by what the same user has watched since are one user."""
+    """Rows count as one user if a later history is the earlier one plus films that the user watched since."""
     rows = {"history": [[1, 2], [1, 2], [1, 2, 3], [], [4, 1]], "film": [3, 5, 4, 1, 9]}
     fitted = estimator.fit(rows, np.array([1.0, 0, 1, 1, 0]), estimator.Params())
-    assert fitted.films.tolist() == [1, 2, 3, 4]  # of the users {1, 2, 3, 4}, {1} and {1, 4}
+    assert fitted.films.tolist() == [1, 2, 3, 4]  # the users' films: {1, 2, 3, 4}, {1} and {1, 4}
     assert fitted.popularity.tolist() == pytest.approx([1, 1 / 3, 1 / 3, 2 / 3])
 
 
@@ -184,13 +184,13 @@ def test_a_user_who_comes_again_counts_once():
     ],
 )
 def test_what_is_no_film_is_refused(trained, history, film, said):
-    """An id that can be no film's, and a history longer than any, is the caller's mistake."""
+    """An impossible film id or too long a history is an error of the caller."""
     with pytest.raises(BadRow, match=said):
         trained[1](asked((history, film)))
 
 
 def test_without_a_film_the_best_are_listed(trained):
-    """None of the ten best films is in the history; the score is what the first gets when asked about."""
+    """Without a film, the answer has ten films outside the history, and the score of the first one."""
     rows = asked(([1, 3, 5, 999_999], np.nan), ([1, 3, 5], 7.0))
     scores = trained[1](rows)
     best, none = trained[1].answer(rows, scores)["films"]
@@ -200,7 +200,7 @@ def test_without_a_film_the_best_are_listed(trained):
 
 
 def test_what_training_has_not_seen_is_told(trained):
-    """An unknown film is below all others; unknown films of a history are ignored, down to popularity."""
+    """An unknown film ranks last; unknown films in a history are ignored, even if all are unknown."""
     rows = asked(([1, 3], 999_999.0), ([1, 999_999, 3], 5.0), ([1, 3], 5.0), ([999_999], 5.0), ([], 5.0))
     new, with_unknown, without, popular, empty = trained[1](rows)
     assert (new, with_unknown) == (scorer.NEW, without)
@@ -210,7 +210,7 @@ def test_what_training_has_not_seen_is_told(trained):
 
 
 def asked(*rows):
-    """Rows as a server makes them."""
+    """Return rows as a server passes them to the scorer."""
     histories = np.empty(len(rows), object)
     histories[:] = [list(history) for history, _ in rows]
     return {"history": histories, "film": np.array([film for _, film in rows], float)}

@@ -1,4 +1,4 @@
-"""What the source reads, and which data validation stops."""
+"""The source reads the published files, and validation stops bad data."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def folder(repository: Path) -> ModelFolder:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
-    """The sample, as the source reads it."""
+    """Return the sample as the source reads it."""
     return read(demo.sample(tmp_path_factory.mktemp("sample")))
 
 
@@ -108,14 +108,14 @@ def test_bad_data_is_stopped(spoil, check: str, column: str, rows: pa.Table, fol
 
 
 def test_good_data_passes(rows: pa.Table, folder: ModelFolder) -> None:
-    """The sample passes every check, and so it does with rows that production logged."""
+    """The sample passes every check, and still does with rows that production has logged."""
     assert examined(rows.to_pandas(), folder).failed == []
     logged = rows.slice(0, 1).to_pandas().assign(id="1", domain=None, part=None, text="so good and so new")
     assert examined(pd.concat([rows.to_pandas(), logged]), folder).failed == []
 
 
 def test_published_files_are_read(rows: pa.Table) -> None:
-    """Each file's rows have its domain, class and part; dev files train."""
+    """Each file's rows have its domain, class and part; dev files belong to the training part."""
     frame = rows.to_pandas()
     counts = Counter(zip(frame["domain"], frame["part"], frame["sentiment"], strict=True))
     assert counts == {
@@ -132,7 +132,7 @@ def test_published_files_are_read(rows: pa.Table) -> None:
 
 
 def test_a_tested_text_is_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A text of both parts stays in the test part, and one without a letter in none; both are counted."""
+    """A text of both parts stays in the test part, and one without a letter in neither; both are counted."""
     for name, lines in {"dev.0": "so bad .\n! ! !\n", "test.0": "so bad .\nso bad .\n"}.items():
         (tmp_path / f"sentiment.{name}").write_text(lines)
     found = read([tmp_path / "sentiment.dev.0", tmp_path / "sentiment.test.0"])
@@ -141,7 +141,7 @@ def test_a_tested_text_is_not_trained_on(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_parquet_is_split_by_its_texts(tmp_path: Path) -> None:
-    """A file without a test part gives about a fifth of its texts to it, equal ones to the same part."""
+    """In a file without parts, about a fifth of the texts are tested, and equal texts are in one part."""
     texts = [f"film {number % 500}" for number in range(1000)]
     pq.write_table(pa.table({"name": texts, "label": [0, 1] * 500, "text": texts}), tmp_path / "a.parquet")
     found = read([tmp_path / "a.parquet"]).to_pandas()
@@ -151,21 +151,21 @@ def test_parquet_is_split_by_its_texts(tmp_path: Path) -> None:
 
 
 def test_a_parquet_row_may_be_wrong(tmp_path: Path) -> None:
-    """A null text is left out, a null label is not known, and validation sees any other one."""
+    """A null text is left out, a null label stays unknown, and an invalid label is left to validation."""
     rows = {"text": ["good", None, "so so", "bad"], "label": [1, 1, 2, None]}
     pq.write_table(pa.table(rows), tmp_path / "a.parquet")
     assert read([tmp_path / "a.parquet"])["sentiment"].to_pylist() == ["positive", "2", None]
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
-    """A file of another format is an error that names those that are read."""
+    """A file of another format is an error."""
     (tmp_path / "a.csv").touch()
     with pytest.raises(LoopError, match=r"a\.csv: .* cannot read this file"):
         read([tmp_path / "a.csv"])
 
 
 def test_accuracy_of_a_domain() -> None:
-    """Only a domain's own rows count, each as often as it is drawn; without any it is NaN."""
+    """Only the domain's own rows count, each as often as it is drawn; without any row, accuracy is NaN."""
     columns = pa.table({"domain": ["yelp", "yelp", "imdb"]})
     scored = Rows(np.array([1, 0, 1]), np.array([0.9, 0.8, 0.1]), columns=columns)
     assert accuracy(scored, "yelp")(np.array([3, 1, 5])) == 0.75

@@ -1,4 +1,4 @@
-"""Published and typed text give the same words, and what is no text is refused."""
+"""Typed text gives the same words as published text, and a row without text is refused."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from models.sentiment_analysis import scorer
 from models.sentiment_analysis.estimator import save
 
 pytestmark = pytest.mark.contract
-CUT = {  # as typed: as published
+CUT = {  # typed text: published text
     "don't": "do n't",
     "can't": "ca n't",
     "It's": "it 's",
@@ -53,14 +53,14 @@ def test_words_of_a_sentence() -> None:
 
 @pytest.fixture
 def fitted(tmp_path: Path) -> scorer.Scorer:
-    """A scorer that knows three terms."""
+    """Return a scorer that knows three terms."""
     save(scorer.Terms(-0.1, {"good": (1.0, 2.0), "bad": (1.0, -2.0), "not good": (4.0, -9.0)}), tmp_path)
     return scorer.load(tmp_path)
 
 
 @pytest.fixture
 def score(fitted: scorer.Scorer):
-    """The scores of some texts."""
+    """Return a function that scores texts."""
     return lambda *texts: fitted({"text": np.array(texts, object)})
 
 
@@ -77,20 +77,20 @@ def score(fitted: scorer.Scorer):
     }.items(),
 )
 def test_what_is_no_text_is_refused(score, text: str, said: str) -> None:
-    """A request with nothing to read, or too much, is the caller's mistake."""
+    """A text without a letter, or too long a text, is an error of the caller."""
     with pytest.raises(BadRow, match=said):
         score(text)
 
 
 def test_weights_are_added_up(score) -> None:
-    """Words and pairs of words count once each, over the length of the text; unknown ones count nothing."""
+    """Each known word or pair counts once, and the sum is divided by the norm of the text's vector."""
     odds = [-0.1, 1.9, 1.9, -0.1, -0.1 + (2 - 9) / np.sqrt(5)]
     scores = score("xyz", "good", "Good, GOOD xyz", "good bad", "not good")
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-np.array(odds))))
 
 
 def test_the_profile_shows_another_language(fitted: scorer.Scorer) -> None:
-    """Words, the share of unknown ones, and the share that is no letter; each a number a row."""
+    """The profile of a row has the number of words, the share of unknown words, and that of non-letters."""
     texts = {"text": np.array(["good bad!", "la comida era mala", "_num_ good"], object)}
     found = fitted.profile(texts, np.zeros(3))
     assert {name: values.tolist() for name, values in found.items()} == {

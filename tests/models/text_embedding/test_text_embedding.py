@@ -1,4 +1,4 @@
-"""What a text embedding takes and refuses, in training data and at the API; its source and its teacher."""
+"""A text embedding checks texts in training data and requests; its source and teacher work."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def examined(frame: pd.DataFrame) -> validate.Report:
 
 
 def twice(frame: pd.DataFrame) -> pd.DataFrame:
-    """The first pair again at the end."""
+    """Repeat the first pair at the end."""
     return pd.concat([frame, frame[:2]])
 
 
@@ -83,7 +83,7 @@ def test_bad_data_is_stopped(
 
 
 def test_a_leak_is_stopped(good: pd.DataFrame) -> None:
-    """A sentence of the test part that also stands in training is a critical fault of both its rows."""
+    """If a sentence of the training part is in the test part, too, a critical check counts both rows."""
     leaked = good["text"][good["part"] == "train"].iloc[0]
     places = np.flatnonzero(good["part"] == "test")[:1]
     [found] = examined(good.assign(text=good["text"].where(~good.index.isin(places), leaked))).critical
@@ -93,11 +93,11 @@ def test_a_leak_is_stopped(good: pd.DataFrame) -> None:
 def test_good_data_passes(good: pd.DataFrame) -> None:
     assert examined(good).failed == []
     damaged = examined(setting("text", "The caf\ufffd is in the street", 16)(good))
-    assert (damaged.critical, damaged.score) == ([], pytest.approx(0.995))  # of the two that are not critical
+    assert (damaged.critical, damaged.score) == ([], pytest.approx(0.995))  # the mean of two scored checks
 
 
 def test_two_files_are_read_as_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A pair that comes twice counts once, and training loses what the test part has too."""
+    """A repeated pair counts once, and a training pair with a sentence of the test part is left out."""
     train, test = tmp_path / "stsb-train.csv", tmp_path / "stsb-test.csv"
     train.write_text('a,b,1.0\nb,a,1.5\n"NA","say ""x"", y",2.0\nc,d,3.0\n')
     test.write_text("c,e,4.0\n")
@@ -117,7 +117,7 @@ def test_two_files_are_read_as_pairs(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_file_is_read_by_what_is_in_it(tmp_path: Path) -> None:
-    """Its name need not end in a format, and its column `part` names the part, as `latest` does not."""
+    """The content, not the name, decides the format of a file, and its column `part` gives the parts."""
     pairs = {"score": [1.0, 2.0], "sentence2": ["b", "d"], "sentence1": ["a", "c"], "part": ["train", "test"]}
     table, wrong = tmp_path / "latest", tmp_path / "wrong.csv"
     expected = [("c", 2.0, "test"), ("d", 2.0, "test"), ("a", 1.0, "train"), ("b", 1.0, "train")]
@@ -133,7 +133,7 @@ def test_a_file_is_read_by_what_is_in_it(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of a few pieces, each in a direction of its own."""
+    """Return a model of a few pieces with orthogonal vectors."""
     folder = tmp_path_factory.mktemp("model")
     (folder / "vocabulary.txt").write_text("\n".join(VOCABULARY) + "\n")
     np.save(folder / "vectors.npy", np.eye(len(VOCABULARY), dtype=np.float16))
@@ -146,7 +146,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "The DOG plays": ["the", "dog", "play", "##s"],
         "playing dogs!": ["play", "##ing", "dog", "##s", "!"],
         "Café": ["cafe"],
-        "the cat\tin": ["the", "in"],  # a word of unknown pieces says nothing
+        "the cat\tin": ["the", "in"],  # a word of unknown pieces is left out
         "dog" + "s" * 98: [],
     }.items(),
 )
@@ -155,7 +155,7 @@ def test_texts_are_cut_as_the_teacher_cuts_them(text: str, pieces: list[str]) ->
 
 
 def test_a_vector_has_length_one(folder: Path) -> None:
-    """Each text alone gives what it gives among others."""
+    """Each vector has length 1, and a text alone has the same vector as among others."""
     score, texts = scorer.load(folder), ["the dog", "dog dog playing!"]
     together = score({"text": np.array(texts, object)})
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
@@ -173,7 +173,7 @@ REFUSED = {
 
 
 def test_endless_words_are_not_remembered(folder: Path) -> None:
-    """Or callers could fill a server's memory with them."""
+    """The cache keeps no very long words, because callers could fill a server's memory with them."""
     found = scorer.load(folder)
     found({"text": np.array([f"dog {'a' * 5_000}{number}" for number in range(9)], object)})
     assert max(map(len, found.pieces)) < 100
@@ -181,7 +181,7 @@ def test_endless_words_are_not_remembered(folder: Path) -> None:
 
 @pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)
 def test_a_text_without_a_vector_is_refused(text: str, said: str, folder: Path) -> None:
-    """The API answers 422 with the reason."""
+    """A text without a known word, or too long a text, is refused with the reason."""
     with pytest.raises(BadRow, match=said):
         scorer.load(folder)({"text": np.array(["the dog", text], object)})
 
@@ -195,7 +195,7 @@ OTHER = {
 
 @pytest.mark.parametrize("text", OTHER.values(), ids=OTHER)
 def test_other_texts_drift(text: str, good: pd.DataFrame, folder: Path) -> None:
-    """How a text is written is enough to see another domain; the same domain again is no drift."""
+    """Another language, code or numbers drift in the profile; more texts of the same domain do not."""
     texts, nowhere = good["text"].to_numpy(), np.zeros((800, 3))
     some = (texts[::2], texts[1::2], np.array([text] * 800, object))
     profile = scorer.load(folder).profile
@@ -218,7 +218,7 @@ def fitted(whole: ModelFolder, **params: Any) -> Any:
 
 @pytest.mark.slow
 def test_the_teacher_says_what_its_publisher_says(whole: ModelFolder) -> None:
-    """The cosines are those of the example on the front page of sbert.net."""
+    """The teacher's cosines are those of the example on the front page of sbert.net."""
     texts = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
     pieces = scorer.Pieces(whole.estimator._file("vocab.txt").read_text().splitlines())
     vectors = whole.estimator.Teacher().vectors([pieces.of(text) for text in texts])
@@ -228,7 +228,7 @@ def test_the_teacher_says_what_its_publisher_says(whole: ModelFolder) -> None:
 
 @pytest.mark.slow
 def test_the_student_learns_from_the_teacher(whole: ModelFolder, tmp_path: Path) -> None:
-    """Texts of one meaning are near, and the same texts give the same bytes."""
+    """Texts with the same meaning have near vectors, and the same texts give the same bytes."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         whole.estimator.save(fitted(whole), tmp_path / name)
@@ -245,7 +245,7 @@ def test_no_gpu_is_said(whole: ModelFolder) -> None:
 
 
 def test_a_gpu_gives_the_same_vectors(whole: ModelFolder, tmp_path: Path) -> None:
-    """By the program that runs on a GPU, here on a CPU; requests of one text and of many."""
+    """The program for GPUs, here on a CPU, gives the same vectors for one text and for many."""
     (tmp_path / "vocabulary.txt").write_text("\n".join(VOCABULARY))
     np.save(tmp_path / "vectors.npy", np.random.default_rng(0).normal(size=(len(VOCABULARY), 4)))
     ours, theirs = whole.scorer.Scorer(tmp_path), whole.scorer.OnGpu(tmp_path, "cpu")

@@ -1,4 +1,4 @@
-"""card-fraud as an application. Configuration only: what it does is `loop.runtime`."""
+"""The HTTP application of card-fraud, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

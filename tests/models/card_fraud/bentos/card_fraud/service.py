@@ -1,4 +1,4 @@
-"""card-fraud as a bento: what BentoML builds, pins and packs. What it serves is asgi.py's."""
+"""The bento of card-fraud, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ BASE = (
 @bentoml.service(
     name="card_fraud",
     image=image.pinned(Path(__file__).parent / "requirements.lock", BASE),
-    workers=1,  # a replica is a process: the cluster scales them
+    workers=1,  # a replica runs one process, and the cluster scales replicas
     traffic={"timeout": 10},
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},  # the application's own /metrics has them

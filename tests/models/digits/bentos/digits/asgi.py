@@ -1,4 +1,4 @@
-"""digits as an application."""
+"""The HTTP application of digits, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

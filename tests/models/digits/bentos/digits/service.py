@@ -1,4 +1,4 @@
-"""digits as a bento."""
+"""The bento of digits, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 
@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Digits:
-    """Reads digits."""
+    """Recognizes digits."""

@@ -1,4 +1,4 @@
-"""phrases as an application."""
+"""The HTTP application of phrases, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

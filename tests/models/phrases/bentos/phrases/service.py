@@ -1,4 +1,4 @@
-"""phrases as a bento."""
+"""The bento of phrases, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 
@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Phrases:
-    """Gives the vector of a phrase."""
+    """Returns the vector of a phrase."""

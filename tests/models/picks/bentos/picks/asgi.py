@@ -1,4 +1,4 @@
-"""picks as an application."""
+"""The HTTP application of picks, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""picks as a bento."""
+"""The bento of picks, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""rents as an application."""
+"""The HTTP application of rents, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

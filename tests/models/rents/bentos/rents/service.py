@@ -1,4 +1,4 @@
-"""rents as a bento."""
+"""The bento of rents, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 
@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Rents:
-    """Predicts what a flat is let for."""
+    """Predicts the rent of a flat."""

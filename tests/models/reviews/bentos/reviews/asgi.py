@@ -1,4 +1,4 @@
-"""reviews as an application."""
+"""The HTTP application of reviews, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""reviews as a bento."""
+"""The bento of reviews, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 
@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Reviews:
-    """Says what a review thinks."""
+    """Classifies the opinion of a review."""

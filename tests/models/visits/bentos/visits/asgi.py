@@ -1,4 +1,4 @@
-"""visits as an application."""
+"""The HTTP application of visits, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""visits as a bento."""
+"""The bento of visits, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 
@@ -18,4 +18,4 @@ BASE = (
 )
 @bentoml.asgi_app(application)
 class Visits:
-    """Says what a customer does next."""
+    """Predicts a customer's next action."""

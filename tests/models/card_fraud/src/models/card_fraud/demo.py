@@ -1,4 +1,4 @@
-"""Better and worse parameters, bad data, and drift, for the stories that the tests play."""
+"""Better and worse parameters, bad data, and drift, for the stories of the tests."""
 
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ DEARER = 1.8
 
 
 def bad(rows: pa.Table, folder: Path) -> list[Path]:
-    """Negative amounts, which validation stops."""
+    """Write payments with negative amounts, which validation stops."""
     place = rows.schema.get_field_index("TX_AMOUNT")
     path = folder / "negative.parquet"
     pq.write_table(rows.set_column(place, "TX_AMOUNT", pc.negate(rows["TX_AMOUNT"])), path)
@@ -26,7 +26,7 @@ def bad(rows: pa.Table, folder: Path) -> list[Path]:
 def production(
     past: pa.Table, params: source.Params, begin: datetime, drift_from: datetime, end: datetime
 ) -> tuple[pa.Table, pa.Table]:
-    """What the simulator gives before and after payments become dearer."""
+    """Return payments before and after the amounts rise."""
     start = datetime.combine(params.start, datetime.min.time())
     changes = {"days": (end - start).days, "drift_from": (drift_from - start).days, "amounts": DEARER}
     rows = source.simulate(params.model_copy(update=changes))

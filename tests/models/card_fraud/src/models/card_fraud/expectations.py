@@ -1,4 +1,4 @@
-"""What good payments look like."""
+"""Checks of payments as a Great Expectations suite; critical checks stop the pipeline."""
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ class Params(Section):
 
 
 def suite(params: Params, _: TimeSplit) -> list[Check]:
-    """Amounts stop the pipeline where they are no money, and lower the score where they are odd."""
+    """Return checks that stop impossible amounts, and lower the score for unusual ones."""
     import great_expectations.expectations as gxe
 
     low, high = params.mean_amount

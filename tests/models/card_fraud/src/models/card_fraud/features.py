@@ -17,7 +17,7 @@ class Params(Section):
 
 
 def compute(transactions: ir.Table, params: Params) -> ir.Table:
-    """One row a payment; the risk is the share of fraud at its terminal in a window before the delay."""
+    """Return one row a payment; the risk is its terminal's share of fraud in a window before the delay."""
     t = transactions.mutate(
         second=transactions.TX_DATETIME.epoch_seconds(),
         fraud=transactions.TX_FRAUD.fill_null(0).cast("float64"),

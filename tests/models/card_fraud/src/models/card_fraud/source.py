@@ -15,7 +15,7 @@ LARGE = 150.0  # an amount over this is fraud of scenario 1; at a bad terminal h
 
 
 class Params(Section):
-    """`amounts` multiplies what is paid from day `drift_from` on; what is fraud stays fraud."""
+    """`amounts` multiplies the amounts from day `drift_from` on; no label changes."""
 
     seed: int = 0
     cards: int = 600
@@ -26,7 +26,7 @@ class Params(Section):
 
 
 def simulate(params: Params) -> pa.Table:
-    """Two payments a card and day on average, by time: COLUMNS, every label known."""
+    """Return on average two payments a card and day, sorted by time, with every label known."""
     days = [_day(params, day) for day in range(params.days)]
     columns = {name: np.concatenate([day[name] for day in days]) for name in days[0]}
     columns["TRANSACTION_ID"] = np.arange(len(columns["TX_AMOUNT"]))

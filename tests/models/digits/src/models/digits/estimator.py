@@ -14,7 +14,7 @@ from .scorer import pixels
 
 
 class Params(Section):
-    """scikit-learn's own."""
+    """The parameter of scikit-learn's LogisticRegression."""
 
     c: float = Field(default=1.0, gt=0)  # inverse of the penalty
 

@@ -1,11 +1,11 @@
-"""What a digit looks like."""
+"""Checks of digits as a Great Expectations suite; critical checks stop the pipeline."""
 
 from loop.core.params import RandomSplit
 from loop.pipeline.validate import Check
 
 
 def suite(_: object, __: RandomSplit) -> list[Check]:
-    """There is an image, and a label is a digit."""
+    """Return checks that each row has an image, and that its label is a digit."""
     import great_expectations.expectations as gxe
 
     labels = gxe.ExpectColumnValuesToBeInSet(column="digit", value_set=list(range(10)))

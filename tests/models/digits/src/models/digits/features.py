@@ -6,5 +6,5 @@ FEATURES = ("image",)
 
 
 def compute(rows: ir.Table, _: object) -> ir.Table:
-    """One row a digit."""
+    """Return one row a digit."""
     return rows.select("id", "digit", "image")

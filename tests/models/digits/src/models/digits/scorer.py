@@ -14,7 +14,7 @@ HEADER = b"P5 8 8 16\n"
 
 
 def pixels(rows: Mapping[str, NDArray[Any]]) -> Floats:
-    """(n, 64) brightness from 0 to 1; BadRow for what is no such image."""
+    """Return (n, 64) brightness from 0 to 1. Raises BadRow for any other image."""
     for image in rows["image"]:
         if not image.startswith(HEADER) or len(image) != len(HEADER) + 64:
             raise BadRow("is no binary PGM of 8 x 8 pixels up to 16")
@@ -22,7 +22,7 @@ def pixels(rows: Mapping[str, NDArray[Any]]) -> Floats:
 
 
 class Scorer:
-    """n images to (n, 10) probabilities."""
+    """Converts n images to (n, 10) probabilities."""
 
     def __init__(self, folder: Path) -> None:
         with np.load(folder / "weights.npz") as kept:
@@ -33,7 +33,7 @@ class Scorer:
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
     def profile(self, rows: Mapping[str, NDArray[Any]], _: Floats) -> dict[str, Floats]:
-        """How much ink an image has, and how strongly it is drawn."""
+        """Return each image's mean brightness, and its contrast."""
         found = pixels(rows)
         return {"ink": found.mean(axis=1), "contrast": found.std(axis=1)}
 

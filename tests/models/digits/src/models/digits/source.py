@@ -8,7 +8,7 @@ from .schema import COLUMNS
 
 
 def simulate(_: object) -> pa.Table:
-    """The published rows, in their order."""
+    """Return the published rows, in their order."""
     pixels, digit = load_digits(return_X_y=True)
     images = [b"P5 8 8 16\n" + row.tobytes() for row in pixels.astype(np.uint8)]
     columns = {"id": range(len(digit)), "image": images, "digit": digit}

@@ -18,7 +18,7 @@ class Params(Section):
 
 
 def fit(rows: Mapping[str, NDArray[Any]], _: NDArray[Any], params: Params) -> dict[str, list[float]]:
-    """Fit on n texts; returns each word's vector."""
+    """Fit on n texts, and return each word's vector."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import CountVectorizer
 

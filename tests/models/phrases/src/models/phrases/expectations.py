@@ -1,11 +1,11 @@
-"""What a phrase looks like."""
+"""Checks of phrases as a Great Expectations suite; critical checks stop the pipeline."""
 
 from loop.core.params import RandomSplit
 from loop.pipeline.validate import Check
 
 
 def suite(_: object, __: RandomSplit) -> list[Check]:
-    """It has from one to 10,000 characters, and its pair is alike by 0 to 5."""
+    """Return checks of the length, 1 to 10,000 characters, and of the label, 0 to 5."""
     import great_expectations.expectations as gxe
 
     return [

@@ -6,5 +6,5 @@ FEATURES = ("text",)
 
 
 def compute(rows: ir.Table, _: object) -> ir.Table:
-    """One row a phrase."""
+    """Return one row a phrase."""
     return rows.select("id", "pair", "alike", "text")

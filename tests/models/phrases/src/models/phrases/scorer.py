@@ -12,12 +12,12 @@ Floats = NDArray[np.float64]
 
 
 def words(text: str) -> list[str]:
-    """A text's words, in lower case."""
+    """Return a text's words, in lower case."""
     return text.lower().split()
 
 
 class Scorer:
-    """n texts to (n, d) vectors; a text without a known word is all zeros."""
+    """Converts n texts to (n, d) vectors; a text without a known word gives zeros."""
 
     def __init__(self, folder: Path) -> None:
         kept = msgspec.json.decode((folder / "words.json").read_bytes(), type=dict[str, list[float]])
@@ -31,7 +31,7 @@ class Scorer:
         return sum((self.vectors.get(word, self.nothing) for word in words(text)), self.nothing)
 
     def profile(self, rows: Mapping[str, NDArray[Any]], vectors: Floats) -> dict[str, Floats]:
-        """How many words a text has, and how long its vector is."""
+        """Return each text's number of words, and the length of its vector."""
         return {
             "words": np.array([len(words(text)) for text in rows["text"]], float),
             "length": np.linalg.norm(vectors, axis=1),

@@ -19,7 +19,7 @@ class Params(Section):
 
 
 def simulate(params: Params) -> pa.Table:
-    """Two rows a pair."""
+    """Return two rows a pair."""
     rng = np.random.default_rng(0)
     mixed = rng.dirichlet([0.3] * len(TOPICS), (params.pairs, 2))
     near = rng.random(params.pairs)[:, None]

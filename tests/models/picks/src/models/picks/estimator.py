@@ -11,7 +11,7 @@ from .scorer import FILMS
 
 
 def fit(rows: Mapping[str, NDArray[Any]], stars: NDArray[np.float64], _: object) -> NDArray[np.float64]:
-    """Return (60, 60) mean stars of a film by a film of the history, drawn towards the mean."""
+    """Return (60, 60) mean stars of a film by a film of the history, shrunk towards the mean."""
     total = np.full((FILMS, FILMS), 3 * stars.mean())
     count = np.full((FILMS, FILMS), 3.0)
     for history, film, got in zip(rows["history"], rows["film"].astype(int), stars, strict=True):

@@ -1,4 +1,4 @@
-"""What a user has seen, and the film in question."""
+"""The films that a user has seen, and the film to score."""
 
 import ibis.expr.types as ir
 
@@ -6,5 +6,5 @@ FEATURES = ("history", "film")
 
 
 def compute(rows: ir.Table, _: object) -> ir.Table:
-    """One row a film that was shown."""
+    """Return one row a film that was shown."""
     return rows.select("id", "at", "user", "stars", *FEATURES)

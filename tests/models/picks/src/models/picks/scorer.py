@@ -11,7 +11,7 @@ FILMS = 60
 
 
 class Scorer:
-    """n histories and films to (n,) scores; a film that training has not seen scores 0."""
+    """Converts n histories and films to (n,) scores; a film that training has not seen scores 0."""
 
     def __init__(self, folder: Path) -> None:
         self.together = np.load(folder / "together.npy")
@@ -24,7 +24,7 @@ class Scorer:
         return np.array(found)
 
     def profile(self, rows: Mapping[str, NDArray[Any]], _: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        """How long histories are, and which films are asked for."""
+        """Return each history's length, and the film."""
         return {"length": np.array([len(one) for one in rows["history"]], float), "film": rows["film"]}
 
 

@@ -19,7 +19,7 @@ class Params(Section):
 
 
 def simulate(params: Params) -> pa.Table:
-    """One row a film that a user was shown, in the order of time. Film f is of the kind f mod 6."""
+    """Return one row a film that a user was shown, in the order of time. Film f is of the kind f mod 6."""
     rng = np.random.default_rng(0)
     likes = rng.dirichlet(np.full(KINDS, 0.3), params.users)
     users, films = rng.integers(0, params.users, params.rows), rng.integers(0, FILMS, params.rows)

@@ -13,7 +13,7 @@ from .scorer import TEXTS, Columns, Weights, encode
 
 
 class Params(Section):
-    """scikit-learn's own."""
+    """The parameter of scikit-learn's Ridge."""
 
     penalty: float = Field(default=1.0, ge=0)
 

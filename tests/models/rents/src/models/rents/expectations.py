@@ -1,11 +1,11 @@
-"""What a flat looks like."""
+"""Checks of flats as a Great Expectations suite; critical checks stop the pipeline."""
 
 from loop.core.params import RandomSplit
 from loop.pipeline.validate import Check
 
 
 def suite(_: object, __: RandomSplit) -> list[Check]:
-    """Rents are positive, and a flat is in a district."""
+    """Return checks that a rent is positive, and that a flat has a district."""
     import great_expectations.expectations as gxe
 
     return [

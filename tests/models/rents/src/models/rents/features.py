@@ -7,5 +7,5 @@ MISSING = ("heating", "area")
 
 
 def compute(rows: ir.Table, _: object) -> ir.Table:
-    """One row a flat."""
+    """Return one row a flat."""
     return rows.select("flat", "rent", *FEATURES)

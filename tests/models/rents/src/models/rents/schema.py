@@ -1,12 +1,12 @@
-"""Flats and what they are let for: strings, booleans, gaps, no time and no entity."""
+"""Flats and their rents: strings, booleans, gaps, no time and no entity."""
 
 from loop.core.models import Roles, Task
 
 COLUMNS = {
     "flat": "string",  # a UUID
     "district": "string",
-    "heating": "string",  # null where nobody knows
-    "area": "float64",  # m²; null where nobody knows
+    "heating": "string",  # null if unknown
+    "area": "float64",  # m²; null if unknown
     "rooms": "int64",
     "balcony": "bool",
     "rent": "float64",

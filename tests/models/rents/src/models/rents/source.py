@@ -18,7 +18,7 @@ class Params(Section):
 
 
 def simulate(params: Params) -> pa.Table:
-    """One row a flat."""
+    """Return one row a flat."""
     rng = np.random.default_rng(0)
     count = params.flats
     district = rng.choice([*DISTRICTS], count)

@@ -14,13 +14,13 @@ from .scorer import words
 
 
 class Params(Section):
-    """scikit-learn's own."""
+    """The parameter of scikit-learn's LogisticRegression."""
 
     c: float = Field(default=1.0, gt=0)  # inverse of the penalty
 
 
 def fit(rows: Mapping[str, NDArray[Any]], opinions: NDArray[Any], params: Params) -> dict[str, float]:
-    """Fit on n texts and (n,) classes; returns each word's weight, and the bias under the empty word."""
+    """Fit on n texts and (n,) classes, and return each word's weight, with the bias under the empty word."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
 

@@ -1,4 +1,4 @@
-"""What a sentence looks like."""
+"""Checks of sentences as a Great Expectations suite; critical checks stop the pipeline."""
 
 from loop.core.params import RandomSplit
 from loop.pipeline.validate import Check
@@ -7,7 +7,7 @@ from .schema import CLASSES
 
 
 def suite(_: object, __: RandomSplit) -> list[Check]:
-    """It has from one to 10,000 characters, and an opinion that is known."""
+    """Return checks of the length, 1 to 10,000 characters, and of the opinion."""
     import great_expectations.expectations as gxe
 
     return [

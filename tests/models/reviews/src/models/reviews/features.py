@@ -6,5 +6,5 @@ FEATURES = ("text",)
 
 
 def compute(rows: ir.Table, _: object) -> ir.Table:
-    """One row a sentence."""
+    """Return one row a sentence."""
     return rows.select("id", "opinion", "text")

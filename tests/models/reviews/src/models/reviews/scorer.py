@@ -12,12 +12,12 @@ Floats = NDArray[np.float64]
 
 
 def words(text: str) -> list[str]:
-    """A text's words, in lower case."""
+    """Return a text's words, in lower case."""
     return text.lower().split()
 
 
 class Scorer:
-    """n texts to (n,) probabilities of praise."""
+    """Converts n texts to (n,) probabilities of a positive opinion."""
 
     def __init__(self, folder: Path) -> None:
         self.weights = msgspec.json.decode((folder / "words.json").read_bytes(), type=dict[str, float])
@@ -28,7 +28,7 @@ class Scorer:
         return 1 / (1 + np.exp(-np.array(odds)))
 
     def profile(self, rows: Mapping[str, NDArray[Any]], scores: Floats) -> dict[str, Floats]:
-        """How many words a text has, how long they are, and how sure the model is."""
+        """Return each text's number of words, the words' mean length, and the model's certainty."""
         cut = [words(text) for text in rows["text"]]
         return {
             "words": np.array([len(one) for one in cut], float),

@@ -17,7 +17,7 @@ class Params(Section):
 
 
 def simulate(params: Params) -> pa.Table:
-    """One row a sentence."""
+    """Return one row a sentence."""
     rng = np.random.default_rng(0)
     texts, opinions = [], rng.choice([*WORDS], params.sentences).tolist()
     for opinion in opinions:

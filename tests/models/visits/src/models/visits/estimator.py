@@ -1,4 +1,4 @@
-"""Shares of each class by state."""
+"""The share of each class in each state."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from .scorer import EDGES, cells
 
 
 def fit(x: NDArray[np.float64], y: NDArray[np.int64], _: object) -> NDArray[Any]:
-    """Count (n, 2) states by (n,) classes; returns (6, 5, 3) shares. Each class counts once more."""
+    """Return (6, 5, 3) shares of the classes by state, in which each class counts once more."""
     counts = np.ones((6, len(EDGES) + 2, 3))
     np.add.at(counts, (*cells(x), y), 1)
     return counts / counts.sum(axis=2, keepdims=True)

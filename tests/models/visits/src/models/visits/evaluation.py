@@ -1,8 +1,8 @@
-"""Visits are judged by the metrics of their task alone."""
+"""Visits are evaluated by the metrics of their task only."""
 
 from loop.stats.evaluation import Evaluation
 
 
 def evaluation(_: object) -> Evaluation:
-    """Nothing is added."""
+    """Add no metric."""
     return Evaluation()

@@ -1,11 +1,11 @@
-"""What a customer's state looks like."""
+"""Checks of customers' states as a Great Expectations suite; critical checks stop the pipeline."""
 
 from loop.core.params import TimeSplit
 from loop.pipeline.validate import Check
 
 
 def suite(_: object, __: TimeSplit) -> list[Check]:
-    """Orders are counted, and what comes next is one of three."""
+    """Return checks of the number of orders, and that the label is one of three."""
     import great_expectations.expectations as gxe
 
     return [

@@ -7,5 +7,5 @@ MISSING = ("days_ago",)
 
 
 def compute(rows: ir.Table, _: object) -> ir.Table:
-    """One row a customer and look."""
+    """Return one row for each recorded state of a customer."""
     return rows.select("id", "at", "customer", "next", *FEATURES)

@@ -1,4 +1,4 @@
-"""What a customer does next: three classes in words, with a time and an entity."""
+"""A customer's next action: three classes in words, with a time and an entity."""
 
 from loop.core.models import Roles, Task
 
@@ -7,7 +7,7 @@ COLUMNS = {
     "at": "timestamp[us]",
     "customer": "int32",
     "orders": "int64",
-    "days_ago": "float64",  # since the last order; null where there was none
+    "days_ago": "float64",  # since the last order; null if there was none
     "next": "string",
 }
 ROLES = Roles(id="id", label="next", time="at", entity="customer")

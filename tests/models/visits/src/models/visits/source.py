@@ -15,7 +15,7 @@ class Params(Section):
 
 
 def simulate(params: Params) -> pa.Table:
-    """One row a customer and look, in the order of time."""
+    """Return one row for each recorded state of a customer, in the order of time."""
     rng = np.random.default_rng(0)
     count = params.rows
     orders = rng.poisson(2, count)
