@@ -1,4 +1,4 @@
-"""The engine of the template. Each room imports only from those before it (held by import-linter).
+"""The engine of the template. Each package imports only from those before it, as import-linter checks.
 
 In order: core, stats, pipeline, candidate, packaging, delivery, monitoring, review, report, fork, cli.
 `runtime` is what every image runs.

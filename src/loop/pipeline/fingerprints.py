@@ -17,7 +17,7 @@ from loop.core.paths import library
 
 FOLDER = ".loop/stages"
 STAGES = ("ingest", "validate", "features", "train", "evaluate")
-ROOMS = ("loop.pipeline", "loop.stats", "loop.runtime")  # packages whose modules affect results
+PACKAGES = ("loop.pipeline", "loop.stats", "loop.runtime")  # packages whose modules affect results
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 TEMPLATE = re.compile(r"[\w./]+\.html\.j2")
 HEADER = (
@@ -74,7 +74,7 @@ def _code(path: Path) -> bytes:
 
 
 def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
-    """Return a module or page template and all it imports or includes from ROOMS, relative to `above`."""
+    """Return a module or page template and all it imports or includes from PACKAGES, relative to `above`."""
     found |= {path}
     source = (above / path).read_text(encoding="utf-8")
     needed = {path.with_name(name) for name in TEMPLATE.findall(source)}
@@ -87,7 +87,7 @@ def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
 
 
 def _imports(source: str) -> set[str]:
-    """Return modules of ROOMS that a source text imports, anywhere; some of the names are functions."""
+    """Return modules of PACKAGES that a source text imports, anywhere; some of the names are functions."""
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
-    names = {f"{node.module}.{each.name}" for node in nodes if node.module in ROOMS for each in node.names}
-    return names | {str(node.module) for node in nodes if str(node.module).rpartition(".")[0] in ROOMS}
+    names = {f"{node.module}.{each.name}" for node in nodes if node.module in PACKAGES for each in node.names}
+    return names | {str(node.module) for node in nodes if str(node.module).rpartition(".")[0] in PACKAGES}
