@@ -349,6 +349,7 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
         "    monitor: {accuracy: 0.9} # ours\n",
         "src/models/a/estimator.py": "def log_to_mlflow(f):\n    mlflow.xgboost.log_model(f)\n",
         "src/models/a/scorer.py": "from loop.serving.packed.booster import load\n",
+        "src/models/a/calibrate.py": "from loop.monitoring.looks import counts\n",
         "tests/models/a/test_a.py": "from loop import diagnosis\nfrom loop.serving import packed, rehearse\n",
         "tests/models/a/test_b.py": "from loop.delivery.state import State\n",
         "tests/models/a/test_c.py": "from loop.delivery.promote import promote\n",
@@ -359,6 +360,7 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
     assert section["sla"] == {"metrics": {"accuracy": 0.9}}
     assert once["src/models/a/estimator.py"] == ("def save_to_mlflow(f):\n    mlflow.xgboost.save_model(f)\n")
     assert once["src/models/a/scorer.py"] == "from loop.runtime.booster import load\n"
+    assert once["src/models/a/calibrate.py"] == "from loop.monitoring.drift import counts\n"
     assert once["tests/models/a/test_b.py"] == "from loop.core.release_state import State\n"
     assert once["tests/models/a/test_c.py"] == "from loop.delivery.canary import promote\n"
     assert migrations.migrated(once) == once

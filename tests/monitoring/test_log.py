@@ -227,6 +227,25 @@ def test_a_log_too_long_for_memory(tmp_path, monkeypatch) -> None:
     assert near == pytest.approx(far, abs=0.1)
 
 
+@pytest.mark.parametrize(("limit", "little"), [("MEMORY", 16), ("JOINS", 4)])
+def test_a_database_with_too_little_memory(tmp_path, monkeypatch, limit, little) -> None:
+    """Reading starts over with more, as hundreds of features need it to join, and long files to convert."""
+    wide = json.dumps({**json.loads(line(1)), "features": [0.5] * 100})
+    (tmp_path / "a.jsonl").write_text(f"{wide}\n" * 5_000)
+    names = [f"f{number}" for number in range(100)]
+
+    def rows() -> int:
+        window = log.read(str(tmp_path), "m", names, ROLES, store=None, until=None, days=7)
+        return len(window.rows)
+
+    monkeypatch.setattr(log, limit, little)
+    assert rows() == 5_000
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+    monkeypatch.setattr(log, "TIMES", (1,))
+    with pytest.raises(LoopError, match=rf"^{tmp_path}: Out of Memory Error"):
+        rows()
+
+
 def test_more_labels_than_memory(tmp_path, monkeypatch) -> None:
     """With very many labels, similar scores are counted together, and the metrics stay nearly the same."""
     rng = np.random.default_rng(0)

@@ -361,6 +361,14 @@ def test_a_file_of_a_package_is_a_source(tmp_path: Path, wheel: str) -> None:
         assert said in str(error.value)
 
 
+def test_a_damaged_file_is_to_be_written_again(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
+    """Of a Parquet file that was cut off, the error names the file and what to write in its place."""
+    written(rows, path := tmp_path / "t.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(LoopError, match=r"t\.parquet: cannot be read: [\s\S]*fix: .*as Parquet or CSV"):
+        read(pinned(path), folder, tmp_path)
+
+
 @pytest.mark.parametrize("source", ["none.parquet", "memory://none.parquet", "rows.txt"])
 def test_a_source_that_cannot_be_read_is_named(source: str, folder: ModelFolder, tmp_path: Path) -> None:
     """A missing file, a missing URL and an unknown format are errors that name the source and a fix."""

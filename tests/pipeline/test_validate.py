@@ -145,12 +145,16 @@ def test_bytes_of_a_wrong_row_are_counted() -> None:
 
 
 def test_a_value_stays_text_on_the_console() -> None:
-    """A supplier's value is printed on one line without control characters, so it cannot be a command."""
-    value = "\x1b]0;a\x07\n::b"
+    """A supplier's value is printed on one line without control characters, so it cannot be a command.
+
+    A long value is cut, so that the other rows are shown too.
+    """
+    values = ["a" * 3000, "\x1b]0;a\x07\n::b"]
     bad = gx.ExpectColumnValuesToBeInSet(column="y", value_set=["a"])
-    rows = pa.table({"id": [1], "y": [value]})
+    rows = pa.table({"id": [1, 2], "y": values})
     report = validate.examine(rows, [validate.Check(bad)], "m", models.Roles(id="id", label="y"))
-    assert validate._shown(report)[1].endswith(f"y {one_line(value)}, id 1")
+    shown = validate._shown(report)[1]
+    assert f"rows: y {'a' * 498}; y {one_line(values[1])}, id 2" in shown
 
 
 def tags(page: str) -> list[tuple[str, set[str]]]:

@@ -164,6 +164,7 @@ ON_GITHUB = {
     "no list": (lambda *_: {"message": "Not Found"}, "cannot be read"),
     "refused": (None, "Error: verifying with issuer"),
     "no gh": (None, "cannot be read: gh does not run"),
+    "no program": (None, "cannot be read: gh does not run"),
 }
 
 
@@ -178,7 +179,7 @@ def test_on_github_the_signer_is_the_release_of_main(pushed, tmp_path, monkeypat
     values = {"hex": digest[7:], "options": OPTIONS, "answer": tmp_path / "answer"}
     if what != "no gh":
         (programs / "gh").write_text(GH.format(**values, refused="" if answer else "yes"))
-        (programs / "gh").chmod(0o755)
+        (programs / "gh").chmod(0o644 if what == "no program" else 0o755)
     given = {"ACTIONS": "true", "SERVER_URL": "https://github.com", "REPOSITORY": "acme/churn"}
     for name, value in given.items():
         monkeypatch.setenv(f"GITHUB_{name}", value)

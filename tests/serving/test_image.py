@@ -3,13 +3,15 @@
 import json
 import re
 import shutil
+from fcntl import LOCK_NB
+from pathlib import Path
 
 import pytest
 from oci import CRANE, archive, attest, crane, serving
 
 from loop.core import repository as names
 from loop.core.errors import LoopError, Rejected
-from loop.core.files import read_json, write_json
+from loop.core.files import locked, read_json, whole, write_json
 from loop.core.project import Project
 from loop.packaging import image, layout
 from loop.packaging.bento import Bento
@@ -192,6 +194,26 @@ def test_an_image_over_the_limit_is_rejected(built, root, monkeypatch):
     with pytest.raises(Rejected, match=r"1 MB uncompressed, may be 1:\n.*make"):
         made(root, "docker")
     assert not (root / "build/card_fraud/image.json").exists()
+
+
+def test_one_process_keeps_an_artifact_that_others_read(root, monkeypatch):
+    """A second one waits, and replaces what is there only if that is damaged."""
+    writes = []
+
+    def write(path):
+        with pytest.raises(BlockingIOError), locked(path.parent, LOCK_NB):
+            pass
+        writes.append(path)
+        return whole(path)
+
+    kept = Path(made(root, None)["layout"])
+    monkeypatch.setattr(image, "whole", write)
+    assert made(root, None)["layout"] == str(kept)
+    assert writes == []
+    (kept / "index.json").unlink()
+    assert made(root, None)["layout"] == str(kept)
+    assert writes == [kept]
+    assert (kept / "index.json").is_file()
 
 
 def test_without_an_engine_the_bento_itself_is_pinned(root, host):

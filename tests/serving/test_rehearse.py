@@ -17,7 +17,7 @@ from loop.packaging import bento as bentos
 from loop.packaging import image
 from loop.packaging.key import release_key
 from loop.packaging.process import Server
-from loop.packaging.rehearse import Row, Side, held_out, judge, rehearse, shift
+from loop.packaging.rehearse import Row, Side, _ask, held_out, judge, rehearse, shift
 from loop.version import VERSION
 
 GOOD = {"requests": 100, "p50_ms": 2.0, "p99_ms": 5.0, "per_second": 400.0}
@@ -28,6 +28,16 @@ WORSE = {
     "fewer a second than asked": ({"per_second": 49.0}, "sla.requests_per_second needs 50"),
     "other scores": ({"score_shift": 0.01}, "max_score_shift"),
 }
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b'{"id": "\xff"}', b"[" * 100_000], ids=range(4))
+def test_an_answer_that_is_no_json_object(body):
+    """It fails the request, and does not end the rehearsal."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
+    with httpx.Client(transport=transport, base_url="http://server") as client:
+        _ask(client, side := Side("a"), {"features": [1.0], "id": 1}, [])
+    assert (side.requests, side.failed) == (1, 1)
+    assert side.errors[0].startswith("the answer is no JSON object: ")
 
 
 @pytest.mark.parametrize(("fault", "reason"), WORSE.values(), ids=WORSE)

@@ -28,6 +28,7 @@ MOVED = (  # old and new names of packages and modules
     (r"loop\.serving", "loop.packaging"),
     (r"loop\.delivery\.state", "loop.core.release_state"),
     (r"loop\.delivery\.(?:promote|rollback)", "loop.delivery.canary"),
+    (r"loop\.monitoring\.looks", "loop.monitoring.drift"),
     (r"loop\.demo", "loop_demo"),
     (r"loop\.diagnosis", "loop.fork.doctor"),
     (r"loop\.folders", "loop.fork.folders"),

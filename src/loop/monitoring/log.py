@@ -44,8 +44,9 @@ PART = 64  # the sample holds one in 64 ids
 PARTS = 16  # parts into which a log is divided for the join with the store
 NARROW = 8  # the log is divided if a file has, on average, at most one in 8 of the range of ids
 THREADS = 2  # each adds to the memory
-MEMORY, JOINS = "160MB", "136MB"  # DuckDB's limits to convert the log and to join; then it spills to disk
-LEAST = "64MB"  # a limit at which DuckDB gives back what it has cached
+MEMORY, JOINS = 192, 136  # MB that DuckDB may use to convert the log, and to join; then it spills to disk
+LEAST = 64  # MB at which DuckDB gives back what it has cached
+TIMES = (1, 2, 4, 8)  # if that is too little, as for hundreds of features, it gets a multiple
 MOST = 200_000  # rows used to measure distances; sampling error is then about 0.003 standard deviations
 DECIMALS = 5  # scores are rounded to this many decimals if there are more than MOST predictions
 
@@ -109,35 +110,37 @@ def read(
     """
     ids = Ids(roles.id, (columns or {}).get(roles.id))
     kind = _kind(answer, (columns or {}).get(roles.label))
-    with opened(log, store, memory=MEMORY, threads=THREADS) as con:
-        prepare(con)
-        files, cut = segments.of(con, log)
-        con.execute(f"set memory_limit = '{JOINS}'")
-        logged, unfit, latest = _predictions(con, files, model, version, ids, kind)
-        with _reading(store):
-            stored = _stored(con, store, "transactions", ids) if roles.time else None
-            reports = _stored(con, store, "labels", ids)
-            matched = _events(con, files, stored, roles)
-            end = until or _latest(con, log)
-            start = end - timedelta(days=days)
-            spans = {WINDOW: (start, end), "before": (end - 8 * DAY, end - 7 * DAY)}
-            if trained:
-                spans["learned"] = (trained - DAY, trained)
-            corrected, empty = _labels(con, reports, roles, ids, end, kind)
-            versions, first, most = _counts(con, features, spans)
-            known = int(_one(con, "select count(*) from events")) if matched else logged
-            sample = f"place < {_share(most)} and width = {len(features)}"
-            with_label = _judged(con, spans[WINDOW], len(features))
-            apart = _why_unmatched(con, stored, known if matched else 0, logged) if stored else ()
-            apart += _unmatched_labels(con, reports, start)
-            _rows(con, features, spans, sample, matched=matched)
-            # Give memory back before Arrow is imported. Nothing below reads the dropped tables.
-            con.execute(f"drop {'table' if matched else 'view'} events; drop table answered")
-            for limit in (LEAST, JOINS):
-                con.execute(f"set memory_limit = '{limit}'")
-            labelled, repeated = _labelled(con, answer, many=known > MOST)
-            found = con.sql("from rows").to_arrow_table()
-            transactions = _transactions(con, stored, roles, start, end)
+    for times in TIMES:
+        with _enough(log, times), opened(log, store, memory=f"{times * MEMORY}MB", threads=THREADS) as con:
+            prepare(con)
+            files, cut = segments.of(con, log)
+            con.execute(f"set memory_limit = '{times * JOINS}MB'")
+            logged, unfit, latest = _predictions(con, files, model, version, ids, kind)
+            with _reading(store):
+                stored = _stored(con, store, "transactions", ids) if roles.time else None
+                reports = _stored(con, store, "labels", ids)
+                matched = _events(con, files, stored, roles)
+                end = until or _latest(con, log)
+                start = end - timedelta(days=days)
+                spans = {WINDOW: (start, end), "before": (end - 8 * DAY, end - 7 * DAY)}
+                if trained:
+                    spans["learned"] = (trained - DAY, trained)
+                corrected, empty = _labels(con, reports, roles, ids, end, kind)
+                versions, first, most = _counts(con, features, spans)
+                known = int(_one(con, "select count(*) from events")) if matched else logged
+                sample = f"place < {_share(most)} and width = {len(features)}"
+                with_label = _judged(con, spans[WINDOW], len(features))
+                apart = _why_unmatched(con, stored, known if matched else 0, logged) if stored else ()
+                apart += _unmatched_labels(con, reports, start)
+                _rows(con, features, spans, sample, matched=matched)
+                # Give memory back before Arrow is imported. Nothing below reads the dropped tables.
+                con.execute(f"drop {'table' if matched else 'view'} events; drop table answered")
+                for limit in (LEAST, JOINS):
+                    con.execute(f"set memory_limit = '{times * limit}MB'")
+                labelled, repeated = _labelled(con, answer, many=known > MOST)
+                found = con.sql("from rows").to_arrow_table()
+                transactions = _transactions(con, stored, roles, start, end)
+            break
     # pandas is imported only now, because DuckDB has given its memory back.
     rows = found.to_pandas()
     parts = {
@@ -169,12 +172,27 @@ def read(
 
 
 @contextmanager
+def _enough(log: str, times: int) -> Iterator[None]:
+    """Let `read` start over with more memory if DuckDB lacks it. Raises LoopError if there is no more."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        if times == TIMES[-1]:
+            fix = "keep fewer days of it, by PREDICTION_LOG_DAYS"
+            raise LoopError(f"{log}: {one_line(error)}", fix=fix) from error
+
+
+@contextmanager
 def _reading(store: str | None) -> Iterator[None]:
     """Turn DuckDB's errors about a store's files, such as a missing column, into a LoopError."""
     import duckdb
 
     try:
         yield
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         said = f"{store}: cannot be read: {one_line(error)}"
         raise LoopError(said, fix="write the file again, or remove it") from error

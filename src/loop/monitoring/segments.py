@@ -159,12 +159,16 @@ def _convert(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> in
     cut = 0
     try:
         _copy_all(con, files, to)
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error:
         readable, cut = _readable(con, files)
         if not readable:
             return cut
         try:
             _copy_all(con, readable, to)
+        except duckdb.OutOfMemoryException:
+            raise
         except duckdb.Error as error:
             raise LoopError(
                 f"{files[0]}: {one_line(error)}", fix="remove the file that the message names"

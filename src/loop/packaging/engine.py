@@ -44,7 +44,7 @@ def run(command: list[str], fix: str, env: Mapping[str, str] = os.environ) -> st
     env = {"BUILDAH_LAYERS": "true", **env}  # without it, buildah caches no layers
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
+    except OSError as error:
         raise LoopError(f"{command[0]} does not run: {error}", fix=f"install {command[0]}") from error
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-3000:]

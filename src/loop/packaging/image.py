@@ -20,7 +20,7 @@ import click
 
 from loop.core import actions, repository
 from loop.core.errors import LoopError, Rejected
-from loop.core.files import read_json, whole, write_json
+from loop.core.files import locked, read_json, whole, write_json
 from loop.core.names import package, public
 from loop.core.paths import cache
 from loop.core.plain import Device
@@ -66,8 +66,14 @@ def name_of(root: Path, model: str) -> str:
 def keep(layout: Path, model: str, digest: str) -> Path:
     """Verify an artifact, and copy its layout to where `fetch` finds it. Returns that folder."""
     artifact.verify(layout, digest)
-    with whole(into := _layout_of(model, digest)) as aside:
-        shutil.copytree(layout, aside)
+    into = _layout_of(model, digest)
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with locked(into.parent):
+        try:
+            artifact.verify(into, digest)  # another process may be reading it, so it is not replaced
+        except LoopError:
+            with whole(into) as aside:
+                shutil.copytree(layout, aside)
     return into
 
 

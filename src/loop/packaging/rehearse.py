@@ -243,7 +243,7 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
         return {}, f"{response.status_code} {response.text[:200]}"
     try:
         return msgspec.json.decode(response.content, type=dict[str, Any]), ""
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a DecodeError, or text that is not UTF-8
         return {}, f"the answer is no JSON object: {error}"
 
 

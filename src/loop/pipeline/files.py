@@ -38,7 +38,7 @@ FOREIGN = {
 EMPTY = "is empty, expected the names of columns, then rows"
 REWRITE = "check the job that wrote it, or name another ingest.source in params.yaml"
 UTF_8 = "save it in UTF-8, as spreadsheets offer, or convert it: iconv -f WINDOWS-1252 -t UTF-8"
-# Arrow's error for a CSV file, the fault of the file in our words, and how to correct it.
+# Arrow's error for a file, the fault of the file in our words, and how to correct it.
 FAULTS = (
     (r"Empty CSV file", EMPTY, REWRITE),
     (r"multiple columns named (.+)", r"column \1: occurs twice, expected once", "remove one of them"),
@@ -49,6 +49,11 @@ FAULTS = (
         r"Row #(\d+): Expected (\d+) columns, got (\d+)",
         r"line \1: has \3 values, expected \2, as many as there are columns",
         "complete the line, and put a value that contains a comma in quotation marks",
+    ),
+    (
+        r"(.+)",  # any other
+        r"cannot be read: \1",
+        "check the location and your access to it, or write the file again as Parquet or CSV",
     ),
 )
 Columns = Callable[[pa.Table], pa.Table]  # a model's function from the file's columns to the schema's columns

@@ -256,7 +256,7 @@ def _shown(report: Report) -> list[str]:
     lines = [f"{count}, data_quality_score {report.score:.4f}"]
     for one in report.failed:
         rows = (", ".join(f"{name} {value}" for name, value in row.items()) for row in one.examples)
-        seen = "; ".join(dict.fromkeys(rows)) or one.found
+        seen = "; ".join(dict.fromkeys(map(one_line, rows))) or one_line(one.found)
         stops = "stops the data" if one.critical else "lowers the score"
-        lines.append(one_line(f"- {one.check} of {one.column} {stops}, {one.unexpected} rows: {seen}", 2000))
+        lines.append(one_line(f"- {one.check} of {one.column} {stops}, {one.unexpected} rows: {seen}", None))
     return lines
