@@ -19,6 +19,7 @@ from loop_demo.hub import Hub
 
 ENVIRONMENT = "production"
 # Matches an error message of ./loop in act's log
+FAILED = "❌"  # the mark of act for a failed step
 ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")
 
 
@@ -101,7 +102,8 @@ class Team:
             self.tell.line(error)
         if run["conclusion"] != conclusion or told not in log:
             ended = f"{run['name']} ended in {run['conclusion']}"
-            raise LoopError(f"{ended}, expected {conclusion} {told!r}\n{log[-3000:]}")
+            shown = log[: log.find("\n", log.find(FAILED)) if FAILED in log else None]
+            raise LoopError(f"{ended}, expected {conclusion} {told!r}\n{shown[-3000:]}")
 
     def merge(self, proposal: Proposal) -> None:
         """Merge a pull request, and wait until release.yml has released the model."""
