@@ -19,8 +19,8 @@ from loop_demo.hub import Hub
 
 ENVIRONMENT = "production"
 # Matches an error message of ./loop in act's log
-FAILED = "❌"  # the mark of act for a failed step
 ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")
+FAILED = "❌"  # act's mark of a failed step
 
 
 @dataclass(frozen=True)
