@@ -454,6 +454,36 @@ def test_a_few_requests_ahead_are_answered(server):
     assert answers.count(b" 200 OK") == 10
 
 
+MIDDLEWARE = """
+from starlette.middleware.base import BaseHTTPMiddleware
+
+class Passing(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        return await call_next(request)
+
+application.add_middleware(Passing)
+"""
+
+
+def test_who_hangs_up_behind_a_middleware_is_no_failure(alone, port):
+    """A request that is cut off, or refused within its body, is neither counted nor logged as a failure."""
+    application(alone)
+    with (alone / "asgi.py").open("a") as asgi:
+        asgi.write(MIDDLEWARE)
+    with serving(alone, port) as server:
+        before = counts(server)
+        for _ in range(20):
+            with connected(server) as connection:
+                connection.sendall(HEAD + b"Content-Length: 500\r\n\r\n" + ROW)
+        with connected(server) as connection:
+            connection.sendall(HEAD + CHUNKED + b"x\r\n")
+            assert status(connection) == 400
+        assert predicted(server).status_code == 200
+        counted = Counter({("/predict", 400): 1, ("/predict", 200): 1, ("/metrics", 200): 1})
+        assert counts(server) - before == counted
+        assert not server.output()
+
+
 def test_who_hangs_up_early_leaves_no_trace(server):
     """Requests whose caller has gone before their answer fail nothing, and fill no log."""
     many = b'{"features":[%s]}' % b",".join([b"[1,0,1]"] * 1000)
