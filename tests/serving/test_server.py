@@ -523,33 +523,56 @@ def test_who_stops_sending_or_reading_is_let_go(alone, port):
 
 
 MIDDLEWARE = """
+from contextvars import ContextVar
 from starlette.middleware.base import BaseHTTPMiddleware
 
-class Passing(BaseHTTPMiddleware):
-    async def dispatch(self, request, call_next):
-        return await call_next(request)
+caller = ContextVar("caller", default="nobody")
 
-application.add_middleware(Passing)
+class Noting(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        before = caller.get()
+        if name := request.headers.get("caller"):
+            caller.set(name)
+        response = await call_next(request)
+        response.headers["before"] = before
+        return response
+
+application.add_middleware(Noting)
 """
 
 
-def test_who_hangs_up_behind_a_middleware_is_no_failure(alone, port):
-    """A request that is cut off, or refused within its body, is neither counted nor logged as a failure."""
-    application(alone)
-    with (alone / "asgi.py").open("a") as asgi:
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory):
+    """The tiny model's server, ready, with a middleware."""
+    source = write_model(tmp_path_factory.mktemp("behind") / "src")
+    application(source)
+    with (source / "asgi.py").open("a") as asgi:
         asgi.write(MIDDLEWARE)
-    with serving(alone, port) as server:
-        before = counts(server)
-        for _ in range(20):
-            with connected(server) as connection:
-                connection.sendall(HEAD + b"Content-Length: 500\r\n\r\n" + ROW)
-        with connected(server) as connection:
-            connection.sendall(HEAD + CHUNKED + b"x\r\n")
-            assert status(connection) == 400
-        assert predicted(server).status_code == 200
-        counted = Counter({("/predict", 400): 1, ("/predict", 200): 1, ("/metrics", 200): 1})
-        assert counts(server) - before == counted
-        assert not server.output()
+    with serving(source, free_port()) as running:
+        yield running
+
+
+def test_who_hangs_up_behind_a_middleware_is_no_failure(behind):
+    """A request that is cut off, or refused within its body, is neither counted nor logged as a failure."""
+    before = counts(behind)
+    for _ in range(20):
+        with connected(behind) as connection:
+            connection.sendall(HEAD + b"Content-Length: 500\r\n\r\n" + ROW)
+    with connected(behind) as connection:
+        connection.sendall(HEAD + CHUNKED + b"x\r\n")
+        assert status(connection) == 400
+    assert predicted(behind).status_code == 200
+    counted = Counter({("/predict", 400): 1, ("/predict", 200): 1, ("/metrics", 200): 1})
+    assert counts(behind) - before == counted
+    assert not behind.output()
+
+
+def test_what_a_middleware_notes_of_a_request_is_not_seen_by_the_next(behind):
+    """Each request has a context of its own, also if its connection sends it before the last one's answer."""
+    with connected(behind) as connection:
+        connection.sendall(HEAD + b"Caller: a\r\n" + WHOLE + HEAD + WHOLE)
+        received = everything(connection, lambda got: got.count(b"model_version") == 2)
+    assert re.findall(rb"before: (\w+)", received) == [b"nobody", b"nobody"]
 
 
 def test_who_hangs_up_early_leaves_no_trace(server):

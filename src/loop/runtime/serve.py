@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from contextvars import copy_context
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -78,6 +79,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.waits_since = self.active = time.monotonic()
+        self.context = copy_context()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -167,7 +169,8 @@ class Connection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            # not in the context of the request before, whose user or trace this one would seem to have
+            self.context.run(self._start_asgi_task, *self.pipeline.pop())
         if self.refused:
             self._tell()
         elif self.cycle.more_body and self.cycle.response_complete:
