@@ -9,6 +9,7 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -91,7 +92,7 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch, caplog)
     ("rows", "width", "classes"), [(1, 4, 2), (1, 2_000, 2), (500, 2_000, 2), (500, 4, 200)]
 )
 def test_a_queue_has_an_end_in_bytes(tmp_path, monkeypatch, rows, width, classes):
-    """While the disk hangs, the queue's memory is limited, even with wide rows, long ids and many classes."""
+    """While the disk hangs, the queue's memory is limited: wide rows, long ids, many classes, long answers."""
     goes_on, dropped = threading.Event(), []
     monkeypatch.setattr(log._File, "_open", lambda _: goes_on.wait())
     monkeypatch.setattr(log, "QUEUED", 6_000_000)
@@ -102,7 +103,8 @@ def test_a_queue_has_an_end_in_bytes(tmp_path, monkeypatch, rows, width, classes
         wide = [[float(number + n) for n in range(classes)] for _ in range(rows)] if classes > 2 else None
         ids = [f"{number}-{n}".ljust(128, "\N{SNOWMAN}") for n in range(rows)]
         values = np.full((rows, width), number, np.float32)
-        return Scored(0.0, ids, values, scores, [1] * rows, wide)
+        more = {"why": [str(number).zfill(10_000)] * rows}  # in the answer only
+        return Scored(0.0, ids, values, scores, [1] * rows, wide, more)
 
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -115,6 +117,37 @@ def test_a_queue_has_an_end_in_bytes(tmp_path, monkeypatch, rows, width, classes
     kept.close()
     assert 1_000_000 < held < 12_000_000
     assert dropped[0] == rows
+
+
+def test_vectors_take_no_place_in_the_queue(tmp_path, monkeypatch):
+    """They are not logged, so an embedding's queue takes as many lines as another model's."""
+    goes_on, dropped = threading.Event(), []
+    monkeypatch.setattr(log._File, "_open", lambda _: goes_on.wait())
+    kept = PredictionLog(tmp_path, RELEASE, dropped.append)
+    vectors = [[n / 1000 for n in range(1_000)]] * 1_000
+    of = Scored(0.0, [None] * 1_000, np.ones((1_000, 1), np.float32), [0.5] * 1_000, [msgspec.UNSET] * 1_000)
+    for _ in range(20):
+        kept.write(replace(of, wide=vectors))
+    lost = sum(dropped)
+    goes_on.set()
+    kept.close()
+    assert lost == 0
+
+
+def test_a_large_request_is_written_in_parts(tmp_path, monkeypatch):
+    """No file of the log is longer than one should be, and the memory is that of a few lines."""
+    monkeypatch.setattr(log, "BYTES", 100_000)
+    monkeypatch.setattr(log, "AT_ONCE", 10_000)
+    values = np.random.default_rng(0).random((2_000, 100), np.float32)
+    kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"))
+    tracemalloc.start()
+    kept.write(Scored(0.0, list(range(2_000)), values, [0.5] * 2_000, [1] * 2_000))
+    kept.close()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [entry["id"] for entry in lines(tmp_path)] == list(range(2_000))
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) <= 100_000
+    assert peak < 1_000_000
 
 
 def test_a_full_disk_costs_lines_and_no_answer(source, tmp_path, monkeypatch):

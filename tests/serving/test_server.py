@@ -8,7 +8,7 @@ import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import psutil
@@ -145,6 +145,10 @@ REFUSED = {
         [("/predict", 413)],
     ),
     "no chunk": (HEAD + CHUNKED + b"x\r\n", [("/predict", 400)]),
+    "no chunk of V2": (
+        b"POST /v2/models/card-fraud/infer HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"x\r\n",
+        [("/predict", 400)],
+    ),
     "a long head": (HEAD + b"A: " + b"a" * 70_000 + b"\r\n" + WHOLE, [("other", 431)]),
     "many fields": (HEAD + b"A: a\r\n" * 300 + WHOLE, [("other", 431)]),
     "after a good one": (HEAD + WHOLE + b"\x16\x03\x01\r\n", [("/predict", 200), ("other", 400)]),
@@ -452,6 +456,123 @@ def test_a_few_requests_ahead_are_answered(server):
         connection.sendall((head + ROW) * 10)
         answers = everything(connection, lambda got: got.count(b"model_version") == 10)
     assert answers.count(b" 200 OK") == 10
+
+
+HASTY = """
+import sys
+import time
+
+limits = sys.modules["__main__"]  # loop.runtime.serve
+limits.TICKS, limits.HEAD_SECONDS, limits.KEPT = 1, 1, 7
+
+def load(folder):
+    inner = booster.load(folder)
+    def score(rows):
+        if rows[0, 0] == 7:
+            time.sleep(2)
+        return inner(rows)
+    return score
+"""
+SLOW_ROWS = b'{"features":[%s]}' % b",".join([b"[7,0,0]"] * 65)  # so many are scored in a thread
+SCORED_SLOWLY = HEAD + b"Content-Length: %d\r\n\r\n" % len(SLOW_ROWS) + SLOW_ROWS
+# what is sent, each part once the one before is answered, and the answers
+STALLED = {
+    "nothing": ([], []),
+    "half a head": ([HEAD], [408]),
+    "no body": ([HEAD + WHOLE[: -len(ROW)]], [408]),
+    "no chunk": ([HEAD + CHUNKED], [408]),
+    "no body of a second request": ([HEAD + WHOLE, HEAD + CHUNKED], [200, 408]),
+    "no body after an offer": ([HEAD + OFFER + CHUNKED], [408]),
+    "a blank line at the end": ([HEAD + WHOLE, b"\r\n"], [200]),
+    "a body after its answer": ([b"GET /health HTTP/1.1\r\nContent-Length: 2\r\n\r\n", b"{}"], [200]),
+    "half a head after a slow answer": ([SCORED_SLOWLY + HEAD + WHOLE + HEAD], [200, 200, 408]),
+    "a body after a slow answer": ([SCORED_SLOWLY + HEAD + WHOLE[: -len(ROW)], ROW], [200, 200]),
+}
+
+
+def test_who_stops_sending_or_reading_is_let_go(alone, port):
+    """Each is told why if a request of it is not complete, keeps its answers, and loses its connection."""
+    application(alone, scorer=HASTY, load="load")
+    rows = b'{"features":[%s]}' % b",".join([b"[1,0,1]"] * 1000)
+    with serving(alone, port) as server, ExitStack() as stack:
+        deaf = stack.enter_context(socket.socket())
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        deaf.connect(("127.0.0.1", port))
+        deaf.settimeout(0.5)
+        with suppress(TimeoutError):
+            for _ in range(200):
+                deaf.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(rows) + rows)
+
+        def answers(sent):
+            with connected(server) as connection:
+                received = b""
+                for number, part in enumerate(sent):
+                    connection.sendall(part)
+                    if number < len(sent) - 1:
+                        received += b"".join(answered(connection))
+                received += everything(connection)
+            return [int(code) for code in re.findall(rb"(?i)HTTP/1.1 (\d+)", received)]
+
+        with ThreadPoolExecutor(len(STALLED)) as threads:
+            found = list(threads.map(answers, [sent for sent, _ in STALLED.values()]))
+        assert dict(zip(STALLED, found, strict=True)) == {name: told for name, (_, told) in STALLED.items()}
+        process, end = psutil.Process(server.process.pid), time.monotonic() + 10
+        while any(each.laddr.port == port and each.raddr for each in process.net_connections()):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+MIDDLEWARE = """
+from contextvars import ContextVar
+from starlette.middleware.base import BaseHTTPMiddleware
+
+caller = ContextVar("caller", default="nobody")
+
+class Noting(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        before = caller.get()
+        if name := request.headers.get("caller"):
+            caller.set(name)
+        response = await call_next(request)
+        response.headers["before"] = before
+        return response
+
+application.add_middleware(Noting)
+"""
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory):
+    """The tiny model's server, ready, with a middleware."""
+    source = write_model(tmp_path_factory.mktemp("behind") / "src")
+    application(source)
+    with (source / "asgi.py").open("a") as asgi:
+        asgi.write(MIDDLEWARE)
+    with serving(source, free_port()) as running:
+        yield running
+
+
+def test_who_hangs_up_behind_a_middleware_is_no_failure(behind):
+    """A request that is cut off, or refused within its body, is neither counted nor logged as a failure."""
+    before = counts(behind)
+    for _ in range(20):
+        with connected(behind) as connection:
+            connection.sendall(HEAD + b"Content-Length: 500\r\n\r\n" + ROW)
+    with connected(behind) as connection:
+        connection.sendall(HEAD + CHUNKED + b"x\r\n")
+        assert status(connection) == 400
+    assert predicted(behind).status_code == 200
+    counted = Counter({("/predict", 400): 1, ("/predict", 200): 1, ("/metrics", 200): 1})
+    assert counts(behind) - before == counted
+    assert not behind.output()
+
+
+def test_what_a_middleware_notes_of_a_request_is_not_seen_by_the_next(behind):
+    """Each request has a context of its own, also if its connection sends it before the last one's answer."""
+    with connected(behind) as connection:
+        connection.sendall(HEAD + b"Caller: a\r\n" + WHOLE + HEAD + WHOLE)
+        received = everything(connection, lambda got: got.count(b"model_version") == 2)
+    assert re.findall(rb"before: (\w+)", received) == [b"nobody", b"nobody"]
 
 
 def test_who_hangs_up_early_leaves_no_trace(server):

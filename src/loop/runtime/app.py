@@ -30,7 +30,8 @@ from loop.runtime.predictor import Answer, Encode, Predictor
 from loop.runtime.rows import LONGEST_ID, BadRequest, Rows, decoded
 
 LARGE, ENCODED, OVERLOAD = 413, 415, 429
-BODY_SECONDS = 10.0  # time limit in seconds from a request's headers to the end of its body
+GONE = 499  # the status, never sent or counted, of a request whose client has closed the connection
+BODY_SECONDS = 10.0  # time limit in seconds from the first to the last part of a request's body
 # Time limit in seconds for reading and discarding a refused body, once before its response and once after it.
 UNREAD_SECONDS = 5.0
 # Maximum bytes of all request bodies that are being received at the same time; further requests are refused.
@@ -136,6 +137,9 @@ class App(Starlette):
         try:
             answer = await self._answer(headers, receive, read)
         except Gone:
+            if not direct:  # a middleware expects a response to every request
+                await send({"type": "http.response.start", "status": GONE, "headers": []})
+                await send({"type": "http.response.body"})
             return
         except Exception:
             logger.exception("a request failed")
@@ -243,7 +247,7 @@ class App(Starlette):
         """Return a `send` that also counts the response."""
 
         async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and message["status"] != GONE:
                 self.predictor.metrics.answered(path, message["status"])
                 if self.draining and path != "/predict":
                     message["headers"] = [*message["headers"], (b"connection", b"close")]

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from loop.runtime.model import Label, Release
@@ -32,6 +33,7 @@ LINES = 20_000  # maximum lines in the log's queue, some seconds of traffic
 # maximum bytes in the log's queue; with wide rows this limit is reached before LINES
 QUEUED = 32 * 1024 * 1024
 REQUEST, ROW, NUMBER = 800, 32, 32  # estimated bytes of Python objects per request, row and score
+LINE, DIGITS = 200, 20  # estimated bytes of JSON per line and number
 BYTES = 64 * 1024 * 1024  # maximum bytes of a log file before a new one is started
 DAY = 86_400  # seconds in a day
 DAYS = 16  # days to keep log files: 7 that the monitor reads, 7 until labels arrive, 2 to repair the monitor
@@ -86,13 +88,28 @@ class Scored(msgspec.Struct, frozen=True):
         rows = len(self.ids) * (ROW + NUMBER * each) + sum(map(getsizeof, self.ids))
         return REQUEST + rows + self.values.nbytes
 
-    def lines(self, release: Release) -> Iterator[Line]:
+    @property
+    def logged(self) -> "Scored":
+        """These rows without what is not logged."""
+        vectors = self.wide and self.classes[0] is msgspec.UNSET
+        if not (vectors or self.beside):
+            return self
+        return structs.replace(self, wide=None if vectors else self.wide, beside=None)
+
+    def lines(self, release: Release) -> Iterator[list[Line]]:
+        """Yield the rows as lines, of which a list takes about AT_ONCE bytes of JSON at most."""
         time = datetime.fromtimestamp(self.time, UTC).isoformat()
-        of_classes = self.wide if self.classes[0] is not msgspec.UNSET else None
-        every: Iterable[Any] = of_classes or repeat(msgspec.UNSET)
-        rows = zip(self.ids, self.values.tolist(), self.scores, self.classes, every, strict=False)
-        for one, features, score, label, scores in rows:
-            yield Line(time, one, release.model, release.key, features, score, label, scores)
+        numbers = self.values.shape[1] + len(self.wide[0] if self.wide else ())
+        some = AT_ONCE // (LINE + DIGITS * numbers) or 1
+        for start in range(0, len(self.ids), some):
+            part = slice(start, start + some)
+            every: Iterable[Any] = self.wide[part] if self.wide else repeat(msgspec.UNSET)
+            values = self.values[part].tolist()
+            rows = zip(self.ids[part], values, self.scores[part], self.classes[part], every, strict=False)
+            yield [
+                Line(time, one, release.model, release.key, features, score, label, scores)
+                for one, features, score, label, scores in rows
+            ]
 
 
 class Trouble:
@@ -150,6 +167,7 @@ class PredictionLog:
 
     def write(self, scored: Scored) -> None:
         """Queue a request's lines, or count them as dropped if the queue is full. It never waits."""
+        scored = scored.logged
         count, size = len(scored.ids), scored.size
         with self._lock:
             if fits := self._count + count <= LINES and self._bytes + size <= QUEUED:
@@ -188,25 +206,32 @@ class PredictionLog:
     def _write_waiting(self) -> None:
         """Append the queued lines to the file, in writes of about AT_ONCE bytes."""
         pending, count = bytearray(), 0
-        while self._waiting:
-            with self._lock:
-                scored, size = self._waiting.popleft()
-                self._count -= len(scored.ids)
-                self._bytes -= size
-            try:
-                # a list, because msgspec 0.22.0 never frees any other iterable
-                pending += ENCODER.encode_lines(list(scored.lines(self._release)))
-            except Exception as error:  # noqa: BLE001 - the lines of other requests are still written
-                self._dropped(len(scored.ids))
-                self._encoding.fails(self._file.path, error)
-                continue
-            self._encoding.works()
-            count += len(scored.ids)
+        for encoded, lines in self._lines():
+            pending += encoded
+            count += lines
             if len(pending) >= AT_ONCE:
                 self._append(pending, count)
                 pending, count = bytearray(), 0
         if pending:
             self._append(pending, count)
+
+    def _lines(self) -> Iterator[tuple[bytes, int]]:
+        """Yield the queued lines as JSON, a few at a time, with their number."""
+        while self._waiting:
+            with self._lock:
+                scored, size = self._waiting.popleft()
+                self._count -= len(scored.ids)
+                self._bytes -= size
+            left = len(scored.ids)
+            try:
+                for lines in scored.lines(self._release):
+                    # a list, because msgspec 0.22.0 never frees any other iterable
+                    yield ENCODER.encode_lines(lines), len(lines)
+                    left -= len(lines)
+                self._encoding.works()
+            except Exception as error:  # noqa: BLE001 - the lines of other requests are still written
+                self._dropped(left)
+                self._encoding.fails(self._file.path, error)
 
     def _append(self, content: bytearray, lines: int) -> None:
         """Append lines to the file; if the disk is full, delete old files, or else drop the lines."""

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from contextvars import copy_context
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,12 +26,14 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from loop.runtime import settings
-from loop.runtime.app import App
+from loop.runtime.app import App, endpoint
 
 LINGER = 1.0  # seconds after SIGTERM in which clients can end their connections themselves
 GRACE = 20  # seconds after LINGER for running requests to finish
 TICKS = 10  # uvicorn ticks (0.1 s each) between two checks for slow connections
-HEAD_SECONDS = 10.0  # time limit in seconds for a request's head, from the start of the connection or request
+# time limit in seconds for a request's head, from the start of the connection or request, and then for the
+# first byte of its body
+HEAD_SECONDS = 10.0
 HEAD, FIELDS = 64 * 1024, 256  # maximum bytes and number of headers in a request's head
 # Bytes parsed in one call. The parser does not report where in them a head starts, so the bytes of that call
 # are not counted as part of the head.
@@ -39,7 +42,8 @@ PIPELINED = 64  # maximum requests that a connection may send before the first i
 # bytes that are still read from a refused connection, because closing it earlier would reset it
 THROWN_AWAY = 1024 * 1024
 EVERY = "::"  # `::` listens on all IPv4 and IPv6 addresses of this machine
-# seconds after which idle connections are closed; longer than Envoy's hour, so that Envoy closes them first
+# seconds after which connections are closed on which nothing happens; longer than Envoy's hour, so that Envoy
+# closes them first
 KEPT = 3700
 
 
@@ -49,6 +53,7 @@ TOO_MANY = (400, f"over {PIPELINED} requests were sent before the first was answ
 NO_HTTP = (400, "this is not an HTTP/1.1 request")
 NO_PROXY = (400, "CONNECT is for proxies, and this server is not one")
 TOO_SLOW = (408, f"the head was not received within {HEAD_SECONDS:g} s")
+NO_BODY = (408, f"the body did not begin within {HEAD_SECONDS:g} s")
 
 
 class Refused(Exception):
@@ -63,8 +68,9 @@ class Connection(HttpToolsProtocol):
     resets the connection of a client that is still sending, which may then never read the response.
     """
 
-    waits_since = math.inf  # since when the client owes the rest of a head, or of a body that is discarded
-    idle_since = math.inf  # since when the client has sent nothing after its last answer
+    # since when the client owes the rest of a head, the first byte of a body, or the rest of a discarded body
+    waits_since = math.inf
+    active = 0.0  # when the client last sent data, or an answer to it was last complete
     beside = 0  # bytes since the start of the request, or since the last part of its body
     asked: Any = None  # the request that is being answered; uvicorn only keeps the one received last
     plain = b""  # the head of a request with an Upgrade header, without that header
@@ -72,7 +78,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.waits_since = time.monotonic()
+        self.waits_since = self.active = time.monotonic()
+        self.context = copy_context()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -84,10 +91,12 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self.asked = cycle
+        if cycle.more_body and not cycle.body:
+            self.waits_since = time.monotonic()
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        self.idle_since = math.inf
+        self.active = time.monotonic()
         for begin in range(0, len(data), SLICE):
             piece = data[begin : begin + SLICE]
             if self.refused is None and self.beside > HEAD:
@@ -141,6 +150,8 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self.beside = 0
+        if not self.cycle.response_complete:
+            self.waits_since = math.inf
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -153,13 +164,13 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         # like uvicorn's, but without a timer for each response: `Server.on_tick` closes idle connections
         self.server_state.total_requests += 1
+        self.active = time.monotonic()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
-            self.idle_since = time.monotonic()
+            # not in the context of the request before, whose user or trace this one would seem to have
+            self.context.run(self._start_asgi_task, *self.pipeline.pop())
         if self.refused:
             self._tell()
         elif self.cycle.more_body and self.cycle.response_complete:
@@ -168,7 +179,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, why: Why) -> None:
         """Parse no further data of this connection, and send `why` once earlier requests are answered."""
-        self.refused, cut = why, self.cycle
+        self.refused, cut, self.waits_since = why, self.cycle, math.inf
         if cut is not None and cut.more_body:  # the refused data belongs to the body of this request
             if cut is not self.asked:
                 self.pipeline.popleft()
@@ -191,7 +202,7 @@ class Connection(HttpToolsProtocol):
             return
         status, error = self.refused
         said = msgspec.json.encode({"error": error, "field": ""})
-        self.app.predictor.metrics.answered(self.scope.get("path", "other"), status)
+        self.app.predictor.metrics.answered(endpoint(self.scope.get("path", "other")), status)
         fields = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close" % len(said)
         self.transport.write(STATUS_LINE[status] + fields + b"\r\n\r\n" + said)
         self.transport.write_eof()
@@ -204,9 +215,13 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def wait_no_longer(self) -> None:
-        """Close an idle or too slow connection; in the middle of a head it is first answered with a 408."""
-        if self.refused is None and self.scope and "path" not in self.scope:
+        """Close an idle or too slow connection; an incomplete request is first answered with a 408."""
+        if self.transport.is_closing():  # the client does not read its last answer
+            self.transport.abort()
+        elif self.refused is None and self.scope and "path" not in self.scope:
             self._refuse(TOO_SLOW)
+        elif self.refused is None and self._answers and self.waits_since < math.inf:
+            self._refuse(NO_BODY)
         else:
             self.transport.close()
 
@@ -237,8 +252,8 @@ class Server(uvicorn.Server):
             now = time.monotonic()
             for connection in list(self.server_state.connections):
                 assert isinstance(connection, Connection)  # noqa: S101 - what `main` configures
-                # connections without a complete head are closed before they exhaust the server
-                if connection.waits_since < now - HEAD_SECONDS or connection.idle_since < now - KEPT:
+                # connections without a complete request are closed before they exhaust the server
+                if connection.waits_since < now - HEAD_SECONDS or connection.active < now - KEPT:
                     connection.wait_no_longer()
         return await super().on_tick(counter)
 
