@@ -92,7 +92,7 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch, caplog)
     ("rows", "width", "classes"), [(1, 4, 2), (1, 2_000, 2), (500, 2_000, 2), (500, 4, 200)]
 )
 def test_a_queue_has_an_end_in_bytes(tmp_path, monkeypatch, rows, width, classes):
-    """While the disk hangs, the queue's memory is limited: wide rows, long ids, many classes, long answers."""
+    """While the disk hangs, the queue is limited for wide rows, long ids, many classes and long answers."""
     goes_on, dropped = threading.Event(), []
     monkeypatch.setattr(log._File, "_open", lambda _: goes_on.wait())
     monkeypatch.setattr(log, "QUEUED", 6_000_000)
