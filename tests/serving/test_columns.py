@@ -114,19 +114,21 @@ def test_the_log_has_the_profile_and_never_the_text(table_source, tmp_path, monk
 
 
 def test_a_models_own_profile_is_what_is_logged(source, tmp_path, monkeypatch):
-    """`profile` gets rows and scores. If it fails, their log lines lack features; requests are answered."""
+    """`profile` gets rows and scores. If it fails or loses a row, lines lack features; requests succeed."""
     monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "log"))
 
     def profile(rows, scores):
+        if rows[0, 0] == 8:
+            return {"sum": rows[:1].sum(axis=1), "odds": scores[:1]}
         return {"sum": rows.sum(axis=1), "odds": scores / (1 - scores[rows[:, 0] < 9])}
 
     with TestClient(app.create(source, having(booster.load, profile=profile))) as client:
-        for row in ([1.0, 2.0, 3.0], [9.0, 0.0, 0.0]):
-            assert client.post("/predict", json={"features": row}).status_code == 200
+        for rows in ([[1.0, 2.0, 3.0]], [[9.0, 0.0, 0.0]], [[8.0, 0.0, 0.0], [1.0, 0.0, 0.0]]):
+            assert client.post("/predict", json={"features": rows}).status_code == 200
     [file] = (tmp_path / "log").iterdir()
-    first, second = (json.loads(line) for line in file.read_text().splitlines())
-    assert first["features"][0] == 6.0
-    assert second["features"] == []
+    first, *others = (json.loads(line)["features"] for line in file.read_text().splitlines())
+    assert first[0] == 6.0
+    assert others == [[], [], []]
 
 
 def test_several_classes_are_logged_as_one_score_and_all(tmp_path, monkeypatch):

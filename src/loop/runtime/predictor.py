@@ -206,12 +206,13 @@ class Predictor:
             start = end
 
     def _profiled(self, rows: Any, scores: NDArray[np.float64]) -> Any:
-        """Return the rows' profile (n, p), or None if the rows themselves are logged."""
+        """Return the rows' profile (n, p), (n, 0) if it fails, or None if the rows themselves are logged."""
         if self._profile is None:
             return None
         try:
             made = self._profile(rows, scores)
-            return np.column_stack([np.asarray(column, np.float32) for column in made.values()])
+            table = np.column_stack([np.asarray(column, np.float32) for column in made.values()])
+            return table.reshape(len(scores), len(made))  # fails unless each row has a value
         except Exception:
             logger.exception("`profile` failed, so %d rows are logged without features", len(scores))
             return np.empty((len(scores), 0), np.float32)
