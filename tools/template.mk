@@ -1,4 +1,5 @@
 # The tasks, and parts of tasks, that need the engine's source. The Makefile includes this file if it exists.
+# At most four workers, because each takes 0.7 GB and starts servers and browsers of its own.
 TESTS = -n logical --maxprocesses 4 --dist worksteal --durations=10
 # mypy's cache is shared by all clones: one of its own would take 17 s to fill. Its files may be written at the same time.
 LINT = "$$env/bin/ruff" format --check . && "$$env/bin/mypy" --no-sqlite-cache --cache-dir "$$env/../../mypy" && "$$env/bin/lint-imports" --no-cache &&
