@@ -90,14 +90,14 @@ class Scored(msgspec.Struct, frozen=True):
 
     @property
     def logged(self) -> "Scored":
-        """These rows without what is not logged."""
+        """The same rows without the values that are not logged."""
         vectors = self.wide and self.classes[0] is msgspec.UNSET
         if not (vectors or self.beside):
             return self
         return structs.replace(self, wide=None if vectors else self.wide, beside=None)
 
     def lines(self, release: Release) -> Iterator[list[Line]]:
-        """Yield the rows as lines, of which a list takes about AT_ONCE bytes of JSON at most."""
+        """Yield the rows in lists of lines; each list takes at most about AT_ONCE bytes of JSON."""
         time = datetime.fromtimestamp(self.time, UTC).isoformat()
         numbers = self.values.shape[1] + len(self.wide[0] if self.wide else ())
         some = AT_ONCE // (LINE + DIGITS * numbers) or 1

@@ -42,8 +42,7 @@ PIPELINED = 64  # maximum requests that a connection may send before the first i
 # bytes that are still read from a refused connection, because closing it earlier would reset it
 THROWN_AWAY = 1024 * 1024
 EVERY = "::"  # `::` listens on all IPv4 and IPv6 addresses of this machine
-# seconds after which connections are closed on which nothing happens; longer than Envoy's hour, so that Envoy
-# closes them first
+# seconds after which idle connections are closed; longer than Envoy's hour, so that Envoy closes them first
 KEPT = 3700
 
 
@@ -169,7 +168,7 @@ class Connection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            # not in the context of the request before, whose user or trace this one would seem to have
+            # in the connection's context, because that of the request before has its caller and trace
             self.context.run(self._start_asgi_task, *self.pipeline.pop())
         if self.refused:
             self._tell()
