@@ -208,7 +208,7 @@ def test_the_candidate_plays_beside_the_champion(clone):
     first = bentos.build(Project(clone, MODEL))
     release(clone, key=first.key)
     shutil.rmtree(first.path)
-    edit_application(clone, "Configuration only", "Configuration, and no more")
+    edit_application(clone, "this file configures it", "this file only configures it")
     second = bentos.build(Project(clone, MODEL))
     result = rehearse(Project(clone, MODEL))
     assert result["passed"]
