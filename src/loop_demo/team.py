@@ -102,8 +102,7 @@ class Team:
             self.tell.line(error)
         if run["conclusion"] != conclusion or told not in log:
             ended = f"{run['name']} ended in {run['conclusion']}"
-            shown = log[: log.find("\n", log.find(FAILED)) if FAILED in log else None]
-            raise LoopError(f"{ended}, expected {conclusion} {told!r}\n{shown[-3000:]}")
+            raise LoopError(f"{ended}, expected {conclusion} {told!r}\n{log.partition(FAILED)[0][-3000:]}")
 
     def merge(self, proposal: Proposal) -> None:
         """Merge a pull request, and wait until release.yml has released the model."""

@@ -40,7 +40,7 @@ def test_a_file_is_read_as_it_was_written(clones, text):
 
 
 def test_a_branch_of_a_longer_name_is_not_main(clones):
-    """If it is asked for main's ref, Git also lists `a/refs/heads/main`, whose commit must not be used."""
+    """Asked for `refs/heads/main`, Git also lists `a/refs/heads/main`; only the commit of main is used."""
     git, other = clones
     main = git.tip()
     unreviewed = git.commit_on(main, Change({"evil": "\n"}, "unreviewed"))

@@ -42,7 +42,7 @@ def test_an_answer_that_is_no_json_object(body):
 
 @pytest.mark.parametrize(("fault", "reason"), WORSE.values(), ids=WORSE)
 def test_each_limit_rejects(fault, reason):
-    """A value beyond its limit is a reason to reject; within all limits there is none."""
+    """A value beyond its limit rejects the candidate. A candidate within all limits is not rejected."""
     limits, champion = Rehearse(), Side("b", **GOOD)
     assert judge([Side("a", **GOOD), champion], limits, 50) == []
     said = judge([Side("a", **{**GOOD, **fault}), champion], limits, 50)

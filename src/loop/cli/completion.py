@@ -21,7 +21,7 @@ NAMES = {"complete_func": "_loop_completion", "complete_var": "_LOOP_COMPLETE", 
 # The path that was typed, in each shell. Click's scripts look for `loop` on PATH, but a clone's is not there.
 PATHS = {"zsh": "${words[1]}", "fish": "(commandline -opc)[1]"}
 ON_PATH = "(( ! $+commands[loop] )) && return 1"  # zsh: give up without `loop` on PATH
-CHANGES = {
+CHANGES = {  # of Click's scripts
     ON_PATH: "local type key descr",  # zsh: the loop's variables, which would replace a person's own
     'split ","': 'split -m 1 ","',  # fish: keep what is behind a description's first comma
 }

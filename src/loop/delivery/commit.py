@@ -55,9 +55,9 @@ class Now:
 
 @dataclass(frozen=True)
 class Done:
-    """The result of a change; `commit` is None if the change was not needed."""
+    """The result of a change."""
 
-    commit: str | None
+    commit: str | None  # None if the release state did not have to change
     after: State
     notes: tuple[str, ...] = ()
 

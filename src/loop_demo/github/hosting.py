@@ -133,7 +133,16 @@ class Repository(Git):
         self.run("update-ref", ref, new, *([old] if old else []))
 
 
-@cache  # caching is safe, because a commit never changes
+# Both are cached, because a commit never changes.
+@cache
+def _workflows(repo: Repository, commit: str) -> dict[str, str]:
+    folder = ".github/workflows/"
+    paths = repo.run("ls-tree", "--name-only", commit, folder).splitlines()
+    files = [path for path in paths if path.endswith((".yml", ".yaml"))]
+    return {path.removeprefix(folder): repo.run("show", f"{commit}:{path}") for path in files}
+
+
+@cache
 def _commit_facts(repo: Repository, commit: str) -> dict[str, object]:
     form = "%H%x00%T%x00%cI%x00%an%x00%ae%x00%cn%x00%ce%x00%B"
     sha, tree, time, *people, message = repo.run("show", "-s", f"--format={form}", commit).split("\0")
@@ -175,11 +184,3 @@ class Hosting:
         if found := self.find(name):
             return found
         raise LookupError(f"{self.root} has no repository {name}")
-
-
-@cache
-def _workflows(repo: Repository, commit: str) -> dict[str, str]:
-    folder = ".github/workflows/"
-    paths = repo.run("ls-tree", "--name-only", commit, folder).splitlines()
-    files = [path for path in paths if path.endswith((".yml", ".yaml"))]
-    return {path.removeprefix(folder): repo.run("show", f"{commit}:{path}") for path in files}

@@ -22,10 +22,10 @@ WAITING = ("QUEUED", "AWAITING_CHECKS")
 
 @dataclass
 class Queue:
-    """The merge queues of all repositories. If `method` is None, pull requests merge without a queue."""
+    """The merge queues of all repositories."""
 
     runner: Runner
-    method: str | None
+    method: str | None  # how the queue merges; None if repositories have no queue
     required: str  # the name of the job that must succeed before a merge
     limit: float  # seconds that the required job may take
     _wake: threading.Event = field(default_factory=threading.Event)
