@@ -1,5 +1,6 @@
 """The pipeline's commands work as a person or a workflow types them."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,13 @@ def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: p
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
     subprocess.run([*git, "init", "-q"], check=True)
     said = "is own.parquet, a file that only this machine has"
-    assert said in loop("pin", "card-fraud", "--source", "own.parquet").stderr
+    warned = loop("pin", "card-fraud", "--source", "own.parquet").stderr
+    assert f"{said}, so neither CI nor another person can train: git add own.parquet, and commit it" in warned
+    (clone / ".gitignore").write_text("ignored.parquet\n")
+    shutil.copy("own.parquet", "ignored.parquet")
+    warned = loop("pin", "card-fraud", "--source", "ignored.parquet").stderr
+    assert "commit it, for example as data/<name>.csv" in warned
+    loop("pin", "card-fraud", "--source", "own.parquet")
     assert said in loop("repro", "card-fraud").stderr
     assert [finding.state for finding in doctor.models_of(clone) if said in finding.found] == ["bad"]
     with pytest.raises(Rejected, match=said):

@@ -70,10 +70,10 @@ def repro(models: tuple[str, ...], check: bool) -> None:
     current = _current(here, wanted)
     for model in wanted:
         _repro(here, model, current)
-        if why := params.unshared(Project(here, model)):
+        if found := params.unshared(Project(here, model)):
             if check:
-                raise Rejected(why, fix=params.SHARE)
-            actions.warning("Source", f"{why}: {params.SHARE}")
+                raise Rejected(found[0], fix=found[1])
+            actions.warning("Source", ": ".join(found))
         if check:
             _committed(here, model)
 
@@ -207,8 +207,8 @@ def pin(project: Project, sources: tuple[str, ...]) -> None:
         wanted = params.parse(params.Logged, logged, f"params.yaml: {key}.logged")
         changes[f"{key}.logged.sha256"] = store.pin(project, wanted.store, wanted.until, anew=True)
     _change(here, changes)
-    if why := params.unshared(Project(here, project.model)):
-        actions.warning("Source", f"{why}: {params.SHARE}")
+    if found := params.unshared(Project(here, project.model)):
+        actions.warning("Source", ": ".join(found))
 
 
 @click.command()

@@ -33,9 +33,6 @@ def instant(text: str, where: str) -> datetime:
 
 
 Instant = Annotated[datetime, AfterValidator(naive)]
-SHARE = (
-    "commit it, for example as data/<name>.csv, or upload it and set `source` to its https:// or s3:// URL"
-)
 Share = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="Section")
 # Shortens wrong values in error messages: with YAML aliases, a value can be larger than memory.
@@ -307,16 +304,22 @@ def pinned_here(root: Path, ingest: Ingest) -> bool:
     )
 
 
-def unshared(project: Project) -> str:
-    """Return an error message if a model's source is a file on this machine only, otherwise ""."""
-    key = f"{FILE}: models.{project.package}.ingest.source"
+def unshared(project: Project) -> tuple[str, str] | None:
+    """Return an error message and its fix if a model's source is a file on this machine only."""
+    key, git = f"{FILE}: models.{project.package}.ingest.source", Git(project.root)
     for place in project.params.ingest.places:
-        path = (project.root / place).resolve()
-        shared = path.is_relative_to(project.root.resolve()) and Git(project.root).tracks(str(path))
-        if "://" not in place and not shared:
+        path = str((project.root / place).resolve())
+        inside = Path(path).is_relative_to(project.root.resolve())
+        if "://" not in place and not (inside and git.tracks(path)):
             said = "a file that only this machine has, so neither CI nor another person can train"
-            return f"{key}: is {place}, {said}"
-    return ""
+            # `check-ignore` ends with 1 if Git does not ignore the file, and with 128 outside a repository
+            ignored = not inside or git.run("check-ignore", "--", path, fine=(0, 1, 128))
+            commit = (
+                "commit it, for example as data/<name>.csv" if ignored else f"git add {place}, and commit it"
+            )
+            share = "or upload it and set `source` to its https:// or s3:// URL"
+            return f"{key}: is {place}, {said}", f"{commit}, {share}"
+    return None
 
 
 def edit(root: Path, changes: dict[str, Any]) -> None:

@@ -258,8 +258,8 @@ def _model(root: Path, name: str) -> Finding:
     evaluate.check(project.folder, settings := project.params)
     if params.pinned_here(root, settings.ingest):
         source.check(settings.ingest, name, root)
-    if why := params.unshared(project):
-        return _bad(why, params.SHARE)
+    if unshared := params.unshared(project):
+        return _bad(*unshared)
     locks = [plain.serving_lock(name, device) for device in plain.by_device(project)]
     shared = f"kustomize/models/{project.public}/{KUSTOMIZATION}"
     wanted = (f"bentos/{name}/asgi.py", f"bentos/{name}/service.py", *locks, shared)
