@@ -7,7 +7,8 @@ import here
 import pytest
 from trained import work_tree
 
-from loop.core import params
+from loop.core import models, params
+from loop.core.errors import LoopError
 from loop.fork import doctor
 
 
@@ -33,6 +34,15 @@ def replaced(path: str, old: str, new: str) -> Callable[[Path], None]:
 def edited(key: str, value: object) -> Callable[[Path], None]:
     """Return a function that sets a param of the model, whatever its value in a fork is."""
     return lambda root: params.edit(root, {f"models.card_fraud.{key}": value})
+
+
+def added(path: str, line: str) -> Callable[[Path], None]:
+    """Return a function that adds a line at the end of a file."""
+
+    def edit(root: Path) -> None:
+        (root / path).write_text(f"{(root / path).read_text()}{line}\n")
+
+    return edit
 
 
 def without(path: str) -> Callable[[Path], None]:
@@ -70,6 +80,19 @@ FAULTS = {
         edited("evaluate.protocol", {"top_k": 9}),
         "evaluate.protocol.top_k: is 9",
     ),
+    "a scorer that is not alone": (
+        added(f"{MODEL}/scorer.py", "def late():\n    from .features import FEATURES"),
+        "src/models/card_fraud/scorer.py:7: `from .features import FEATURES`, but only scorer.py",
+    ),
+    "no id": (replaced(f"{MODEL}/schema.py", '    id="TRANSACTION_ID",\n', ""), "ROLES has no id"),
+    "a string of classes": (
+        added(f"{MODEL}/schema.py", 'CLASSES = "No"'),
+        "CLASSES is the string 'No', should",
+    ),
+    "a string of columns": (
+        replaced(f"{MODEL}/schema.py", '("TX_FRAUD_SCENARIO",)', '("TX_FRAUD_SCENARIO")'),
+        "ROLES.never is the string 'TX_FRAUD_SCENARIO', should be a list",
+    ),
     "no source": (without(f"{MODEL}/source.py"), "source.py is missing"),
     "no application": (without("bentos/card_fraud/asgi.py"), "bentos/card_fraud/asgi.py missing"),
     "no lock": (without("bentos/card_fraud/requirements.lock"), "requirements.lock missing"),
@@ -98,3 +121,21 @@ def test_a_broken_model_is_not_complete(tmp_path: Path, fault: Callable[[Path], 
     assert len(bad) == 1
     assert said in f"{bad[0].what} {bad[0].found}"
     assert bad[0].fix
+
+
+@pytest.mark.parametrize(
+    "line", ["from . import schema", "import json, models.m.schema", "from loop.core import text"]
+)
+def test_a_scorer_imports_only_what_is_packed(tmp_path: Path, line: str) -> None:
+    """A scorer may import packages and `loop.runtime`; for a type checker, it may import anything."""
+    fine = [
+        "import numpy",
+        "import loop.runtime.app",
+        "from loop.runtime import columns",
+        "import modelscope",
+    ]
+    (tmp_path / "scorer.py").write_text("\n".join([*fine, f"if TYPE_CHECKING:\n    {line}"]))
+    models._check_imports(tmp_path, "scorer.py")
+    (tmp_path / "scorer.py").write_text("\n".join([*fine, line]))
+    with pytest.raises(LoopError, match=r"scorer\.py:5: "):
+        models._check_imports(tmp_path, "scorer.py")

@@ -1,6 +1,8 @@
 """Loads a model's code from src/models/<package>/ and checks that it defines everything the engine needs."""
 
+import ast
 import importlib
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -38,6 +40,9 @@ CONTRACT = {
     "evaluation": ("evaluation",),
 }
 OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "bad", "production")}
+UNPACKED = re.compile(  # an import that works in the repository, but not in the image
+    r"(from |import (.*, )?)(\.|models\b|loop\b(?!\.runtime\b| import runtime\b))"
+)
 TYPED = {  # modules whose class Params defines the keys of a section of params.yaml
     "source": "ingest.simulator",
     "expectations": "validate.suite",
@@ -51,8 +56,8 @@ TYPED = {  # modules whose class Params defines the keys of a section of params.
 class Roles:
     """The column for each role. Models without time or entities leave these roles None."""
 
-    id: str
-    label: str
+    id: str = ""  # required, as the label is; `_check_schema` says what to do without
+    label: str = ""
     time: str | None = None
     entity: str | None = None  # the card or customer that a row belongs to
     never: tuple[str, ...] = ()  # columns that reveal the label, so they must not become features
@@ -146,6 +151,19 @@ class ModelFolder:
         """The labels in order, if schema.py defines CLASSES, otherwise None."""
         return getattr(self.schema, "CLASSES", None)
 
+    @property
+    def types(self) -> "dict[str, pa.DataType]":
+        """The Arrow type of each column. Raises LoopError if COLUMNS names a type unknown to Arrow."""
+        found = {}
+        for name, kind in self.schema.COLUMNS.items():
+            try:
+                found[name] = arrow(kind)
+            except (AttributeError, ValueError) as error:
+                fix = "use a type of Arrow, such as int64, float64, string, timestamp[us], list<int64>"
+                said = f"src/models/{self.name}/schema.py: COLUMNS: {name} is {kind!r}, no type of Arrow"
+                raise LoopError(said, fix=fix) from error
+        return found
+
     def section(self, module: str, values: dict[str, Any]) -> Any:
         """Return a section of params as an instance of the class Params of one of the folder's modules.
 
@@ -162,9 +180,13 @@ class ModelFolder:
 
 
 def load(root: Path, model: str) -> ModelFolder:
-    """Return the folder of a model. Raises LoopError if it does not exist or its schema is invalid."""
+    """Return the folder of a model. Raises LoopError if it does not exist or its schema is invalid.
+
+    It also does so if scorer.py imports what no bento contains, so that it is known before the training.
+    """
     folder = ModelFolder(root, package(model))
     _ = folder.schema  # the schema is loaded now, so that an unknown model is an error at once
+    _check_imports(root, f"src/models/{folder.name}/scorer.py")
     return folder
 
 
@@ -175,13 +197,7 @@ def check(project: Project) -> None:
     """
     for module in CONTRACT:
         load_one(project.root, project.model, module, runs=False)
-    for name, kind in project.folder.schema.COLUMNS.items():
-        try:
-            arrow(kind)
-        except ValueError as error:
-            fix = "use a type of Arrow, such as int64, float64, string, timestamp[us], list<int64>"
-            said = f"{project.source}/schema.py: COLUMNS: {name} is {kind!r}, no type of Arrow"
-            raise LoopError(said, fix=fix) from error
+    _ = project.folder.types
     check_params(project, {})
 
 
@@ -257,7 +273,8 @@ def _add_packages(root: Path, folder: Path, module: str) -> None:
 
 
 def _check(module: str, found: ModuleType, where: str) -> None:
-    """Raise LoopError if the schema is wrong, or if a function would never be called."""
+    """Raise LoopError if the schema is wrong, a list is a string, or a function would never be called."""
+    _check_lists(where, {name: getattr(found, name, ()) for name in ("CLASSES", "FEATURES", "MISSING")})
     if module == "schema":
         _check_schema(found, where)
     if module == "source" and hasattr(found, "read") and hasattr(found, "columns"):
@@ -280,9 +297,49 @@ def _check_schema(schema: ModuleType, where: str) -> None:
         example = "such as the user or the query" if schema.TASK == "ranking" else "a pair of two rows"
         fix = f"name in ROLES the entity whose rows are compared, {example}"
         raise LoopError(f"{where}: TASK is {schema.TASK!r}, but ROLES has no entity", fix=fix)
+    if not schema.ROLES.id:
+        fix = (
+            "name a column that has another value in each row; if the table has none, number the rows in the "
+            "file before you pin it, because `columns` in source.py gets only some rows at a time"
+        )
+        said = "ROLES has no id, by which rows are ordered and labels that are reported later find their row"
+        raise LoopError(f"{where}: {said}", fix=fix)
+    if not schema.ROLES.label:
+        raise LoopError(f"{where}: ROLES has no label", fix="name the column that the model predicts")
+    _check_lists(where, {f"ROLES.{name}": getattr(schema.ROLES, name) for name in ("never", "context")})
     if strange := [name for name in schema.ROLES.kept if name not in schema.COLUMNS]:
         fix = f"use columns of COLUMNS: {', '.join(schema.COLUMNS)}"
         raise LoopError(f"{where}: ROLES names unknown columns: {', '.join(strange)}", fix=fix)
+
+
+def _check_lists(where: str, lists: dict[str, Any]) -> None:
+    """Raise LoopError if one of the lists is a string, of which Python would take each letter."""
+    for name, value in lists.items():
+        if isinstance(value, str):
+            fix = f"write ({value!r},) for one, or all of them in brackets"
+            raise LoopError(f"{where}: {name} is the string {value!r}, should be a list", fix=fix)
+
+
+def _check_imports(root: Path, scorer: str) -> None:
+    """Raise LoopError if a scorer imports code of the repository that its bento does not contain."""
+    try:
+        tree = ast.parse((root / scorer).read_bytes())
+    except (OSError, SyntaxError):  # the module's own import reports these
+        return
+    for node in _imports(tree):
+        if UNPACKED.match(said := ast.unparse(node)):
+            fix = "move what both need into scorer.py, from which the other modules can import it"
+            packed = "only scorer.py and loop.runtime are packed into the bento"
+            raise LoopError(f"{scorer}:{node.lineno}: `{said}`, but {packed}", fix=fix)
+
+
+def _imports(tree: ast.AST) -> Iterator[ast.stmt]:
+    """Yield the import statements in a module, also inside functions, but not those for type checkers."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield from _imports(node)
 
 
 def failure(root: Path, error: BaseException) -> LoopError | None:
