@@ -9,7 +9,9 @@ from trained import work_tree
 
 from loop.core import models, params
 from loop.core.errors import LoopError
+from loop.core.files import sha256
 from loop.fork import doctor
+from models.card_fraud.schema import COLUMNS
 
 
 @pytest.mark.contract
@@ -43,6 +45,16 @@ def added(path: str, line: str) -> Callable[[Path], None]:
         (root / path).write_text(f"{(root / path).read_text()}{line}\n")
 
     return edit
+
+
+def source(content: str) -> Callable[[Path], None]:
+    """Return a function that pins a CSV file with this content as the model's source."""
+
+    def pin(root: Path) -> None:
+        (path := root / "own.csv").write_text(content)
+        edited("ingest", {"source": "own.csv", "sha256": sha256(path)})(root)
+
+    return pin
 
 
 def without(path: str) -> Callable[[Path], None]:
@@ -93,6 +105,29 @@ FAULTS = {
         replaced(f"{MODEL}/schema.py", '("TX_FRAUD_SCENARIO",)', '("TX_FRAUD_SCENARIO")'),
         "ROLES.never is the string 'TX_FRAUD_SCENARIO', should be a list",
     ),
+    "a split by no time": (
+        replaced(f"{MODEL}/schema.py", '    time="TX_DATETIME",\n', ""),
+        "split.kind is `time`, but ROLES.time is None",
+    ),
+    "a split that nobody published": (
+        edited("split", {"kind": "published"}),
+        "split.kind is `published`, but ROLES.part is None",
+    ),
+    "an unknown slice": (
+        edited("evaluate.slices", ["TX_AMONT"]),
+        "evaluate.slices: TX_AMONT is not a feature",
+    ),
+    "the id as a feature": (
+        replaced(f"{MODEL}/features.py", '("TX_AMOUNT", ', '("TRANSACTION_ID", "TX_AMOUNT", '),
+        "FEATURES: TRANSACTION_ID is the id, not a feature",
+    ),
+    "a gap in no feature": (
+        added(f"{MODEL}/features.py", 'MISSING = ("TX_AMONT",)'),
+        "MISSING names TX_AMONT",
+    ),
+    "an empty file": (source(""), "own.csv: is empty"),
+    "only a header": (source(",".join(COLUMNS) + "\n"), "own.csv: has no rows"),
+    "a lacking column": (source("TX_AMOUNT\n1\n"), "own.csv: column TRANSACTION_ID: is missing"),
     "no source": (without(f"{MODEL}/source.py"), "source.py is missing"),
     "no application": (without("bentos/card_fraud/asgi.py"), "bentos/card_fraud/asgi.py missing"),
     "no lock": (without("bentos/card_fraud/requirements.lock"), "requirements.lock missing"),

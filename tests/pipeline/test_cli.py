@@ -37,6 +37,16 @@ def test_stage_says_what_it_does_and_did(clone: Path) -> None:
     assert ended.startswith(f"ingest card_fraud: {rows:,} rows in ")
 
 
+def test_a_wrong_slice_is_said_before_the_training(clone: Path) -> None:
+    """`stage train` does not begin if `evaluate` would fail by a slice; the fix lists features only."""
+    params.edit(clone, {"models.card_fraud.evaluate.slices": ["TX_AMONT"]})
+    loop("stage", "ingest", "card-fraud")
+    loop("stage", "features", "card-fraud")
+    with pytest.raises(LoopError, match="TX_AMONT is not a feature") as caught:
+        loop("stage", "train", "card-fraud")
+    assert caught.value.fix == "name one of TX_AMOUNT, TX_DURING_WEEKEND, TX_DURING_NIGHT, TERMINAL_ID_RISK"
+
+
 def test_check_where_nothing_was_ever_trained(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If Git never had a dvc.lock, `--check` passes and says how to begin; a deleted one is rejected."""
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
@@ -83,6 +93,30 @@ def test_a_pointer_of_lfs_is_not_pinned(clone: Path, name: str) -> None:
     with pytest.raises(LoopError, match=f"{name}: found a Git LFS pointer, expected the file itself"):
         loop("pin", "card-fraud", "--source", name)
     assert (clone / "params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.csv", b"", "is empty"),
+        ("t.csv", b"id,amount\n", "has no rows"),
+        ("t.csv", b"\x80\xff\n1\n", "a column name is not UTF-8"),
+        ("t.tsv", b"id\tamount\n1\t2\n", "is neither Parquet nor CSV"),
+        ("t.parquet", b"id,amount\n1,2\n", "found text, expected Parquet"),
+    ],
+)
+def test_what_ingest_cannot_read_is_not_pinned(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, said: str
+) -> None:
+    """`pin` refuses a file that `ingest` could never read, unless the model reads its files itself."""
+    (clone / name).write_bytes(content)
+    before = (clone / "params.yaml").read_text()
+    with pytest.raises(LoopError, match=f"{name}: .*{said}"):
+        loop("pin", "card-fraud", "--source", name)
+    assert (clone / "params.yaml").read_text() == before
+    monkeypatch.setattr("models.card_fraud.source.read", lambda _: [], raising=False)
+    assert loop("pin", "card-fraud", "--source", name).exit_code == 0
+    assert section(clone)["ingest"]["sha256"] == sha256(clone / name)
 
 
 def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

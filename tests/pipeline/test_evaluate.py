@@ -95,10 +95,12 @@ def test_many_values_are_cut_into_quarters():
 
 
 def test_an_unknown_slice_and_a_test_window_of_one_class_are_refused():
-    """The errors name the key of the slice, and the only label of the test window."""
+    """The errors name the key of the slice and the features, and the only label of the test window."""
     scored, rows = _scored()
-    with pytest.raises(LoopError, match=r"evaluate\.slices"):
+    rows = rows.append_column("id", scored["id"])
+    with pytest.raises(LoopError, match=r"evaluate\.slices") as caught:
         evaluate(plain("binary"), scored, rows, [0, 1], SECTION.model_copy(update={"slices": ["nigth"]}))
+    assert caught.value.fix == "name one of night"
     honest, rows = _scored(share=0)
     with pytest.raises(LoopError, match="have the label 0"):
         evaluate(plain("binary"), honest, rows, [0, 1], SECTION)

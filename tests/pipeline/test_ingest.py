@@ -223,6 +223,13 @@ def test_a_file_that_is_no_table_is_told_in_our_words(
     assert not re.search("Arrow|codec|pandas|Invalid", message)
 
 
+def test_a_type_that_arrow_does_not_have_is_named(folder: ModelFolder) -> None:
+    """Whatever loads the schema's types says which column has an unknown one, instead of a traceback."""
+    schema = type("schema", (), {"COLUMNS": {"day": "date"}, "ROLES": folder.roles})
+    with pytest.raises(LoopError, match=r"schema\.py: COLUMNS: day is 'date', no type of Arrow"):
+        ingest.schema_of(with_modules(folder, schema=schema))
+
+
 def test_a_column_without_a_value_is_all_null(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
     """A column without any value is read as nulls, although Arrow cannot infer its type."""
     place = rows.column_names.index("TX_FRAUD")

@@ -43,8 +43,11 @@ def stage(name: str, project: Project) -> None:
     from loop.pipeline import evaluate
 
     began = time.monotonic()
-    # A wrong metric in params.yaml is reported now instead of by `evaluate`, which may run hours later.
+    # A wrong metric or slice in params.yaml is reported now instead of by `evaluate`, maybe hours later.
     evaluate.check(project.folder, project.params)
+    if name == "train":
+        made = pq.read_schema(project.features).empty_table()
+        evaluate.check_slices(project.folder, made, project.params.evaluate)
     click.secho(f"{name} {project.package} …", err=True, dim=True)
     import_module(f"loop.pipeline.{name}").main(project)
     rows, seconds = pq.read_metadata(getattr(project, STAGES[name])).num_rows, time.monotonic() - began
@@ -178,13 +181,14 @@ def pin(project: Project, sources: tuple[str, ...]) -> None:
     """Pin the bytes of a model's source in params.yaml.
 
     Use it for a new source, and whenever the source has changed. It writes the SHA-256 into params.yaml, and
-    `ingest` then refuses any other bytes. If the model also trains on what production has logged, it lists
-    the files of that store again and pins the list.
+    `ingest` then refuses any other bytes. It does not pin files that `ingest` cannot read. If the model also
+    trains on what production has logged, it lists the files of that store again and pins the list.
 
     \b
       ./loop pin churn --source s3://acme/churn.parquet
     """  # noqa: D301
     from loop.core import params, plain
+    from loop.core.models import load_one
     from loop.pipeline import store
     from loop.pipeline.source import source_sha256
 
@@ -197,7 +201,9 @@ def pin(project: Project, sources: tuple[str, ...]) -> None:
     changes: dict[str, Any] = {}
     if places != ["simulator"]:
         one = places[0] if len(places) == 1 else places
-        changes |= {f"{key}.source": one, f"{key}.sha256": source_sha256(places, here)}
+        own = load_one(here, project.model, "source", runs=False)
+        sha256 = source_sha256(places, here, tables=not hasattr(own, "read"))
+        changes |= {f"{key}.source": one, f"{key}.sha256": sha256}
     elif not logged:
         raise LoopError(
             f"params.yaml: {key}.source is `simulator`: it is pinned by its params",

@@ -251,13 +251,19 @@ def models_of(root: Path) -> list[Finding]:
 
 
 def _model(root: Path, name: str) -> Finding:
-    from loop.pipeline import evaluate, source  # imported here, because they import NumPy and Arrow
+    from loop.pipeline import evaluate, features, ingest, source  # here, as they import NumPy and Arrow
 
     project = Project(root, name)
     models.check(project)
-    evaluate.check(project.folder, settings := project.params)
+    folder, settings = project.folder, project.params
+    evaluate.check(folder, settings)
+    raw, section = ingest.schema_of(folder), folder.section("features", settings.features)
+    made = features.planned(folder, raw.schema.empty_table(), section).schema().to_pyarrow()
+    evaluate.check_slices(folder, made.empty_table(), settings.evaluate)
     if params.pinned_here(root, settings.ingest):
-        source.check(settings.ingest, name, root)
+        own = models.load_one(root, name, "source", runs=False)  # its functions may read and map anything
+        wants = None if hasattr(own, "columns") else raw
+        source.check(settings.ingest, name, root, tables=not hasattr(own, "read"), wanted=wants)
     if unshared := params.unshared(project):
         return _bad(*unshared)
     locks = [plain.serving_lock(name, device) for device in plain.by_device(project)]

@@ -66,7 +66,7 @@ def evaluate(
         result["positives"] = int(y.sum())
     known = own(folder, section).known(folder.task)
     result |= {name: metric.of(judged) for name, metric in known.items()}
-    return {**result, "slices": slices(judged, rows, section, folder.task)}
+    return {**result, "slices": slices(judged, rows, section, folder)}
 
 
 def measurable(folder: ModelFolder, scored: pa.Table, classes: list[Any], section: Evaluate) -> Rows:
@@ -77,7 +77,8 @@ def measurable(folder: ModelFolder, scored: pa.Table, classes: list[Any], sectio
 
 
 def check(folder: ModelFolder, section: Model) -> None:
-    """Raise LoopError if the task lacks a metric or threshold of params.yaml, or a column for the unit."""
+    """Raise LoopError if a metric, threshold, unit or split needs what the task or the roles lack."""
+    split.check(folder.roles, section.split)
     mine = own(folder, section.evaluate)
     if (folder.task == "binary") != (section.evaluate.threshold is not None):
         said = f"params.yaml: models.{folder.name}.evaluate.threshold: is {section.evaluate.threshold}"
@@ -110,19 +111,24 @@ def values(scored: pa.Table) -> Floats:
     return scores[:, 0] if names == ["score"] else scores
 
 
-def slices(judged: Rows, rows: pa.Table, section: Evaluate, task: Task) -> dict[str, Any]:
+def check_slices(folder: ModelFolder, rows: pa.Table, section: Evaluate) -> None:
+    """Raise LoopError if a slice names no column of the rows of features."""
+    if strange := [name for name in section.slices if name not in rows.column_names]:
+        raise LoopError(
+            f"params.yaml: evaluate.slices: {', '.join(strange)} is not a feature of this model",
+            fix=f"name one of {', '.join(split.features(rows, folder.roles))}",
+        )
+
+
+def slices(judged: Rows, rows: pa.Table, section: Evaluate, folder: ModelFolder) -> dict[str, Any]:
     """Return metrics for each part of the rows, by each feature in `evaluate.slices`.
 
     Raises LoopError if a slice names a column that is not a feature.
     """
-    if strange := [name for name in section.slices if name not in rows.column_names]:
-        raise LoopError(
-            f"params.yaml: evaluate.slices: {', '.join(strange)} is not a feature of this model",
-            fix=f"name one of {', '.join(rows.column_names)}",
-        )
+    check_slices(folder, rows, section)
     return {
         name: {
-            part: _part(judged.take(np.flatnonzero(mask)), task)
+            part: _part(judged.take(np.flatnonzero(mask)), folder.task)
             for part, mask in parts(split.column(rows[name])).items()
         }
         for name in section.slices

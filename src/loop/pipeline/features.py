@@ -1,8 +1,7 @@
 """The stage features: computes one row of features per raw row, by the same function that serving uses."""
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +13,9 @@ from loop.core.models import ModelFolder
 from loop.core.project import Project
 from loop.core.text import one_line
 
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
 
 def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     """Compute the model's features of raw rows, with DuckDB in memory; `section` is its features.Params.
@@ -24,13 +26,33 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     with a role is missing.
     """
     import duckdb
+    import ibis
+
+    engine = ibis.duckdb.connect(threads=min(4, os.cpu_count() or 1))
+    ordered = planned(folder, table, section)
+    try:
+        # one chunk, so that the file's bytes are reproducible
+        made = engine.to_pyarrow(ordered).combine_chunks()
+    except duckdb.Error as error:  # the expressions in the model's features.py raise these errors
+        said = f"src/models/{folder.name}/features.py: {one_line(error)}"
+        raise LoopError(said, fix="correct the expression there") from error
+    _check_values(folder, made)
+    return made
+
+
+def planned(folder: ModelFolder, table: pa.Table, section: Any) -> "ir.Table":
+    """Return the expression that `compute` computes. Raises LoopError for what is wrong whatever the rows."""
     import ibis  # imported here because comparing two models' scores needs no features
 
-    roles = folder.roles
-    engine = ibis.duckdb.connect(threads=min(4, os.cpu_count() or 1))
+    roles, where = folder.roles, f"src/models/{folder.name}/features.py"
+    named = {getattr(roles, role): role for role in ("id", "label", "time", "entity", "part")}
+    for name in getattr(folder.features, "FEATURES", ()):
+        if name in roles.kept:
+            said = f"{where}: FEATURES: {name} is the {named.get(name, 'context')}, not a feature"
+            fix = "remove it there; if the model needs it, `compute` can select a copy by another name"
+            raise LoopError(said, fix=fix)
     rows = folder.features.compute(ibis.memtable(table), section)
     features = [name for name in rows.columns if name not in roles.kept]
-    where = f"src/models/{folder.name}/features.py"
     if leaks := [name for name in features if name in roles.never]:
         fix = "do not select it"
         raise LoopError(f"{where}: {', '.join(leaks)} reveals the label (ROLES.never)", fix=fix)
@@ -54,19 +76,14 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
         if kind.is_numeric() or (kind.is_boolean() and (name in missing or not others))
     ]
     typed = rows.mutate(**{name: rows[name].cast("float64") for name in as_floats})
-    ordered = typed.select(*roles.kept, *features).order_by([name for name in (roles.time, roles.id) if name])
-    try:
-        # one chunk, so that the file's bytes are reproducible
-        made = engine.to_pyarrow(ordered).combine_chunks()
-    except duckdb.Error as error:  # the expressions in the model's features.py raise these errors
-        raise LoopError(f"{where}: {one_line(error)}", fix="correct the expression there") from error
-    _check_values(folder, made, features, missing)
-    return made
+    by = [name for name in (roles.time, roles.id) if name]
+    return typed.select(*roles.kept, *features).order_by(by)
 
 
-def _check_values(folder: ModelFolder, made: pa.Table, features: list[str], missing: Sequence[str]) -> None:
+def _check_values(folder: ModelFolder, made: pa.Table) -> None:
     """Raise LoopError, naming the first row, if a feature is infinite, or null without being in MISSING."""
-    for name in features:
+    missing = getattr(folder.features, "MISSING", ())
+    for name in [name for name in made.column_names if name not in folder.roles.kept]:
         column = made[name]
         lacks = pc.and_(pc.is_null(column, nan_is_null=True), pa.scalar(name not in missing))
         if pa.types.is_floating(column.type):

@@ -81,6 +81,9 @@ class Wanted:
         return pa.schema(self.types)
 
 
+ANY = Wanted({}, frozenset(), "")  # whatever columns a file has
+
+
 @dataclass(frozen=True)
 class File:
     """One file of a data set; folders named `column=value` on its path add that column, as in Hive."""
@@ -98,12 +101,23 @@ class File:
         Raises LoopError if the file cannot be read or a column does not fit.
         """
         text, begun = self._kind == "csv", 0
-        for table in self._pickled() if self._kind == "pickle" else self._tables(wanted, columns):
+        tables = self._pickled() if self._kind == "pickle" else self._tables(wanted, every=bool(columns))
+        for table in tables:
             if columns:
                 yield mapped(columns(table), wanted, self.name, "columns", begun=begun)
             else:
                 yield typed(table, wanted, self.name, parse=text, begun=begun)
             begun += table.num_rows
+
+    def begin(self, wanted: Wanted | None) -> bool:
+        """Whether the file has rows. Raises LoopError if they cannot be read or do not fit `wanted`.
+
+        A pickle is not opened, because unpickling runs code.
+        """
+        if PICKLE.search(self.path):
+            return True
+        tables = self.batches(wanted) if wanted else self._tables(ANY, every=True)
+        return any(table.num_rows for table in tables)
 
     @property
     def _kind(self) -> str:
@@ -114,11 +128,8 @@ class File:
         fix = f"end its name in {', '.join(SUFFIXES)}; begin it with `_` or `.` if it is not data"
         raise LoopError(f"{self.name}: is neither Parquet nor CSV", fix=fix)
 
-    def _tables(self, wanted: Wanted, columns: Columns | None) -> Iterator[pa.Table]:
-        """Yield a file's rows in batches, before their types are converted.
-
-        Only the needed columns are read, or all columns if the model's own `columns` function maps them.
-        """
+    def _tables(self, wanted: Wanted, *, every: bool) -> Iterator[pa.Table]:
+        """Yield a file's rows in batches, before their types are converted; with `every`, in all columns."""
         if self.system is None:
             self._refuse_foreign()
         with reaching(self.name, FAULTS):
@@ -129,11 +140,11 @@ class File:
         if self._kind == "csv":
             schema = pa.schema([(name, pa.string()) for name in names])
         given = {name: value for name, value in self._partition(wanted).items() if name not in names}
-        if not columns and (lacking := [n for n in wanted.types if n not in names and n not in given]):
+        if not every and (lacking := [n for n in wanted.types if n not in names and n not in given]):
             _refuse_lacking(lacking, names, wanted, self.name)
         batches = fragment.to_batches(
             schema=schema,
-            columns=names if columns else [name for name in wanted.types if name in names],
+            columns=names if every else [name for name in wanted.types if name in names],
             batch_size=ROWS,
             batch_readahead=AHEAD,
         )

@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.core import models
 from loop.core.database import opened
 from loop.core.errors import LoopError
 from loop.core.files import whole
@@ -93,8 +92,9 @@ def conform(table: pa.Table, folder: ModelFolder, file: str, absent: tuple[str, 
 
 def schema_of(folder: ModelFolder, absent: tuple[str, ...] = ()) -> Wanted:
     """Return the columns and types of the model's rows."""
-    types = {name: models.arrow(kind) for name, kind in folder.schema.COLUMNS.items()}
-    return Wanted(types, frozenset({*absent, *folder.roles.never}), f"{folder.schema.__name__}.COLUMNS")
+    return Wanted(
+        folder.types, frozenset({*absent, *folder.roles.never}), f"{folder.schema.__name__}.COLUMNS"
+    )
 
 
 class _Taking:
@@ -117,8 +117,7 @@ class _Taking:
         for batch in batches:
             self._numbered(batch, 0).insert_into("taken")
         if not self.count:
-            fix = "check the job that wrote it, or name another ingest.source in params.yaml"
-            raise LoopError(f"{name}: has no rows, expected the rows to train on", fix=fix)
+            raise source.empty(name)
 
     def store(self, logged: Logged, root: Path) -> None:
         """Add the store's rows before `until`, and the labels that were reported by then.

@@ -25,7 +25,7 @@ from loop.core.files import sha256
 from loop.core.params import Ingest
 from loop.core.paths import cache
 from loop.core.text import one_line
-from loop.pipeline.files import Columns, File, Wanted, mapped
+from loop.pipeline.files import REWRITE, Columns, File, Wanted, mapped
 
 PYPI = "pypi://"
 PACKAGE = re.compile(rf"{PYPI}(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+]+)/(?P<path>.+)")
@@ -35,10 +35,16 @@ POINTER = b"version https://git-lfs.github.com/spec/"  # first bytes of a file t
 Read = Callable[[Mapping[str, Path]], Iterable[pa.Table]]
 
 
-def source_sha256(places: Sequence[str], root: Path) -> str:
-    """Return the SHA-256 of a source's current bytes: of its one file, or of its files' list of hashes."""
+def source_sha256(places: Sequence[str], root: Path, *, tables: bool = False) -> str:
+    """Return the SHA-256 of a source's current bytes: of its one file, or of its files' list of hashes.
+
+    With `tables`, raises LoopError if a file cannot be read as a table, or if there are no rows.
+    """
     with _local(places, root) as found:
-        return _sha256(found)
+        now = _sha256(found)
+        if tables:
+            _begin(found, places, None)
+        return now
 
 
 def batches(
@@ -65,13 +71,30 @@ def batches(
             yield from replace(file, pinned=True).batches(wanted, columns=columns)
 
 
-def check(ingest: Ingest, model: str, root: Path) -> None:
+def check(
+    ingest: Ingest, model: str, root: Path, *, tables: bool = False, wanted: Wanted | None = None
+) -> None:
     """Raise LoopError if the source's bytes on this machine are not the pinned bytes.
 
     The check is needed because an up-to-date stage does not read its source, so an edit would go unnoticed.
+    With `tables`, also raises LoopError if a file cannot be read as a table, or its first rows do not fit
+    `wanted`, or if there are no rows.
     """
     with _local(ingest.places, root) as found:
         _check(found, ingest, model)
+        if tables:
+            _begin(found, ingest.places, wanted)
+
+
+def _begin(found: list[File], places: Sequence[str], wanted: Wanted | None) -> None:
+    begun = [file.begin(wanted) for file in found]
+    if not any(begun):
+        raise empty(", ".join(places))
+
+
+def empty(places: str) -> LoopError:
+    """Return the error for a source without rows."""
+    return LoopError(f"{places}: has no rows, expected the rows to train on", fix=REWRITE)
 
 
 def _check(found: list[File], ingest: Ingest, model: str) -> None:

@@ -22,12 +22,12 @@ SCORES = {  # by task: the advice if a scorer returns something else
     "ranking": "return one number per row, higher for rows to be ranked first",
     "embedding": "return one vector per row, all of the same length",
 }
-KIND = "set split.kind to random, or name the column in ROLES of schema.py"
 ROUNDED = 1e-6  # tolerance above 1 for a probability that was rounded to float32
 
 
 def masks(table: pa.Table, roles: Roles, split: Split) -> tuple[Mask, Mask]:
     """Return the masks of training rows and test rows; rows without a label are in neither."""
+    check(roles, split)
     labelled = table[roles.label].is_valid().to_numpy()
     if isinstance(split, RandomSplit):
         train, test = _by_chance(table, roles, split)
@@ -36,6 +36,14 @@ def masks(table: pa.Table, roles: Roles, split: Split) -> tuple[Mask, Mask]:
     else:
         train, test = _by_time(table, roles, split)
     return train & labelled, test & labelled
+
+
+def check(roles: Roles, split: Split) -> None:
+    """Raise LoopError if the split needs a column that has no role."""
+    role = {"time": "time", "published": "part"}.get(split.kind)
+    if role and getattr(roles, role) is None:
+        said = f"params.yaml: split.kind is `{split.kind}`, but ROLES.{role} is None"
+        raise LoopError(said, fix="set split.kind to random, or name the column in ROLES of schema.py")
 
 
 def _by_chance(table: pa.Table, roles: Roles, split: RandomSplit) -> tuple[Mask, Mask]:
@@ -55,8 +63,6 @@ def _published(table: pa.Table, roles: Roles) -> tuple[Mask, Mask]:
 
     Raises LoopError if a part is neither train nor test.
     """
-    if roles.part is None:
-        raise LoopError("params.yaml: split.kind is `published`, but ROLES.part is None", fix=KIND)
     test: Mask = pc.equal(table[roles.part], "test").fill_null(False).to_numpy()
     train: Mask = pc.equal(table[roles.part], "train").fill_null(True).to_numpy()
     if not (test | train).all():
@@ -68,8 +74,6 @@ def _published(table: pa.Table, roles: Roles) -> tuple[Mask, Mask]:
 
 def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mask]:
     """Split by time: training days, then a delay in which labels arrive, then test days."""
-    if roles.time is None:
-        raise LoopError("params.yaml: split.kind is `time`, but ROLES.time is None", fix=KIND)
     time = table[roles.time].to_numpy()
     end, day = np.datetime64(split.until), np.timedelta64(1, "D")
     begin = end - split.test_days * day
