@@ -67,6 +67,19 @@ def test_a_vector_is_the_answer_and_its_cosine_is_the_score(client, tmp_path):
     assert "hello" not in log.read_text()
 
 
+def test_numbers_have_the_digits_of_a_float32(source):
+    """A float32 written as a float64 would have twice as many digits, none of which says more."""
+
+    def load(_):
+        return lambda rows: np.full((len(rows["text"]), 3), 0.1, np.float32)
+
+    given = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["hello"]}
+    with TestClient(app.create(source, load)) as client:
+        asked = {"/predict": {"text": "hello"}, f"/v2/models/{NAME}/infer": {"inputs": [given]}}
+        answers = [ask(client), *(client.post(path, json=body) for path, body in asked.items())]
+        assert ["[0.1,0.1,0.1]" in answer.text for answer in answers] == [True, True, True]
+
+
 def test_v2_has_one_tensor_of_vectors(client):
     """The tensor's type is FP32, and its width is that of the vectors."""
     place = f"/v2/models/{NAME}"

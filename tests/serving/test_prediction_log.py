@@ -124,7 +124,7 @@ def test_vectors_take_no_place_in_the_queue(tmp_path, monkeypatch):
     goes_on, dropped = threading.Event(), []
     monkeypatch.setattr(log._File, "_open", lambda _: goes_on.wait())
     kept = PredictionLog(tmp_path, RELEASE, dropped.append)
-    vectors = [[n / 1000 for n in range(1_000)]] * 1_000
+    vectors = np.ones((1_000, 1_000), np.float32)
     of = Scored(0.0, [None] * 1_000, np.ones((1_000, 1), np.float32), [0.5] * 1_000, [msgspec.UNSET] * 1_000)
     for _ in range(20):
         kept.write(replace(of, wide=vectors))

@@ -71,13 +71,13 @@ class Scored(msgspec.Struct, frozen=True):
     values: NDArray[np.float32]  # profile of the rows, (n, numbers)
     scores: list[float]  # each row's score as one number, as metrics and the monitor use it
     classes: list[Label | msgspec.UnsetType]
-    # per row, the score of each class, or an embedding's vector, which is not logged
-    wide: list[list[float]] | None = None
+    # per row, the score of each class, or an embedding's vectors (n, d), which are not logged
+    wide: list[list[float]] | NDArray[np.float32] | None = None
     # the additional values that the model's `answer` returns per row; not logged
     beside: dict[str, list[Any]] | None = None
 
     @property
-    def answer(self) -> list[Any]:
+    def answer(self) -> Any:
         """The score of each row in the response: a number, the score of each class, or a vector."""
         return self.scores if self.wide is None else self.wide
 
@@ -91,7 +91,7 @@ class Scored(msgspec.Struct, frozen=True):
     @property
     def logged(self) -> "Scored":
         """The same rows without the values that are not logged."""
-        vectors = self.wide and self.classes[0] is msgspec.UNSET
+        vectors = isinstance(self.wide, np.ndarray)
         if not (vectors or self.beside):
             return self
         return structs.replace(self, wide=None if vectors else self.wide, beside=None)

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.runtime import vectors
 from loop.runtime.columns import Columns, Input, size
-from loop.runtime.vectors import marks
 
 # A scorer converts rows to scores: (n, classes) for a multiclass model, (n, d) for an embedding, (n,) for
 # other models. It must be thread-safe. Rows are (n, features) float32 if every input is a number, otherwise
@@ -85,7 +85,10 @@ class Model:
                 raise ValueError(f"{path} is not the file that was packed: its SHA-256 is not {packed}")
         meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
         model = cls(release, meta, load(folder / "model"))
-        msgspec.json.encode(model.beside(model.example, model.score(model.example)))
+        scores = model.score(model.example)
+        msgspec.json.encode(model.beside(model.example, scores))
+        if meta.task == "embedding":
+            vectors.json(scores.astype(np.float32))
         return model
 
     @property
@@ -120,7 +123,7 @@ class Model:
 
     def marks(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return one number per row, (n,), which prediction log, metrics, drift and canary judge compare."""
-        return marks(scores, self._centre)
+        return vectors.marks(scores, self._centre)
 
     @cached_property
     def _centre(self) -> NDArray[np.float64] | None:

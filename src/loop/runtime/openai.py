@@ -5,14 +5,13 @@ https://platform.openai.com/docs/api-reference/embeddings
 
 from base64 import b64encode
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-import numpy as np
 
 from loop.runtime.log import Scored
 from loop.runtime.model import Model
-from loop.runtime.predictor import Answer, Encode
+from loop.runtime.predictor import Answer, Encode, encode
 from loop.runtime.rows import BadRequest, Decoder, Rows, check_count, decode
 
 
@@ -52,10 +51,10 @@ def read(body: bytes, _: dict[bytes, bytes], model: Model, decoder: Decoder) -> 
 
 def _encoded(asked: Request, words: int, _: Rows, of: Scored) -> Answer:
     """Return the response with vectors as lists of numbers, or as base64 of little-endian float32."""
-    vectors: list[Any] = of.answer
+    data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(of.answer)]
     if asked.encoding_format == "base64":
-        vectors = [b64encode(np.asarray(vector, "<f4").tobytes()).decode() for vector in vectors]
-    data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
+        for each in data:
+            each["embedding"] = b64encode(each["embedding"].astype("<f4")).decode()
     usage = {"prompt_tokens": words, "total_tokens": words}
     said = {"object": "list", "data": data, "model": asked.model, "usage": usage}
-    return Answer(200, msgspec.json.encode(said))
+    return Answer(200, encode(said))

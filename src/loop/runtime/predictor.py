@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.runtime import columns
+from loop.runtime import columns, vectors
 from loop.runtime.log import PredictionLog, Scored
 from loop.runtime.metrics import Metrics
 from loop.runtime.model import Model
@@ -29,7 +29,7 @@ TOGETHER = 1024  # maximum rows that are scored in one call; further rows wait f
 INLINE = 64  # maximum rows that are scored on the event loop; more rows are scored in a thread
 
 logger = logging.getLogger(__name__)
-encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder(enc_hook=vectors.json).encode
 
 
 class Answer(NamedTuple):
@@ -185,13 +185,17 @@ class Predictor:
         self.metrics.predicted(marks, best)
         labels, now, start = self.model.labels, time.time(), 0
         scores, classes = marks.tolist(), [labels[place] for place in best.tolist()]
-        wide = group.scores.tolist() if self.model.meta.width else None
+        wide: Any = None
+        if self._vectors:
+            wide = group.scores.astype(np.float32)
+        elif self.model.meta.width:
+            wide = group.scores.tolist()
         profile = self._profiled(group.values, group.scores) if self.log else None
         for waiting in group.batch:
             rows = waiting.rows
             end = start + len(rows.ids)
             logged: Any = rows.values if profile is None else profile[start:end]
-            told = wide[start:end] if wide else None
+            told = None if wide is None else wide[start:end]
             beside = group.beside and {name: values[start:end] for name, values in group.beside.items()}
             of = Scored(now, rows.ids, logged, scores[start:end], classes[start:end], told, beside)
             if self.log:

@@ -5,6 +5,7 @@ decoded into the same arrays as requests to /predict.
 """
 
 from functools import partial
+from itertools import chain
 from math import isnan, prod
 from typing import Any
 
@@ -16,7 +17,7 @@ from loop.runtime import columns
 from loop.runtime.columns import Input
 from loop.runtime.log import Scored
 from loop.runtime.model import Model
-from loop.runtime.predictor import Answer, Encode
+from loop.runtime.predictor import Answer, Encode, encode
 from loop.runtime.rows import BadRequest, Decoder, Rows, check_count, check_ids, decode, fits
 
 HEADER = b"inference-header-content-length"
@@ -257,8 +258,10 @@ def _encoded(model: Model, request_id: str | None, wanted: dict[str, bool], _: R
     for each in outputs(model):
         if (binary := wanted.get(each["name"])) is None:
             continue
-        values: list[Any] = of.classes if each["name"] == "class" else of.answer
-        flat = [value for row in values for value in row] if each["shape"][1:] else values
+        values: Any = of.classes if each["name"] == "class" else of.answer
+        flat = values
+        if each["shape"][1:]:
+            flat = values.ravel() if isinstance(values, np.ndarray) else [*chain.from_iterable(values)]
         tensor = {**each, "shape": [len(values), *each["shape"][1:]]}
         if binary:
             parts.append(_binary(flat, each["datatype"]))
@@ -267,11 +270,11 @@ def _encoded(model: Model, request_id: str | None, wanted: dict[str, bool], _: R
             tensor["data"] = flat
         tensors.append(tensor)
     said = {"model_name": model.release.model, "model_version": model.release.key, "outputs": tensors}
-    head = msgspec.json.encode(said if request_id is None else {**said, "id": request_id})
+    head = encode(said if request_id is None else {**said, "id": request_id})
     return Answer(200, head + b"".join(parts), json=len(head) if parts else None)
 
 
-def _binary(values: list[Any], datatype: str) -> bytes:
+def _binary(values: Any, datatype: str) -> bytes:
     if datatype == "BYTES":
         return b"".join(len(raw := value.encode()).to_bytes(4, "little") + raw for value in values)
     return bytes(np.asarray(values, TYPES[datatype]).tobytes())

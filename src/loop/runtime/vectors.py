@@ -1,5 +1,6 @@
 """Functions on embedding vectors, and the one number per row that log, drift and canary judge compare."""
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,3 +28,10 @@ def marks(scores: Floats, centre: Floats | None) -> Floats:
         # A matrix product is not used, because BLAS rounds it differently with the number of threads.
         return np.asarray((unit(scores) * centre).sum(axis=1))
     return scores if scores.ndim == 1 else np.asarray(scores.max(axis=1))
+
+
+def json(vectors: NDArray[np.float32]) -> msgspec.Raw:
+    """Return vectors as JSON numbers, each in the fewest digits that give its float32 again."""
+    import orjson  # only bentos of embeddings have this package; msgspec writes a float32 as a float64
+
+    return msgspec.Raw(orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY))
