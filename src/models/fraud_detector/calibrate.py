@@ -66,8 +66,8 @@ def main() -> None:
         print("\n| no drift | retrainings in a year, in each world | largest | CPU s |\n|---|---|---|---|")
         for name, (season, weekly) in QUIET.items():
             years = list(pool.map(partial(_year, args, season, weekly), range(args.seeds)))
-            rings, furthest, seconds = zip(*years, strict=True)
-            told = ", ".join(map(str, rings))
+            retrainings, furthest, seconds = zip(*years, strict=True)
+            told = ", ".join(map(str, retrainings))
             print(f"| {name} | {told} | {max(furthest):.2f} | {sum(seconds):.0f} |", flush=True)
 
 
