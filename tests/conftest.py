@@ -17,8 +17,8 @@ from loop.core import git, paths
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Waiting threads sleep, as under `./loop`. Set before the import of any library that starts threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# If a Git hook runs the tests, its variables must not make Git in the tests use this repository.
-for name in git.HOOK:
+# Variables of the Git hook or the `make` that runs the tests must not reach the tests' own Git and `make`.
+for name in (*git.HOOK, "MAKEFLAGS", "MAKELEVEL", "ARGS", "MARKS", "MODEL", "TESTS"):
     os.environ.pop(name, None)
 # Every run has the same examples and no deadline, so that a test fails only because of a change.
 # To search for new ones: `pytest --hypothesis-profile=default`.

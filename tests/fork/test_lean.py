@@ -10,6 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from loop.core.names import package
 from loop.fork.lean import pinned
 from loop.fork.template import owned
 from loop.version import VERSION
@@ -61,8 +62,12 @@ def run(site: Path, lean: Path, *arguments: str) -> str:
 def lean(repository: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a fork that has dropped the source and all models but one."""
     lean = clone(repository, tmp_path_factory.mktemp("lean") / "clone")
-    models = [path.name for path in (lean / "src/models").iterdir() if path.is_dir()]
-    assert init(lean, "--models", min(models), "--lean", wheels).returncode == 0
+    kept, *dropped = sorted(path.name for path in (lean / "src/models").iterdir() if path.is_dir())
+    for overlay in (lean / "kustomize/overlays").glob("*/*"):
+        if package(overlay.name) in dropped:  # `init` refuses to drop a model that the fork serves
+            shutil.rmtree(overlay)
+    done = init(lean, "--models", kept, "--lean", wheels)
+    assert done.returncode == 0, done.stderr
     subprocess.run(["git", "add", "--all"], cwd=lean, check=True)
     return lean
 

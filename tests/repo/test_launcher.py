@@ -69,7 +69,7 @@ def test_the_cache_may_have_a_space_in_its_path(clone, tmp_path, repository, cac
     (tmp_path / "a home").mkdir()
     (tmp_path / "a home" / "loop").symlink_to(cache)
     (clone / "Makefile").symlink_to(repository / "Makefile")
-    make = ["make", "-s", "ARGS=", "--eval", "one: ; @$(PY) -c 'import xgboost' && $(UV) --help >&2", "one"]
+    make = ["make", "-s", "--eval", "one: ; @$(PY) -c 'import xgboost' && $(UV) --help >&2", "one"]
     env = {**os.environ, "LOOP_CACHE": str(tmp_path / "a home" / "loop")}
     done = subprocess.run(make, cwd=clone, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

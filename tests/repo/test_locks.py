@@ -94,7 +94,7 @@ def test_no_lock_runs_a_setup_py_or_takes_a_new_release(
     (tmp_path / "in").write_text("toy\n")
     lock = tmp_path / "out.lock"
     # ARGS is empty, because `make test` passes its own ARGS on to every make that it starts.
-    make = ["make", "-s", "ARGS=", "--eval", f"one: ; @$(UV) {tmp_path}/in -o {lock}", "one"]
+    make = ["make", "-s", "--eval", f"one: ; @$(UV) {tmp_path}/in -o {lock}", "one"]
     subprocess.run(make, cwd=ROOT, env=env, check=True)
     assert "toy==1.0" in lock.read_text()
     assert not ran.exists()

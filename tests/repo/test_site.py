@@ -39,7 +39,7 @@ def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site strictly: a broken link, or a page outside the navigation, fails the build."""
 
     def build(folder: Path) -> None:
-        command = ["make", "docs", f"SITE={folder}", "ARGS="]
+        command = ["make", "docs", f"SITE={folder}"]
         done = subprocess.run(
             command, cwd=repository, capture_output=True, text=True, check=False, timeout=120
         )
