@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.project import Project
 from loop.packaging.process import Server
+from loop.stats import metrics
 
 MODEL = "lettings"
 HEADING = "## From a file to a released answer"
@@ -66,6 +68,14 @@ def test_the_guide(fork: Path, repository: Path) -> None:
     run("git", "add", "--all", cwd=fork)
     run(sys.executable, "-m", "ruff", "check", ".", cwd=fork)
     run(sys.executable, "-m", "pytest", "-m", "contract or params", cwd=fork, PYTHONPATH="src")
+
+
+@pytest.mark.docs
+def test_the_guide_names_every_task_and_metric(repository: Path) -> None:
+    """The table of tasks has a row for each task, with all its metrics in order."""
+    rows = re.findall(r"(?m)^\| `(\w+)` \|.*\|.*\| (.*) \|$", (repository / "docs/fork.md").read_text())
+    told = {task: re.findall(r"`(\w+)`", named) for task, named in rows if task in get_args(models.Task)}
+    assert told == {task: [*metrics.of(task)] for task in get_args(models.Task)}
 
 
 def commands(lines: list[str]) -> list[str]:
