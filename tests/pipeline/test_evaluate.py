@@ -97,8 +97,10 @@ def test_many_values_are_cut_into_quarters():
 def test_an_unknown_slice_and_a_test_window_of_one_class_are_refused():
     """The errors name the key of the slice, and the only label of the test window."""
     scored, rows = _scored()
-    with pytest.raises(LoopError, match=r"evaluate\.slices"):
-        evaluate(plain("binary"), scored, rows, [0, 1], SECTION.model_copy(update={"slices": ["nigth"]}))
+    section, both = SECTION.model_copy(update={"slices": ["nigth"]}), rows.append_column("id", scored["id"])
+    with pytest.raises(LoopError, match=r"evaluate\.slices") as error:
+        evaluate(plain("binary"), scored, both, [0, 1], section)
+    assert error.value.fix == "name one of night"  # the id has a role, so it is no feature
     honest, rows = _scored(share=0)
     with pytest.raises(LoopError, match="have the label 0"):
         evaluate(plain("binary"), honest, rows, [0, 1], SECTION)

@@ -66,7 +66,7 @@ def evaluate(
         result["positives"] = int(y.sum())
     known = own(folder, section).known(folder.task)
     result |= {name: metric.of(judged) for name, metric in known.items()}
-    return {**result, "slices": slices(judged, rows, section, folder.task)}
+    return {**result, "slices": slices(judged, rows, section, folder)}
 
 
 def measurable(folder: ModelFolder, scored: pa.Table, classes: list[Any], section: Evaluate) -> Rows:
@@ -110,19 +110,19 @@ def values(scored: pa.Table) -> Floats:
     return scores[:, 0] if names == ["score"] else scores
 
 
-def slices(judged: Rows, rows: pa.Table, section: Evaluate, task: Task) -> dict[str, Any]:
+def slices(judged: Rows, rows: pa.Table, section: Evaluate, folder: ModelFolder) -> dict[str, Any]:
     """Return metrics for each part of the rows, by each feature in `evaluate.slices`.
 
     Raises LoopError if a slice names a column that is not a feature.
     """
     if strange := [name for name in section.slices if name not in rows.column_names]:
         raise LoopError(
-            f"params.yaml: evaluate.slices: {', '.join(strange)} is not a feature of this model",
-            fix=f"name one of {', '.join(rows.column_names)}",
+            f"params.yaml: models.{folder.name}.evaluate.slices: {', '.join(strange)} is not a feature",
+            fix=f"name one of {', '.join(split.features(rows, folder.roles))}",
         )
     return {
         name: {
-            part: _part(judged.take(np.flatnonzero(mask)), task)
+            part: _part(judged.take(np.flatnonzero(mask)), folder.task)
             for part, mask in parts(split.column(rows[name])).items()
         }
         for name in section.slices
@@ -169,7 +169,9 @@ def main(project: Project) -> None:
     table = pq.read_table(project.features)
     test = split.masks(table, folder.roles, section.split)[1]
     if leaves_out := own(folder, section.evaluate).leaves_out:
-        test &= ~leaves_out(table, section.split)
+        out = test & leaves_out(table, section.split)
+        print(f"{out.sum():,} of {test.sum():,} test rows are left out by evaluation.py")
+        test &= ~out
     rows = table.filter(pa.array(test))
     if not rows.num_rows:
         fix = f"change models.{folder.name}.split in params.yaml"
