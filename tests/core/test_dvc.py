@@ -150,3 +150,17 @@ def test_a_push_without_a_default_remote_is_an_error(tmp_path, monkeypatch):
     assert not uploaded
     assert dvc.push(project)
     assert uploaded
+
+
+def test_lines_keep_their_order_in_a_pipe(tmp_path, capfd, monkeypatch):
+    """What a stage prints is not held back in its buffer, and comes after what was printed before DVC."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / ".dvc/config.local").touch()
+    (tmp_path / "stage.py").write_text("import os\nprint('second')\nos.write(1, b'third')\n")
+    stages = {"ordered": {"cmd": f"{sys.executable} stage.py"}}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    print("first")
+    dvc.dvc(tmp_path, "repro")
+    printed = capfd.readouterr().out
+    assert printed.index("first") < printed.index("second") < printed.index("third")

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from folders import with_modules
+from frames import payments
 from sklearn import metrics
 
 from loop.core import models, params
@@ -13,6 +15,8 @@ from loop.core.errors import LoopError
 from loop.core.files import write_json
 from loop.core.models import ModelFolder, Roles
 from loop.core.params import Evaluate, Section
+from loop.core.project import Project
+from loop.pipeline import evaluate as stage
 from loop.pipeline import plots
 from loop.pipeline.evaluate import check, evaluate, parts, score, values
 from loop.stats.evaluation import Evaluation
@@ -228,3 +232,15 @@ def test_plots_are_small_and_find_what_matters(trained):
     first, second = important
     assert (first["feature"], second["feature"], second["rise"]) == ("signal", "noise", 0)
     assert first["rise"] > 0
+
+
+def test_test_rows_that_a_model_leaves_out_are_counted(clone, monkeypatch, capsys):
+    """The stage says how many test rows the model's `leaves_out` takes out, and stops if none is left."""
+    project = Project(clone, "card-fraud")
+    project.features.parent.mkdir(parents=True)
+    pq.write_table(payments([(25 * 86_400 + second, 1, 1, 100, 0) for second in range(9)]), project.features)
+    every = Evaluation(leaves_out=lambda table, _: np.full(table.num_rows, fill_value=True))
+    monkeypatch.setattr(stage, "own", lambda *_: every)
+    with pytest.raises(LoopError, match="no labelled row"):
+        stage.main(project)
+    assert capsys.readouterr().out == "9 of 9 test rows are left out by evaluation.py\n"

@@ -3,12 +3,15 @@
 import dataclasses
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from folders import with_modules
 from frames import payments
 
 from loop.core import models
 from loop.core.errors import LoopError
+from loop.core.project import Project
+from loop.pipeline import features as stage
 from loop.pipeline.features import compute
 
 
@@ -70,3 +73,13 @@ def test_what_is_no_table_of_features_is_named(folder, made, said):
     other = with_modules(folder, features=features, schema=folder.schema)
     with pytest.raises(LoopError, match=rf"src/models/{folder.name}/features\.py: {said}"):
         compute(other, payments([(0, 1, 1, 500, 0)]), None)
+
+
+def test_rows_that_the_features_leave_out_are_counted(clone, monkeypatch, capsys):
+    """If a model's `compute` returns fewer rows than there are, the stage says how many are missing."""
+    project = Project(clone, "card-fraud")
+    project.raw.parent.mkdir(parents=True)
+    pq.write_table(payments([(second, 1, 1, 100, 0) for second in range(9)]), project.raw)
+    monkeypatch.setattr(stage, "compute", lambda _, table, __: table.slice(2))
+    stage.main(project)
+    assert capsys.readouterr().out == "7 rows, 7 columns; features.py leaves out 2 rows\n"

@@ -175,7 +175,7 @@ def test_text_stays_text(tmp_path: Path) -> None:
 def test_text_that_is_no_such_value(name: str, values: list[str], row: int, tmp_path: Path) -> None:
     """If a CSV value does not fit its type, the error names file, column, value, row and type."""
     kind = COLUMNS[name]
-    said = f"t.csv: column {name}: found {values[-1]!r} in row {row}, expected {pa.type_for_alias(kind)}"
+    said = f"t.csv: column {name}: found {values[-1]!r} in row {row}, expected {kind}"
     with pytest.raises(LoopError, match=re.escape(said)):
         column(name, kind, "\n".join([name, *values, *values]), tmp_path)
 
@@ -204,6 +204,13 @@ ODD = {
     "Excel": ("t.csv", b"PK\x03\x04more", "found an Excel workbook or another ZIP archive, expected CSV"),
     "an old Excel": ("t.csv", b"\xd0\xcf\x11\xe0more", "found an Excel workbook, expected CSV"),
     "Parquet as CSV": ("t.csv", b"PAR1more", "found Parquet, expected CSV"),
+    "gzip as CSV": ("t.csv", b"\x1f\x8b\x08\x00more", "found gzip, expected CSV"),
+    "random bytes": ("t.csv", bytes(range(1, 256)), "found bytes that are not text, expected CSV"),
+    "UTF-16 without its mark": (
+        "t.csv",
+        HEADER.decode().encode("utf-16-le"),
+        "found bytes that are not text",
+    ),
     "CSV as Parquet": ("t.parquet", HEADER, "found text, expected Parquet"),
 }
 
@@ -280,6 +287,15 @@ def test_a_teams_own_columns_become_the_schemas(tmp_path: Path, form: str) -> No
     found = read(pinned(path), shop(tmp_path, OWN), tmp_path)
     assert found.to_pydict() == {"id": [7, 8, 9], "tenure": [1.0, None, 24.0], "churned": [0, 1, 0]}
     assert found.schema.types == [pa.int64(), pa.float64(), pa.int8()]
+
+
+def test_a_column_that_columns_drops_is_told_from_one_that_the_file_lacks(tmp_path: Path) -> None:
+    """If the model's `columns` drops a column, the error names the function, not the file, as its place."""
+    pq.write_table(pa.table({"id": [7], "tenure": [1.0], "churned": [0]}), path := tmp_path / "t.parquet")
+    code = "def columns(rows):\n    return rows.drop(['tenure'])\n"
+    with pytest.raises(LoopError, match="`columns` returned no tenure, which the file has") as error:
+        read(pinned(path), shop(tmp_path, code), tmp_path)
+    assert "in the model's source.py" in error.value.fix
 
 
 READ = """
@@ -388,7 +404,8 @@ def test_a_source_that_cannot_be_read_is_named(source: str, folder: ModelFolder,
 BAD_COLUMNS: dict[str, tuple[str, list[Any] | None, str]] = {
     "missing": ("TX_AMOUNT", None, "is missing from"),
     "text for a number": ("TX_AMOUNT", ["12", "13"], "found string"),
-    "a fraction for an id": ("TERMINAL_ID", [1.5, 2.0], "found double"),
+    "a fraction for an id": ("TERMINAL_ID", [1.5, 2.0], "found float64"),
+    "lists for a number": ("TERMINAL_ID", [[1.5], [2.0]], "found list<float64>"),
     "an id too large": ("CUSTOMER_ID", [2**40, 1], "found int64"),
     "a number for a time": ("TX_DATETIME", [1, 2], "found int64"),
     "an id too large for a float": ("TX_AMOUNT", [2**53 + 1, 1], "found int64"),
@@ -402,7 +419,7 @@ def test_schema_errors_name_file_column_found_expected(
     """If a column is missing or a cast would lose values, the error has file, column, found and expected."""
     place, two = rows.column_names.index(column), rows.slice(0, 2)
     bad = two.drop_columns(column) if values is None else two.set_column(place, column, pa.array(values))
-    expected = rows.schema.field(column).type
+    expected = COLUMNS[column]  # in the schema's own word: float64, not Arrow's double
     with pytest.raises(LoopError) as error:
         ingest.conform(bad, folder, "day-1.parquet")
     message = str(error.value)

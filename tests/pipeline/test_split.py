@@ -89,6 +89,6 @@ def test_rows_without_time_cannot_be_split_by_it():
 
 
 def test_an_unknown_label_is_named():
-    """A label that was not trained on is an error that names it."""
-    with pytest.raises(LoopError, match="'owl'"):
-        numbers(pa.chunked_array([["cat", "owl"]]), ["cat", "dog"])
+    """A label that was not trained on is an error that names it, and the number of its rows."""
+    with pytest.raises(LoopError, match=r"2 of 3 rows have labels \['owl'\]"):
+        numbers(pa.chunked_array([["cat", "owl", "owl"]]), ["cat", "dog"])

@@ -169,15 +169,50 @@ def test_releases_that_predict_alike_share_edges(low, width, moved):
     assert len(ours & theirs) >= min(len(ours), len(theirs)) // 2
 
 
-def test_labels_in_words_are_told_from_a_class_that_is_missing(folder, tmp_path):
-    """If 'Yes' and 'No' both occur, the fix is CLASSES in schema.py; if a class is missing, the split."""
-    for label, fix in (
-        (["Yes", "No"] * 15, r"CLASSES = \('No', 'Yes'\) in src/models/\w+/schema\.py"),
-        ([0] * 30, "split, so that"),
-    ):
-        model, rows = regression(folder, label)
-        schema = type("schema", (), {"ROLES": Roles(id="id", label="label"), "TASK": "binary"})
-        binary = with_modules(folder, schema=schema, estimator=model.estimator, scorer=model.estimator)
-        with pytest.raises(LoopError, match="expected 0 and 1") as error:
-            train(binary, rows, RandomSplit(kind="random", test=0.2), None, threshold=0.5, out=tmp_path / "m")
-        assert re.search(fix, error.value.fix)
+KIND = RandomSplit(kind="random", test=0.2)
+HELD_OUT = split.masks(pa.table({"id": range(30), "label": [0] * 30}), Roles(id="id", label="label"), KIND)[1]
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "said", "fix"),
+    [
+        (None, ["Yes", "No"] * 15, "expected 0 and 1", r"CLASSES = \('No', 'Yes'\) in src/.*schema\.py"),
+        (None, [0] * 30, r"labels \[0\], expected 0 and 1", "correct the labels in the source"),
+        (None, HELD_OUT.astype(int), r"labels \[0\], expected 0 and 1", "split, so that"),
+        (("no", "yes"), ["no", "yes", "U"] * 10, r"24 .*\['U'\] in 7 rows, .* \['no', 'yes'\]", "or add"),
+        (("no", "yes", "Z"), ["no", "yes"] * 15, r"no row at all has \['Z'\]", "from CLASSES"),
+        (("no", "yes"), np.where(HELD_OUT, "yes", "no"), r"\['no'\], expected all of", "split, so that"),
+    ],
+)  # fmt: skip
+def test_the_fix_of_wrong_labels_is_at_their_cause(folder, tmp_path, classes, label, said, fix):  # noqa: PLR0917
+    """Labels that do not fit are counted; the fix is CLASSES, the split or the source, as the rows show."""
+    model, rows = regression(folder, label)
+    names = {"ROLES": Roles(id="id", label="label"), "TASK": "binary", "CLASSES": classes}
+    binary = with_modules(folder, schema=type("schema", (), names), estimator=model.estimator)
+    with pytest.raises(LoopError, match=said) as error:
+        train(binary, rows, KIND, None, threshold=0.5, out=tmp_path / "m")
+    assert re.search(fix, error.value.fix)
+
+
+def test_rows_that_are_left_out_are_counted(folder, table, params, tmp_path, capsys):
+    """The first line has the rows of both parts, and how many are left out for which reason."""
+    train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / "model")
+    mine, test = (int(mask.sum()) for mask in split.masks(table, folder.roles, SPLIT))
+    unlabelled = table["TX_FRAUD"].null_count
+    out = f"{unlabelled} without a label, {6000 - mine - test - unlabelled:,} outside the split's windows"
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == f"{mine:,} training rows, {test:,} test rows; left out: {out}"
+    late = SPLIT.model_copy(update={"until": SPLIT.until.replace(year=2030)})
+    with pytest.raises(LoopError, match="no labelled row"):
+        train(folder, table, late, params, threshold=0.5, out=tmp_path / "late")
+
+
+@pytest.mark.parametrize("gaps", [pa.nulls(6000, pa.float64()), np.full(6000, np.nan)])
+def test_a_feature_without_any_value_is_a_warning(folder, table, params, tmp_path, capsys, gaps):  # noqa: PLR0917
+    """A feature of MISSING that has no value in any training row trains with a warning that names it."""
+    features = type("features", (), {"MISSING": tuple(NAMES)})
+    gappy = with_modules(folder, features=features)
+    table = table.set_column(4, NAMES[0], pa.array(gaps))
+    train(gappy, table, SPLIT, params, threshold=0.5, out=tmp_path / "model")
+    [said] = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(rf"warning: {NAMES[0]} is empty in all [\d,]+ training rows", said)

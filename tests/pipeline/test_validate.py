@@ -18,7 +18,7 @@ from loop.core.errors import Exit, Rejected
 from loop.core.html import POLICY
 from loop.core.models import ModelFolder
 from loop.core.project import Project
-from loop.core.text import one_line
+from loop.core.text import one_line, rounded_down
 from loop.pipeline import validate
 from models.card_fraud.expectations import Params as Suite
 from models.card_fraud.expectations import suite
@@ -111,11 +111,49 @@ def test_a_low_score_rejects(clone: Path, capsys: pytest.CaptureFixture[str], ro
     assert not (clone / "data/card_fraud/validation").exists()
 
 
-def test_an_id_that_comes_twice_is_stopped_whatever_a_model_checks() -> None:
-    """A repeated id is stopped even if the model has no check of its own."""
-    rows = pa.table({"id": ["a", "b", "a"], "y": [1, 2, 3]})
-    report = validate.examine(rows, [], "m", models.Roles(id="id", label="y"))
-    assert [(one.column, one.unexpected) for one in report.critical] == [("id", 2)]
+def test_a_score_under_a_bound_looks_so() -> None:
+    """A score is rounded down, so that one just under the bound 0.99 is not printed as 0.9900."""
+    findings = [validate.Finding("C", "y", critical=False, passed=True, share=0.98996, unexpected=0)]
+    assert validate._shown(validate.Report(0.98996, findings)) == [
+        "0 of 1 checks failed, data_quality_score 0.9899"
+    ]
+    assert [rounded_down(share) for share in (0.9899, 0.57, 1.0)] == [0.9899, 0.57, 1.0]
+
+
+def test_what_every_model_needs_is_checked_without_a_check_of_its_own() -> None:
+    """A repeated id, a null in a role's column, and a label that is no class stop the data.
+
+    The console names the classes. A null label stops nothing, because labels arrive late.
+    """
+    rows = pa.table({"id": ["a", None, "a"], "card": ["c", "c", None], "y": ["U", None, "A"]})
+    roles = models.Roles(id="id", label="y", entity="card")
+    report = validate.examine(rows, [], "m", roles, ("A", "N"))
+    assert [(one.column, one.unexpected) for one in report.critical] == [
+        ("id", 2),
+        ("id", 1),
+        ("card", 1),
+        ("y", 1),
+    ]
+    shown = "ExpectColumnValuesToBeInSet of y (value_set A, N) stops the data, 1 rows: y U, id a"
+    assert shown in validate._shown(report)[4]
+
+
+def test_a_check_that_stops_the_data_is_named_with_its_place(
+    clone: Path, rows: pa.Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the check, not the score, and the file of the check: the schema's or the suite's."""
+    raw = clone / "data/card_fraud/raw.parquet"
+    raw.parent.mkdir(parents=True)
+    frame = setting("TRANSACTION_ID", 1)(rows.to_pandas())
+    for bad, said, place in (
+        (frame, "ExpectColumnValuesToBeUnique of TRANSACTION_ID", "schema"),
+        (setting("TX_AMOUNT", -1.0)(frame), "ExpectColumnValuesToBeBetween of TX_AMOUNT", "expectations"),
+    ):
+        pq.write_table(pa.Table.from_pandas(bad, preserve_index=False), raw)
+        with pytest.raises(Rejected, match=f"stopped by .*{said}") as error:
+            validate.main(Project(clone, "card-fraud"))
+        assert f"src/models/card_fraud/{place}.py" in error.value.fix
+        assert "data_quality_score" not in str(error.value) + capsys.readouterr().err
 
 
 HOSTILE = "<script src=https://evil.example/x.js></script><img src=x onerror=alert(1)>"

@@ -35,6 +35,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, whole, write_json
 from loop.core.project import Project
 from loop.core.release_state import Track
+from loop.core.text import rounded_down
 from loop.pipeline import evaluate, split
 from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
@@ -101,7 +102,9 @@ def floors(
         )
     missed = [said for name, bound in floor.items() if (said := known[name].missed(found[name], bound))]
     if not quality >= settings.validation.quality:
-        missed.append(f"data_quality_score is {quality:.4f}, under {settings.validation.quality:g}")
+        missed.append(
+            f"data_quality_score is {rounded_down(quality):.4f}, under {settings.validation.quality:g}"
+        )
     return Judged("block", missed) if missed else None
 
 

@@ -297,9 +297,7 @@ def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
         if not report.exists():
             raise
         raise Rejected(
-            f"{project.package}: validate stopped the data; nothing was trained\n"
-            f"  report: {report / 'data_docs' / 'index.html'}",
-            fix="see above for what failed, on which rows, and how to fix it",
+            f"{project.package}: validate stopped the data, for the reason above; nothing was trained"
         ) from error
 
 

@@ -191,6 +191,8 @@ def dvc(root: Path, *args: str, quiet: bool = False) -> str:
     share_cache(root)
     forget_the_dead(root)
     words, env = [sys.executable, "-m", "dvc", *args], {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    env["PYTHONUNBUFFERED"] = "1"  # so that in a pipe the lines of DVC and of its stages keep their order
+    sys.stdout.flush()
     to = subprocess.PIPE if quiet else None
     done = subprocess.run(words, cwd=root, env=env, stdout=to, stderr=to, text=True, check=False)
     if done.returncode:

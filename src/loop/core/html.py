@@ -6,6 +6,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from loop.core.text import rounded_down
+
 # Each template includes {{ policy }}, so that a browser runs no script and loads nothing, even if a value was
 # not escaped.
 POLICY = Markup(
@@ -23,6 +25,6 @@ def page(template: str, *rooms: str, filters: dict[str, Callable[[Any], str]], *
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= filters
+    made.filters |= {"rounded_down": rounded_down, **filters}
     made.globals["policy"] = POLICY
     return made.get_template(template).render(**values)

@@ -115,7 +115,7 @@ def check_slices(folder: ModelFolder, rows: pa.Table, section: Evaluate) -> None
     """Raise LoopError if a slice names no column of the rows of features."""
     if strange := [name for name in section.slices if name not in rows.column_names]:
         raise LoopError(
-            f"params.yaml: evaluate.slices: {', '.join(strange)} is not a feature of this model",
+            f"params.yaml: models.{folder.name}.evaluate.slices: {', '.join(strange)} is not a feature",
             fix=f"name one of {', '.join(split.features(rows, folder.roles))}",
         )
 
@@ -175,7 +175,9 @@ def main(project: Project) -> None:
     table = pq.read_table(project.features)
     test = split.masks(table, folder.roles, section.split)[1]
     if leaves_out := own(folder, section.evaluate).leaves_out:
-        test &= ~leaves_out(table, section.split)
+        out = test & leaves_out(table, section.split)
+        print(f"{out.sum():,} of {test.sum():,} test rows are left out by evaluation.py")
+        test &= ~out
     rows = table.filter(pa.array(test))
     if not rows.num_rows:
         fix = f"change models.{folder.name}.split in params.yaml"

@@ -102,7 +102,10 @@ def main(project: Project) -> None:
     """Run the stage: read data/<package>/raw.parquet, write features.parquet."""
     folder = project.folder
     section = folder.section("features", project.params.features)
-    features = compute(folder, pq.read_table(project.raw), section)
+    raw = pq.read_table(project.raw)
+    features = compute(folder, raw, section)
     with whole(project.features) as aside:
         pq.write_table(features, aside)
-    print(f"{features.num_rows:,} rows, {features.num_columns} columns")
+    lost = raw.num_rows - features.num_rows
+    out = f"; features.py leaves out {lost:,} rows" if lost > 0 else ""
+    print(f"{features.num_rows:,} rows, {features.num_columns} columns{out}")

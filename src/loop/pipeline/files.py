@@ -10,7 +10,7 @@ import gzip
 import lzma
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,7 +34,9 @@ FOREIGN = {
     b"\xff\xfe": "text in UTF-16",
     b"\xfe\xff": "text in UTF-16",
     b"PAR1": "Parquet",
+    b"\x1f\x8b": "gzip",
 }
+FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}  # Arrow's words, and a schema's
 EMPTY = "is empty, expected the names of columns, then rows"
 REWRITE = "check the job that wrote it, or name another ingest.source in params.yaml"
 UTF_8 = "save it in UTF-8, as spreadsheets offer, or convert it: iconv -f WINDOWS-1252 -t UTF-8"
@@ -104,7 +106,8 @@ class File:
         tables = self._pickled() if self._kind == "pickle" else self._tables(wanted, every=bool(columns))
         for table in tables:
             if columns:
-                yield mapped(columns(table), wanted, self.name, "columns", begun=begun)
+                own, names = columns(table), table.column_names
+                yield mapped(own, wanted, self.name, "columns", begun=begun, names=names)
             else:
                 yield typed(table, wanted, self.name, parse=text, begun=begun)
             begun += table.num_rows
@@ -163,10 +166,11 @@ class File:
             reaching(self.name, FAULTS),
             (gzip.open if self.path.endswith(".gz") else open)(self.path, "rb") as file,
         ):
-            begin = file.read(4)
+            begin = file.read(4096)
         if not begin:
             raise LoopError(f"{self.name}: {EMPTY}", fix=REWRITE)
-        found = next((what for mark, what in FOREIGN.items() if begin.startswith(mark)), "text")
+        other = "bytes that are not text" if _is_binary(begin) else "text"
+        found = next((what for mark, what in FOREIGN.items() if begin.startswith(mark)), other)
         expected, right = ("CSV in UTF-8", "text") if self._kind == "csv" else ("Parquet", "Parquet")
         if found != right:
             fix = f"save it as {expected}, or end its name in {', '.join(SUFFIXES)} as its content is"
@@ -200,13 +204,27 @@ class File:
             raise LoopError(f"{self.name}: folder name: {error}", fix=fix) from error
 
 
-def mapped(rows: Any, wanted: Wanted, where: str, by: str, *, begun: int = 0) -> pa.Table:
+def _is_binary(begin: bytes) -> bool:
+    """Whether a file's first bytes have a NUL, or are not UTF-8 and have other control characters."""
+    text = begin.decode(errors="replace")[:-1]  # the last character may be cut
+    return "\0" in text or bool("\ufffd" in text and re.search(r"[\x01-\x08\x0e-\x19]", text))
+
+
+def mapped(
+    rows: Any, wanted: Wanted, where: str, by: str, *, begun: int = 0, names: Sequence[str] = ()
+) -> pa.Table:
     """Convert rows that a model's own function returned to the wanted types, parsing text as in CSV.
 
-    Raises LoopError if `rows` is not a pyarrow.Table or a column does not fit.
+    `names` are the file's own columns. Raises LoopError if `rows` is not a pyarrow.Table, or if a column is
+    missing or does not fit.
     """
     if not isinstance(rows, pa.Table):
         raise LoopError(f"{where}: `{by}` returned {type(rows).__name__}, expected a pyarrow.Table")
+    lacking = [name for name in wanted.types if name not in {*rows.column_names, *wanted.optional}]
+    if lacking and len(rows.column_names) > 1:  # `typed` reports a file with other separators
+        had = ", which the file has" if {*lacking} <= {*names} else ""
+        fix = f"return it there, in the model's source.py, or remove it from {wanted.origin}"
+        raise LoopError(f"{where}: `{by}` returned no {', '.join(lacking)}{had}", fix=fix)
     return typed(rows, wanted, where, parse=True, begun=begun)
 
 
@@ -244,7 +262,8 @@ def _refuse_lacking(lacking: list[str], names: list[str], wanted: Wanted, file: 
     for name in lacking:
         if name not in wanted.optional:
             raise LoopError(
-                f"{file}: column {name}: is missing from {', '.join(names)}; expected {wanted.types[name]}",
+                f"{file}: column {name}: is missing from {', '.join(names)}; "
+                f"expected {_word(wanted.types[name])}",
                 fix=f"add it to the file, or remove it from {wanted.origin}",
             )
 
@@ -255,8 +274,8 @@ def _cast(column: pa.ChunkedArray, expected: pa.DataType, where: str) -> pa.Chun
         column = column.cast(column.type.value_type)
     if column.type == expected or types.is_null(column.type):
         return column.cast(expected)
-    said = f"{where}: found {column.type}, expected {expected}"
-    fix = f"write it as {expected}; casts that change a value are not made"
+    said = f"{where}: found {_word(column.type)}, expected {_word(expected)}"
+    fix = f"write it as {_word(expected)}; casts that change a value are not made"
     cast = None
     if _family(column.type) == _family(expected):
         try:
@@ -303,9 +322,16 @@ def _parsed(column: pa.ChunkedArray, expected: pa.DataType, where: str, begun: i
     except (pa.ArrowException, ValueError):
         row = bisect_left(range(len(text)), True, key=lambda end: _is_odd(text.slice(0, end + 1), expected))
     raise LoopError(
-        f"{where}: found {text[row].as_py()!r} in row {begun + row + 1:,}, expected {expected}",
-        fix=f"write it as {expected}, and leave it empty if unknown; or convert it in the model's source.py",
+        f"{where}: found {text[row].as_py()!r} in row {begun + row + 1:,}, expected {_word(expected)}",
+        fix=f"write it as {_word(expected)}, and leave it empty if unknown; or convert it in the model's "
+        "source.py",
     )
+
+
+def _word(kind: pa.DataType) -> str:
+    """Return a type's name as schema.py writes it; Arrow itself prints `double` and `list<item: double>`."""
+    name = re.sub(r"list<\w+: ", "list<", str(kind))
+    return re.sub(rf"\b({'|'.join(FLOATS)})\b", lambda found: FLOATS[found[0]], name)
 
 
 def _is_odd(text: pa.ChunkedArray, expected: pa.DataType) -> bool:

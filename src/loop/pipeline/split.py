@@ -145,7 +145,8 @@ def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64] | 
     positions = pc.index_in(labels, pa.array(classes, labels.type))
     if positions.null_count:
         strange = pc.unique(labels.filter(positions.is_null())).to_pylist()
-        raise LoopError(f"labels {strange} were not trained on, expected {classes}", fix="train on them, too")
+        said = f"{positions.null_count:,} of {len(labels):,} rows have labels {strange}"
+        raise LoopError(f"{said}, which were not trained on; expected {classes}", fix="train on them, too")
     return np.asarray(positions, dtype=np.int64)
 
 

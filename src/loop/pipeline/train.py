@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from loop.core import actions
 from loop.core.errors import LoopError
 from loop.core.files import whole, write_json
 from loop.core.models import VALUED, ModelFolder
@@ -30,11 +31,17 @@ def train(
     `section` is the model's estimator.Params. With the score `threshold`, which only binary models have, the
     server predicts class 1. Returns the reference: at most 20,000 training rows with their scores.
     """
-    rows = table.filter(pa.array(split.masks(table, folder.roles, kind)[0]))
-    meta = describe(folder, rows, threshold)
+    taken, test = split.masks(table, folder.roles, kind)
+    labels = table[folder.roles.label]
+    print(_counts(int(taken.sum()), int(test.sum()), labels))
+    rows = table.filter(pa.array(taken))
+    if not rows.num_rows:
+        where = f"data/{folder.name}/features.parquet: the training part has no labelled row, expected some"
+        raise LoopError(where, fix=f"change models.{folder.name}.split in params.yaml")
+    meta = describe(folder, rows, threshold, labels)
     x = split.values(rows, meta["features"])
     y = split.numbers(rows[folder.roles.label], meta["classes"])
-    print(f"{rows.num_rows:,} rows, {_spread(y, meta['classes'])}")
+    print(_spread(y, meta["classes"]))
     fitted = folder.estimator.fit(x, y, section)
     out.mkdir()
     write_json(out / "meta.json", meta)
@@ -46,24 +53,41 @@ def train(
     return sample
 
 
-def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> dict[str, Any]:
-    """Return meta.json, which describes the model. Raises LoopError if the labels do not fit the task."""
+def _counts(train: int, test: int, labels: pa.ChunkedArray) -> str:
+    """Return how many rows are for training and for the test, and how many are in neither part, and why."""
+    windows = len(labels) - labels.null_count - train - test
+    whys = {"without a label": labels.null_count, "outside the split's windows": windows}
+    out = ", ".join(f"{count:,} {why}" for why, count in whys.items() if count)
+    return f"{train:,} training rows, {test:,} test rows" + (f"; left out: {out}" if out else "")
+
+
+def describe(
+    folder: ModelFolder, rows: pa.Table, threshold: float | None, labels: pa.ChunkedArray
+) -> dict[str, Any]:
+    """Return meta.json, which describes the model. `labels` are those of all rows, not only of training.
+
+    Raises LoopError if the labels do not fit the task. Warns if a feature has no value in any row.
+    """
     names = split.features(rows, folder.roles)
     inputs, first = split.declared(rows, names), split.values(rows.slice(0, 1), names)
     ends = pc.min_max(rows[folder.roles.time]).as_py().values() if folder.roles.time else ()
     begin, end = [at.isoformat() for at in ends] or (None, None)
+    missing = [name for name in names if name in getattr(folder.features, "MISSING", ())]
+    for name in missing:
+        if pc.all(pc.is_null(rows[name], nan_is_null=True)).as_py():
+            actions.warning("Features", f"{name} is empty in all {rows.num_rows:,} training rows")
     return {
         "name": folder.name,
         "task": folder.task,
         "features": names,
         "inputs": [msgspec.to_builtins(each) for each in inputs],
-        "missing": [name for name in names if name in getattr(folder.features, "MISSING", ())],
+        "missing": missing,
         "categories": {
             each.name: columns.categories(rows[each.name].to_pylist())
             for each in inputs
             if each.parameters.get("content_type") == "str" and not each.listed
         },
-        "classes": _classes(folder, rows[folder.roles.label]),
+        "classes": _classes(folder, rows[folder.roles.label], labels),
         "threshold": threshold if folder.task == "binary" else None,
         "trained": {"from": begin, "to": end, "rows": rows.num_rows},
         "example": {each.name: each.json(first[each.name][0]) for each in inputs}
@@ -72,11 +96,10 @@ def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> di
     }
 
 
-def _classes(folder: ModelFolder, labels: pa.ChunkedArray) -> list[Any]:
+def _classes(folder: ModelFolder, labels: pa.ChunkedArray, everywhere: pa.ChunkedArray) -> list[Any]:
     """Return the classes; none if labels are numbers to predict. Raises LoopError for a wrong task."""
     found = sorted(pc.unique(labels).to_pylist())
-    schema, odd = f"src/models/{folder.name}/schema.py", ""
-    fix = f"change params.yaml: models.{folder.name}.split, so that its training rows have different labels"
+    schema, odd, fix = f"src/models/{folder.name}/schema.py", "", ""
     if folder.task in VALUED:
         classes = []
         if not (pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type)):
@@ -86,20 +109,40 @@ def _classes(folder: ModelFolder, labels: pa.ChunkedArray) -> list[Any]:
             odd = f"labels {', '.join(map(str, found[:3]))}, expected different finite numbers"
     elif folder.classes:
         classes = list(folder.classes)
-        if strange := [label for label in found if label not in classes]:
-            odd, fix = f"labels {strange}, which are not in CLASSES of {schema}", "add them there"
-        elif len(found) < len(classes):
-            odd = f"labels {found}, expected all of {classes}"
+        odd, fix = _unlike(classes, labels, everywhere, schema)
     else:
         classes = found
         if len(found) < 2 or (folder.task == "binary" and found != [0, 1]):  # noqa: PLR2004 — one class
             odd = f"labels {found}, expected {'0 and 1' if folder.task == 'binary' else 'several'}"
             two = f"set CLASSES = {tuple(found)} in {schema}; the score is the probability of the second"
-            fix = {0: fix, 1: fix, 2: two}.get(len(found), f"set TASK to multiclass in {schema}")
+            fix = {1: "", 2: two}.get(len(found), f"set TASK to multiclass in {schema}")
     if odd:
-        where = f"data/{folder.name}/features.parquet: the {len(labels)} training rows have"
-        raise LoopError(f"{where} {odd}", fix=fix)
+        where = f"data/{folder.name}/features.parquet: the {len(labels):,} training rows have"
+        if not fix and {*pc.unique(everywhere).to_pylist()} <= {None, *found}:
+            fix = "correct the labels in the source, as its other rows have no other label either"
+        other = f"change params.yaml: models.{folder.name}.split, so that its training rows have all labels"
+        raise LoopError(f"{where} {odd}", fix=fix or other)
     return classes
+
+
+def _unlike(
+    classes: list[Any], labels: pa.ChunkedArray, everywhere: pa.ChunkedArray, schema: str
+) -> tuple[str, str]:
+    """Return how the training rows' labels differ from CLASSES, and the fix if it is not the split."""
+    found = sorted(pc.unique(labels).to_pylist())
+    if strange := [label for label in found if label not in classes]:
+        count = pc.sum(pc.is_in(labels, pa.array(strange, labels.type))).as_py()
+        fix = f"correct them in the source, or add them to CLASSES in {schema}"
+        return f"labels {strange} in {count:,} rows, expected only CLASSES {classes}", fix
+    if not (absent := {*classes} - {*found}):
+        return "", ""
+    odd = f"labels {found}, expected all of CLASSES {classes}"
+    if not (nowhere := sorted(absent - {*pc.unique(everywhere).to_pylist()})):
+        return odd, ""
+    return (
+        f"{odd}; no row at all has {nowhere}",
+        f"remove {nowhere} from CLASSES in {schema}, or add such rows",
+    )
 
 
 def _spread(y: NDArray[Any], classes: list[Any]) -> str:

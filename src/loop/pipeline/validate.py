@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from loop.core import html
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import whole, write_json, write_text
-from loop.core.models import Roles
+from loop.core.models import ModelFolder, Roles
 from loop.core.names import public
 from loop.core.project import Project
-from loop.core.text import one_line
+from loop.core.text import one_line, rounded_down
 
 EXAMPLES = 5  # rows shown for each failed check
 # arguments of an expectation that the report shows elsewhere or not at all
@@ -122,31 +122,52 @@ def main(project: Project) -> None:
     folder, wanted = project.folder, project.params
     rows = pq.read_table(project.raw)
     checks = folder.expectations.suite(folder.section("expectations", wanted.validation.suite), wanted.split)
-    report = examine(rows, checks, folder.name, folder.roles)
+    report = examine(rows, checks, folder.name, folder.roles, folder.classes)
     least, rejected = wanted.validation.quality, project.build / "validation"
     print(*_shown(report), sep="\n", file=sys.stderr)
     bad = report.critical or report.score < least
     _write(report, rejected if bad else project.validation, least, rows.num_rows, project.model)
     if bad:
-        raise Rejected(
-            f"{project.raw}: {len(report.critical)} critical checks failed; data_quality_score is "
-            f"{report.score:.4f}, params.yaml models.{folder.name}.validate.quality wants {least}\n"
-            f"  report: {rejected / 'data_docs' / 'index.html'}",
-            fix="correct the source or, if the data is right, the bounds in models."
-            f"{folder.name}.validate.suite",
-        )
+        bound = f"params.yaml: models.{folder.name}.validate.quality wants {least}"
+        said = f"data_quality_score is {rounded_down(report.score):.4f}, {bound}"
+        if report.critical:
+            stops = dict.fromkeys(f"{each.check} of {each.column}" for each in report.critical)
+            said = f"stopped by {', '.join(stops)}"
+        said = f"{project.raw}: {said}\n  report: {rejected / 'data_docs' / 'index.html'}"
+        raise Rejected(said, fix=_fix(folder, report))
     shutil.rmtree(rejected, ignore_errors=True)  # deletes the report of an earlier rejection
 
 
-def examine(rows: pa.Table, suite: Sequence[Check], model: str, roles: Roles) -> Report:
-    """Run the model's checks, and a check that ids are unique, which every model needs."""
-    import great_expectations.expectations as gxe  # imported here because it takes seconds
+def _fix(folder: ModelFolder, report: Report) -> str:
+    """Return where to correct what rejects the data: a check of the engine, or one of the model's suite."""
+    fix = f"correct the source or, if the data is right, src/models/{folder.name}/"
+    engine = report.findings[: len(_always(folder.roles, folder.classes))]
+    if report.critical and all(each in engine for each in report.critical):
+        return f"{fix}schema.py: its ROLES or CLASSES"
+    params = f" or models.{folder.name}.validate.suite in params.yaml, which sets its Params"
+    return f"{fix}expectations.py{params if hasattr(folder.expectations, 'Params') else ''}"
 
-    checks = [Check(gxe.ExpectColumnValuesToBeUnique(column=roles.id)), *suite]
+
+def examine(
+    rows: pa.Table, suite: Sequence[Check], model: str, roles: Roles, classes: Sequence[Any] | None = None
+) -> Report:
+    """Run the model's checks, and those that every model needs: of the columns with a role, and of labels."""
+    checks = [*_always(roles, classes), *suite]
     findings = [*map(_finding, checks, _run(rows, checks, model, roles))]
     scored = [finding.share for finding in findings if not finding.critical]
     score = sum(scored) / len(scored) if scored else 1.0
     return Report(score, findings)
+
+
+def _always(roles: Roles, classes: Sequence[Any] | None) -> list[Check]:
+    import great_expectations.expectations as gxe  # imported here because it takes seconds
+
+    known = [name for name in (roles.id, roles.time, roles.entity) if name]
+    checks = [Check(gxe.ExpectColumnValuesToBeUnique(column=roles.id))]
+    checks += [Check(gxe.ExpectColumnValuesToNotBeNull(column=name)) for name in known]
+    if classes:
+        checks.append(Check(gxe.ExpectColumnValuesToBeInSet(column=roles.label, value_set=[*classes])))
+    return checks
 
 
 def days(rows: pa.Table, time: str) -> Any:
@@ -251,12 +272,15 @@ FILTERS: dict[str, Callable[[Any], str]] = {"figure": figure, "check": check, "a
 
 
 def _shown(report: Report) -> list[str]:
-    """Return the lines for the console: the score, and each failed check with example rows."""
+    """Return the lines for the console: the score, if it decides, and each failed check with example rows."""
     count = f"{len(report.failed)} of {len(report.findings)} checks failed"
-    lines = [f"{count}, data_quality_score {report.score:.4f}"]
+    score = "" if report.critical else f", data_quality_score {rounded_down(report.score):.4f}"
+    lines = [f"{count}{score}"]
     for one in report.failed:
         rows = (", ".join(f"{name} {value}" for name, value in row.items()) for row in one.examples)
         seen = "; ".join(dict.fromkeys(map(one_line, rows))) or one_line(one.found)
         stops = "stops the data" if one.critical else "lowers the score"
-        lines.append(one_line(f"- {one.check} of {one.column} {stops}, {one.unexpected} rows: {seen}", None))
+        told = (f"{name} {argument(value)}" for name, value in one.expected.items() if value is not None)
+        what = f"{one.check} of {one.column}" + (f" ({one_line('; '.join(told))})" if one.expected else "")
+        lines.append(one_line(f"- {what} {stops}, {one.unexpected} rows: {seen}", None))
     return lines

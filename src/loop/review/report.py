@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from loop.core.markdown import inert
+from loop.core.text import rounded_down
 from loop.packaging.image import MOST
 from loop.pipeline.plots import CURVES
 from loop.review import charts, cluster
@@ -91,7 +92,7 @@ def _importance(found: Evidence) -> str:
 def _data(found: Evidence) -> str:
     """Return the data quality, and how far the training rows moved from the base branch's."""
     score = found.quality.get("data_quality_score")
-    lines = [] if score is None else [f"Data quality: {score:.2%}"]
+    lines = [] if score is None else [f"Data quality: {rounded_down(score):.2%}"]
     for check in found.quality.get("failed", []):  # the failed checks that did not reject the data
         parts = (str(check[key]) for key in ("check", "column", "found") if check.get(key) is not None)
         lines.append(f"- {inert(' '.join(parts))}")

@@ -49,7 +49,7 @@ def suite(params: Params, split: TimeSplit) -> list[Check]:
     critical = [
         gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS)),
         *(gxe.ExpectColumnValuesToBeOfType(column=name, type_=COLUMNS[name]) for name in numbers),
-        *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in KNOWN),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in ("TERMINAL_ID", "TX_AMOUNT")),
         gxe.ExpectColumnValuesToBeBetween(column="TX_AMOUNT", min_value=0),
         gxe.ExpectColumnMeanToBeBetween(column="TX_AMOUNT", min_value=low_amount, max_value=high_amount),
         gxe.ExpectColumnValuesToBeInSet(column="TX_FRAUD", value_set=[0, 1]),

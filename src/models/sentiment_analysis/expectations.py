@@ -33,7 +33,7 @@ def suite(params: Params, _: Split) -> list[Check]:
     of_parts = [domain & (Column("part") == part) for domain in of_domains for part in parts]
     checks = [
         gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS)),
-        *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in ("id", "text")),
+        gxe.ExpectColumnValuesToNotBeNull(column="text"),
         gxe.ExpectColumnValuesToMatchRegex(column="text", regex=LETTER.pattern),
         gxe.ExpectColumnValueLengthsToBeBetween(column="text", max_value=LONGEST),
         gxe.ExpectColumnValuesToNotMatchRegex(column="text", regex=DAMAGED, mostly=params.undamaged),
