@@ -2,17 +2,20 @@
 
 import json
 import shutil
+import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from trained import MODEL, add, loop, release, run, work_tree
 
-from loop.cli.candidate import score, status
+from loop.cli.candidate import score, serve, status
 from loop.core import release_state
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git
 from loop.core.project import Project
+from loop.packaging import bento
 from loop.packaging.key import release_key
 
 
@@ -39,7 +42,37 @@ def test_status_where_nothing_was_ever_trained(
     begin = "./loop train card-fraud && git add params.yaml dvc.lock data && git commit"
     outputs = said(clone, monkeypatch, begin)
     assert outputs == {"key": "", "released": "false", "barred": "false", "due": "false"}
-    assert isinstance(CliRunner().invoke(status, ["nobody"]).exception, LoopError)
+
+
+@pytest.mark.parametrize("command", [["serve"], ["register"], ["attest"], ["report", MODEL], ["release"]])
+def test_a_model_that_does_not_exist_is_said_with_those_that_do(tmp_path: Path, command: list[str]):
+    """Every command says so, before anything else, in place of a record that another command should write."""
+    work_tree(tmp_path)
+    at = ["--environment", "dev"] if command == ["release"] else []
+    said = loop(tmp_path, *command, "nobody", *at, code=2)
+    assert "params.yaml has no model 'nobody'; it has card_fraud\n" in said
+
+
+@pytest.mark.parametrize("command", ["status", "bento", "release", "history", "render"])
+def test_an_environment_that_does_not_exist_is_said_with_those_that_do(tmp_path: Path, command: str):
+    """Commands say so before they ask for records, and before they ask origin."""
+    work_tree(tmp_path)
+    said = loop(tmp_path, command, MODEL, "--environment", "prod", code=2)
+    there = "kustomize/overlays has no environment 'prod'\n  fix: use one of dev, staging, production\n"
+    assert said == f"error: {there}"
+
+
+def test_a_port_in_use_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The error names a free port. The program at the port must not pass for the model's server."""
+    work_tree(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bento, "built", lambda _: SimpleNamespace(path=tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = CliRunner().invoke(serve, [MODEL, "--port", str(port := other.getsockname()[1])])
+    said, _, fix = str(done.exception).partition("\n  fix: ")
+    assert isinstance(done.exception, LoopError)
+    assert said.startswith(f"cannot listen at port {port}: Address already in use")
+    assert fix.startswith(f"./loop serve {MODEL} --port ")
 
 
 def test_score_replaces_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

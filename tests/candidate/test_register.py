@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trained import MODEL, OTHERWISE, change, loop, release
+from trained import MODEL, OTHERWISE, change, commit, loop, release
 
 from loop.candidate.register import register
 from loop.core import models
@@ -81,8 +81,43 @@ def test_one_model_is_one_run_and_one_version(trained: Path, client: Any, monkey
     assert len(client.search_model_versions(f"name = '{MODEL}'")) == 1
 
 
+def test_other_code_beside_the_same_weights_is_another_version(
+    trained: Path, client: Any, recwarn: pytest.WarningsRecorder
+):
+    """The champion's alias stays at the version that production names. MLflow's advice is not printed.
+
+    A scorer that imports another module of the model is refused: MLflow could not load it.
+    """
+
+    def entered() -> dict[str, Any]:
+        assert loop(trained, "register", MODEL).count("\n") == 1
+        return read_json(Project(trained, MODEL).build / "register.json")
+
+    source = Project(trained, MODEL).source
+    scorer, estimator = source / "scorer.py", source / "estimator.py"
+    estimator.write_text(estimator.read_text().replace("def save_to_mlflow", "def saved"))
+    release(trained)
+    first = entered()
+    assert not [each for each in recwarn if "type hints" in str(each.message)]
+    scorer.write_text(f"{scorer.read_text()}# changed\n")
+    second = entered()
+    assert (first["version"], second["version"], second["model_md5"]) == (1, 2, first["model_md5"])
+    assert entered() == second
+    kept = trained / f"mlartifacts/{second['run_id']}/artifacts/model/artifacts/scorer.py"
+    assert kept.read_text() == scorer.read_text()
+    aliases = {name: client.get_model_version_by_alias(MODEL, name) for name in ("champion", "challenger")}
+    assert {name: int(each.version) for name, each in aliases.items()} == {"champion": 1, "challenger": 2}
+    assert [aliases[name].tags["commit"] == "uncommitted" for name in aliases] == [False, True]
+    scorer.write_text(f"{scorer.read_text()}from models.card_fraud.features import FEATURES\n")
+    assert "scorer.py cannot be loaded from MLflow" in loop(trained, "register", MODEL, code=2)
+    assert len(client.search_model_versions(f"name = '{MODEL}'")) == 2
+
+
 def test_an_empty_registry_gets_its_champion_back(trained: Path, client: Any):
-    """`register` restores the champion's run, version and alias from Git and DVC, beside the challenger's."""
+    """`register` restores the champion's run, version and alias from Git and DVC, beside the challenger's.
+
+    Once the challenger's model is committed, the next call sets the commit.
+    """
     champion = release(trained)
     change(trained, **OTHERWISE)
     loop(trained, "repro", MODEL)
@@ -94,3 +129,7 @@ def test_an_empty_registry_gets_its_champion_back(trained: Path, client: Any):
     assert client.get_run(restored.run_id).data.params["n_estimators"] == "20"
     challenger = client.get_model_version_by_alias(MODEL, "challenger")
     assert (int(challenger.version), challenger.tags["commit"]) == (entered.version, "uncommitted")
+    head = commit(trained, "Train otherwise")
+    assert register(Project(trained, MODEL)) == entered
+    for tags in (client.get_model_version(MODEL, entered.version), client.get_run(entered.run_id).data):
+        assert tags.tags["commit"] == head

@@ -223,7 +223,10 @@ def test_a_canary_with_traffic_is_waited_for(clone, here, found, github):
     [
         ({"gate": {"verdict": "keep", "reasons": ["no better"]}}, "the gate says keep: no better"),
         ({"gate": {"verdict": "block", "reasons": ["under a floor"]}}, "the gate says block: under a floor"),
-        ({"rehearse": {"passed": False, "reasons": ["3 failed"]}}, "the rehearsal failed: 3 failed"),
+        (
+            {"rehearse": {"passed": False, "reasons": ["3 failed"], "candidate": None}},
+            r"rehearsal failed: 3 failed\n  fix: .* \./loop bento card-fraud && \./loop rehearse card-fraud",
+        ),
     ],
 )
 def test_a_candidate_that_was_refused_is_not_released(clone, changes, said):
@@ -279,6 +282,10 @@ def test_an_image_that_was_built_but_not_pushed_is_not_released(clone, record, f
 
 def test_records_about_another_model_are_refused(clone):
     """A record must belong to the model that dvc.lock records, and to the release that was built."""
+    earlier = {"verdict": "block", "challenger": {"metrics": {}, "model_md5": "9" * 32}}
+    built(clone, B, gate=earlier)
+    with pytest.raises(LoopError, match=r"gate\.json belongs to 9999[\s\S]*fix: \./loop gate"):
+        candidate.read(Project(clone, MODEL))
     built(clone, B, register={"model_md5": "9" * 32})
     with pytest.raises(LoopError, match=r"register\.json belongs to 9999"):
         candidate.read(Project(clone, MODEL))

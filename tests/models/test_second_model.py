@@ -128,7 +128,7 @@ def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
     assert "ChurnEu" in (tmp_path / "bentos/churn_eu/service.py").read_text()
     for wrong, said in {
         ("churn-eu", "card-fraud"): "already",
-        ("churn-us", "frauds"): "it has card_fraud, churn_eu; tests/models has card_fraud, digits,",
+        ("churn-us", "frauds"): "picks, rents, reviews, visits\n  fix: give --like one of these",
         ("Churn", "card-fraud"): "is not valid",
     }.items():
         assert said in loop(tmp_path, "new", wrong[0], "--like", wrong[1], code=2)

@@ -264,6 +264,7 @@ def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.
         return Registered(project.model, 1, "run", "experiment", "md5")
 
     monkeypatch.chdir(repository)
+    monkeypatch.setattr("loop.core.plain.read", lambda _: {"a": {}, "b": {}})
     monkeypatch.setattr("loop.core.dvc.current", lambda *_: {"b"})
     monkeypatch.setattr("loop.cli.pipeline._repro", repro)
     monkeypatch.setattr("loop.candidate.register.register", registered)

@@ -146,6 +146,15 @@ def test_a_model_that_dvc_lock_does_not_record_is_not_packed(clone):
 
 
 @pytest.mark.slow
+def test_a_scorer_that_cannot_be_imported_is_named(clone):
+    """The error names the line of scorer.py, although BentoML only says that service.py failed."""
+    scorer = Project(clone, MODEL).source / "scorer.py"
+    scorer.write_text(f"from .features import FEATURES\n{scorer.read_text()}")
+    with pytest.raises(LoopError, match=r"^\S+/card_fraud/scorer\.py:1: ImportError: attempted relative"):
+        bentos.build(Project(clone, MODEL))
+
+
+@pytest.mark.slow
 def test_without_a_gpu_a_release_for_one_is_rehearsed_on_the_cpu(clone, monkeypatch):
     """The record has the candidate's key, and says which release was served in its place."""
     monkeypatch.setattr("loop.packaging.rehearse.has_gpu", lambda: False)
@@ -173,6 +182,8 @@ def spoilt(folder):
         return inner(rows) * (0.99 if fault == "other scores" else 1)
     if fault == "does not start":
         raise OSError("gone")
+    if fault == "no package":
+        import nothing_of_this_name
     return score
 """
 FAULTS = {
@@ -180,6 +191,7 @@ FAULTS = {
     "other scores": "from the pipeline's",
     "dies half-way": "requests failed",
     "does not start": "does not start",
+    "no package": "fix: add the package of nothing_of_this_name to bentos/card_fraud/requirements.in",
 }
 
 

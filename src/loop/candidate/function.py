@@ -1,6 +1,6 @@
 """A model as a Python function for MLflow, which runs this file wherever it loads the model."""
 
-import importlib.util
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,12 @@ class Scored(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Load the scorer by its path, because several models in a process have a module of that name."""
-        folder, code = Path(context.artifacts["model"]), context.artifacts["scorer"]
-        spec = importlib.util.spec_from_file_location("scorer", code)
-        assert spec  # noqa: S101 - a path that ends in .py always has a spec
-        assert spec.loader  # noqa: S101
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        self.score = module.load(folder)
+        folder = Path(context.artifacts["model"])
+        self.score = runpy.run_path(context.artifacts["scorer"])["load"](folder)
         self.meta = msgspec.json.decode((folder / "meta.json").read_bytes())
 
-    # `predict` has no type hints, because MLflow warns about hints that it does not know.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    # MLflow warns if the rows have no type hint, and derives no schema from this one.
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> Any:
         """Return scores of n rows, (n,) or (n, classes)."""
         if isinstance(model_input, np.ndarray):
             return self.score(model_input)

@@ -1,11 +1,16 @@
-"""Registers the candidate in MLflow: one run and one version per model md5, however often it is called.
+"""Registers the candidate in MLflow: one run and one version per model and what is logged beside it.
 
 Git and DVC record what is true; the model registry only displays it. If the registry is empty, the champion
 that production names is registered again, with its run, tags and alias.
 """
 
+import hashlib
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,9 +36,13 @@ from loop.core.paths import library
 from loop.core.project import Project
 from loop.core.release_state import Track
 from loop.core.repository import masked
+from loop.core.text import one_line
 from loop.runtime.columns import Input
 
 ABANDONED = 24 * 3600  # seconds after which a run that is still RUNNING belongs to a killed process
+UNCOMMITTED = "uncommitted"  # the tag `commit` of a model that no commit contains yet
+# what function.py does; arguments: scorer.py, the model's folder
+LOAD = 'import pathlib, runpy, sys; runpy.run_path(sys.argv[1])["load"](pathlib.Path(sys.argv[2]))'
 
 
 @dataclass(frozen=True)
@@ -59,32 +68,30 @@ def register(project: Project) -> Registered:
     check(project)
     found = find(project)
     registry = _Registry.connect(project)
-    if found and found.model_md5 != project.model_md5 and (restored := _restored(registry, project, found)):
-        registry.alias("champion", restored, {"release_key": found.key})
+    if found and found.model_md5 != project.model_md5 and not registry.known(found.model_md5):
+        _restore(registry, project, found)
     entered = registry.entered(project, _commit(project))
-    if found and found.model_md5 == entered.model_md5:
-        registry.alias("champion", entered, {"release_key": found.key})
+    if found and (champion := registry.known(found.model_md5, named=found.mlflow)):
+        registry.alias("champion", champion, {"release_key": found.key})
     registry.alias("challenger", entered, _verdict(project, entered))
     write_json(project.build / "register.json", asdict(entered))
     return entered
 
 
-def _restored(registry: "_Registry", project: Project, found: Track) -> Registered | None:
-    """Return the champion's version, registered from a checkout of its commit if the registry lacks it.
+def _restore(registry: "_Registry", project: Project, found: Track) -> None:
+    """Register the champion from a checkout of its commit.
 
-    Returns None after a warning if that commit's own code fails to register it, because the candidate can be
-    registered without it.
+    If that commit's own code fails to do so, that is only a warning, because the candidate can be registered
+    without it.
     """
-    if known := registry.known(found.model_md5):
-        return known
     with checkout(project, found) as theirs:
         if same_code(project, theirs):
-            return registry.entered(theirs, found.commit)
+            registry.entered(theirs, found.commit)
+            return
         try:
             own_loop(theirs.root, "register", project.public, MLFLOW_TRACKING_URI=registry.server.uri)
         except Rejected as error:
             actions.warning("The champion is not in the model registry", str(error))
-        return registry.known(found.model_md5)
 
 
 @dataclass(frozen=True)
@@ -123,13 +130,17 @@ class _Registry:
         )
         return cls(server, project, experiment.experiment_id)
 
-    def known(self, md5: str) -> Registered | None:
-        """Return the version with this model md5, the oldest if several processes create one, or None."""
+    def known(self, md5: str, *, content: str = "", named: str = "") -> Registered | None:
+        """Return the version with this model md5, and content if given, or None.
+
+        Of several it is the one that is `named`, such as `churn/3`, otherwise the oldest, because several
+        processes may create one.
+        """
         which = f"name = '{self.name}' and tags.model_md5 = '{md5}'"
         versions = self.server.ask("search_model_versions", which)
-        if not versions:
-            return None
-        return self._of(min(versions, key=lambda version: int(version.version)), md5)
+        found = [each for each in versions if content in {"", each.tags.get("content")}]
+        found.sort(key=lambda version: (f"{self.name}/{version.version}" != named, int(version.version)))
+        return self._of(found[0], md5) if found else None
 
     def _of(self, version: Any, md5: str) -> Registered:
         experiment = self.project.params.register_.experiment
@@ -142,24 +153,40 @@ class _Registry:
         lowest version are deleted. So no process waits for another, or deletes what a running process may
         need.
         """
-        md5 = project.model_md5
-        if known := self.known(md5):
+        md5, content = project.model_md5, self._content(project)
+        if known := self.known(md5, content=content):
             # the process that created the version may have been killed before it ended the run
-            self._end(known.run_id)
+            run = self._end(known.run_id)
+            if run.data.tags.get("commit") == UNCOMMITTED != commit:
+                self.server.ask("set_model_version_tag", self.name, str(known.version), "commit", commit)
+                self.server.ask("set_tag", known.run_id, "commit", commit)
             return known
         self._remove_dead(md5)
         tags = {
             "model_md5": md5,
+            "content": content,
             "data_md5": project.data_md5,
             "commit": commit,
             "dvc_lock": sha256(project.root / "dvc.lock"),
         }
         made = self._logged(project, tags)
-        first = self.known(md5) or made
+        first = self.known(md5, content=content) or made
         if first != made:
             self.server.ask("delete_model_version", self.name, str(made.version))
             self.server.ask("delete_run", made.run_id)
         return first
+
+    def _content(self, project: Project) -> str:
+        """Return 12 hex digits of a SHA-256 over what is logged beside the model: code, packages, results."""
+        beside = tuple(str(path.relative_to(project.root)) for path in (project.metrics, project.plots))
+        logged = [
+            {path: md5 for path, md5 in project.lock.outs(project.model).items() if path.startswith(beside)},
+            _params(project),
+            project.data_md5,
+            edited.locked(_lock(project)),
+            [sha256(path) for path in _code(project, self.project.root)],
+        ]
+        return hashlib.sha256(json.dumps(logged, sort_keys=True).encode()).hexdigest()[:12]
 
     def alias(self, alias: str, version: Registered, tags: dict[str, str]) -> None:
         """Point an alias at a version, and set its tags."""
@@ -199,9 +226,11 @@ class _Registry:
         self._end(run.run_id)
         return self._of(made, tags["model_md5"])
 
-    def _end(self, run_id: str, status: str = "FINISHED") -> None:
-        if self.server.ask("get_run", run_id).info.status == "RUNNING":
+    def _end(self, run_id: str, status: str = "FINISHED") -> Any:
+        run = self.server.ask("get_run", run_id)
+        if run.info.status == "RUNNING":
             self.server.ask("set_terminated", run_id, status)
+        return run
 
     def _remove_dead(self, md5: str) -> None:
         """Delete runs for this model that failed or were abandoned before they created a version."""
@@ -222,7 +251,6 @@ def _saved(folder: ModelFolder, project: Project, to: Path, run_id: str) -> Path
 
     row, score = example(project.trained), folder.scorer.load(project.trained)
     given = row if isinstance(row, np.ndarray) else {name: row[name].to_numpy() for name in row}
-    lock = project.root / plain.serving_lock(project.model, plain.device(project))
     save = getattr(folder.estimator, "save_to_mlflow", partial(_save_function, folder))
     save(
         project.trained,
@@ -230,7 +258,7 @@ def _saved(folder: ModelFolder, project: Project, to: Path, run_id: str) -> Path
         mlflow_model=Model(artifact_path=to.name, run_id=run_id),
         signature=infer_signature(row, np.asarray(score(given))),
         input_example=row,
-        pip_requirements=edited.locked(lock),
+        pip_requirements=edited.locked(_lock(project)),
     )
     return to
 
@@ -250,28 +278,59 @@ def _save_function(folder: ModelFolder, trained: Path, **kwargs: Any) -> None:
     """Save the model as a Python function with its files, scorer.py and `loop.runtime`."""
     import mlflow.pyfunc
 
-    above = library(folder.root).parent
+    scorer = folder.root / "src" / "models" / folder.name / "scorer.py"
     with tempfile.TemporaryDirectory() as scratch:
-        modules = Path(scratch) / "code" / "loop"  # the modules of the engine that a scorer may import
+        modules = Path(scratch) / "code" / "loop"
         (modules / "runtime").mkdir(parents=True)
-        for path in (above / "loop/__init__.py", *(above / "loop/runtime").glob("*.py")):
-            shutil.copy(path, modules / path.relative_to(above / "loop"))
+        for path in _runtime(folder.root):
+            shutil.copy(path, modules / path.relative_to(library(folder.root)))
+        _loads(scorer, trained, modules.parent)
         mlflow.pyfunc.save_model(
             python_model=str(Path(__file__).with_name("function.py")),
-            artifacts={
-                "model": str(trained),
-                "scorer": str(folder.root / "src" / "models" / folder.name / "scorer.py"),
-            },
+            artifacts={"model": str(trained), "scorer": str(scorer)},
             code_paths=[str(modules)],
             **kwargs,
         )
 
 
+def _loads(scorer: Path, trained: Path, code: Path) -> None:
+    """Raise LoopError unless scorer.py loads the model where MLflow keeps it: without the rest of `src`."""
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    # no GPU, because a model is also registered on machines without one
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(code), *packages]), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", LOAD, str(scorer), str(trained)]
+    done = subprocess.run(command, cwd=code, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or f"it ended with {done.returncode}").splitlines()[-1]
+        raise LoopError(
+            f"{scorer} cannot be loaded from MLflow, which does not keep the rest of src: {one_line(said)}",
+            fix="let it import only packages of the bento's lock and loop.runtime",
+        )
+
+
+def _runtime(root: Path) -> list[Path]:
+    """Return the modules of the engine that a scorer may import."""
+    files = plain_files(library(root).parent, "loop/__init__.py", "loop/runtime")
+    return [path for path in files if path.suffix == ".py"]
+
+
+def _code(project: Project, engine: Path) -> list[Path]:
+    """Return the files that decide what MLflow gets beside the model; `engine` is the clone that saves it."""
+    estimator = plain_files(project.root, f"src/models/{project.package}/estimator.py")
+    if any("save_to_mlflow" in path.read_text(encoding="utf-8") for path in estimator):
+        return estimator
+    return plain_files(project.root, f"src/models/{project.package}/scorer.py") + _runtime(engine)
+
+
+def _lock(project: Project) -> Path:
+    """Return the path of the lock of the server's packages."""
+    return project.root / plain.serving_lock(project.model, plain.device(project))
+
+
 def _batches(project: Project) -> Iterator[dict[str, Any]]:
     """Yield arguments for log_batch, each with at most 100 params, which is MLflow's limit.
 
-    Training params keep their names; others become `features.…` and `split.…`. Characters that MLflow does
-    not allow in names of metrics are replaced.
+    Characters that MLflow does not allow in names of metrics are replaced.
     """
     from mlflow.entities import Metric, Param
 
@@ -279,13 +338,18 @@ def _batches(project: Project) -> Iterator[dict[str, Any]]:
     numbers = {name: value for name, value in measured.items() if isinstance(value, int | float)}
     names = {name: re.sub(r"[^\w./ -]", "_", name) for name in numbers}
     yield {"metrics": [Metric(names[name], float(value), now, 0) for name, value in numbers.items()]}
+    every = [Param(name, value) for name, value in _params(project).items()]
+    for begin in range(0, len(every), 100):
+        yield {"params": every[begin : begin + 100]}
+
+
+def _params(project: Project) -> dict[str, str]:
+    """Return the params of the training; those of features and split become `features.…` and `split.…`."""
     recorded = project.lock.params(project.model)
     named = dict(recorded.get("train") or {})
     for part in ("features", "split"):
         named |= {f"{part}.{key}": value for key, value in (recorded.get(part) or {}).items()}
-    every = [Param(name, str(value)) for name, value in named.items()]
-    for begin in range(0, len(every), 100):
-        yield {"params": every[begin : begin + 100]}
+    return {name: str(value) for name, value in named.items()}
 
 
 def _dataset(project: Project, md5: str) -> Any:
@@ -299,19 +363,20 @@ def _dataset(project: Project, md5: str) -> Any:
 
 
 def _commit(project: Project) -> str:
-    """Return HEAD's id if its dvc.lock records this model, otherwise `uncommitted`."""
+    """Return HEAD's id if it has this model with its code and packages, otherwise `uncommitted`."""
     git = Git(project.root)
     committed = Lock.parse(git.read("HEAD", "dvc.lock") or "")
     try:
         recorded = committed.model_md5(project.model)
     except LoopError:
-        return "uncommitted"
-    return git.head() if recorded == project.model_md5 else "uncommitted"
+        return UNCOMMITTED
+    changes = git.run("status", "--porcelain", "--", str(project.source), str(_lock(project)))
+    return UNCOMMITTED if changes or recorded != project.model_md5 else git.head()
 
 
 def _verdict(project: Project, entered: Registered) -> dict[str, str]:
-    """Return tags for the version: the commit, and the gate's verdict if the gate has judged this model."""
-    record, tags = project.build / "gate.json", {"commit": _commit(project)}
+    """Return the gate's verdict as a tag for the version, if the gate has judged this model."""
+    record = project.build / "gate.json"
     if record.is_file() and (gate := read_json(record))["challenger"]["model_md5"] == entered.model_md5:
-        tags["verdict"] = gate["verdict"]
-    return tags
+        return {"verdict": gate["verdict"]}
+    return {}

@@ -58,8 +58,6 @@ def status(project: Project, environment: str) -> None:
     from loop.core.dvc import begin
     from loop.packaging.key import release_key
 
-    # an unknown model is an error, not one that was never trained
-    plain.section(plain.read(project.root), project.model)
     key, released, blocked = None, False, False
     if project.lock.records(project.model):
         key = release_key(project, device=plain.device(project, environment))
@@ -109,10 +107,6 @@ def bento(project: Project, environment: str | None) -> None:
     from loop.core import plain
     from loop.packaging import bento
 
-    if environment and environment not in (known := plain.environments(project.root)):
-        raise LoopError(
-            f"{plain.OVERLAYS} has no environment {environment!r}", fix=f"use one of {', '.join(known)}"
-        )
     built = bento.build(project, device=plain.device(project, environment))
     actions.output(key=built.key, bento=built.tag)
     click.echo(f"{built.tag}: {built.path}")
@@ -134,7 +128,9 @@ def rehearse(project: Project) -> None:
 
 @click.command
 @project_argument
-@click.option("--port", default=3000, show_default=True, help="Port to listen at.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen at."
+)
 @click.option(
     "--log-dir",
     type=PATH,
@@ -147,11 +143,18 @@ def serve(project: Project, port: int, log_dir: Path | None) -> None:
     It serves the bento that was built last, by the same server as in production.
     """
     from loop.packaging import bento
-    from loop.packaging.process import Server
+    from loop.packaging.process import Server, free_port
 
-    with Server(bento.built(project).path, port, log_dir=log_dir) as server:
+    path = bento.built(project).path
+    try:  # first, because the other program there could answer in place of this server
+        free_port(port)
+    except OSError as error:
+        fix = f"./loop serve {project.public} --port {free_port()}"
+        raise LoopError(f"cannot listen at port {port}: {error.strerror}", fix=fix) from error
+    with Server(path, port, log_dir=log_dir) as server:
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
-        server.process.wait()
+        if code := server.process.wait():
+            raise LoopError(f"the server of {path} ended with {code}:\n{server.output().strip()}")
         click.echo(server.output())
 
 

