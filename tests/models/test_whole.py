@@ -11,7 +11,6 @@ from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import sha256
 from loop.fork import doctor
-from models.card_fraud.schema import COLUMNS
 
 
 @pytest.mark.contract
@@ -62,6 +61,7 @@ def without(path: str) -> Callable[[Path], None]:
 
 
 MODEL, OVERLAY = "src/models/card_fraud", "kustomize/overlays/dev/card-fraud"
+HEADER = "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD,TX_FRAUD_SCENARIO"
 FAULTS = {
     "an unknown task": (replaced(f"{MODEL}/schema.py", '"binary"', '"clustering"'), "TASK is 'clustering'"),
     "a ranking of nobody's rows": (
@@ -126,7 +126,7 @@ FAULTS = {
         "MISSING names TX_AMONT",
     ),
     "an empty file": (source(""), "own.csv: is empty"),
-    "only a header": (source(",".join(COLUMNS) + "\n"), "own.csv: has no rows"),
+    "only a header": (source(f"{HEADER}\n"), "own.csv: has no rows"),
     "a lacking column": (source("TX_AMOUNT\n1\n"), "own.csv: column TRANSACTION_ID: is missing"),
     "no source": (without(f"{MODEL}/source.py"), "source.py is missing"),
     "no application": (without("bentos/card_fraud/asgi.py"), "bentos/card_fraud/asgi.py missing"),
