@@ -6,11 +6,8 @@ that production names is registered again, with its run, tags and alias.
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -36,13 +33,10 @@ from loop.core.paths import library
 from loop.core.project import Project
 from loop.core.release_state import Track
 from loop.core.repository import masked
-from loop.core.text import one_line
 from loop.runtime.columns import Input
 
 ABANDONED = 24 * 3600  # seconds after which a run that is still RUNNING belongs to a killed process
 UNCOMMITTED = "uncommitted"  # the tag `commit` of a model that no commit contains yet
-# what function.py does; arguments: scorer.py, the model's folder
-LOAD = 'import pathlib, runpy, sys; runpy.run_path(sys.argv[1])["load"](pathlib.Path(sys.argv[2]))'
 
 
 @dataclass(frozen=True)
@@ -284,27 +278,11 @@ def _save_function(folder: ModelFolder, trained: Path, **kwargs: Any) -> None:
         (modules / "runtime").mkdir(parents=True)
         for path in _runtime(folder.root):
             shutil.copy(path, modules / path.relative_to(library(folder.root)))
-        _loads(scorer, trained, modules.parent)
         mlflow.pyfunc.save_model(
             python_model=str(Path(__file__).with_name("function.py")),
             artifacts={"model": str(trained), "scorer": str(scorer)},
             code_paths=[str(modules)],
             **kwargs,
-        )
-
-
-def _loads(scorer: Path, trained: Path, code: Path) -> None:
-    """Raise LoopError unless scorer.py loads the model where MLflow keeps it: without the rest of `src`."""
-    packages = [path for path in sys.path if path.endswith("site-packages")]
-    # no GPU, because a model is also registered on machines without one
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(code), *packages]), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", LOAD, str(scorer), str(trained)]
-    done = subprocess.run(command, cwd=code, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr.strip() or f"it ended with {done.returncode}").splitlines()[-1]
-        raise LoopError(
-            f"{scorer} cannot be loaded from MLflow, which does not keep the rest of src: {one_line(said)}",
-            fix="let it import only packages of the bento's lock and loop.runtime",
         )
 
 
