@@ -119,7 +119,8 @@ def new(model: str, like: str) -> None:
     click.echo("\n".join(f"written: {path}" for path in written))
     click.echo(
         f"next: change schema, features and estimator in {written[0]}, and sla and gate.floors in "
-        f"{written[-1]}; ./loop pin {public(model)} --source …"
+        f"{written[-1]} (for another TASK also train, evaluate.threshold and gate.metric); "
+        f"./loop pin {public(model)} --source …"
     )
     click.echo(f"then: ./loop doctor && ./loop repro {public(model)} && ./loop gate {public(model)}")
 

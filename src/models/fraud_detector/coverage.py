@@ -29,6 +29,7 @@ from . import source
 WARM, TRAIN, KNOWN, DELAY, TEST = 37, 90, 7, 7, 7
 TREES = {"champion": 50, "challenger": 200}
 PROJECT = Project(Path(__file__).parents[3], "fraud_detector")
+Edges = tuple[float, float]  # of an interval
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
         worlds = [*pool.map(partial(_judge, Path(made), args.customers), range(1, args.worlds + 1))]
     frauds, seen, *intervals = map(np.array, zip(*worlds, strict=True))
     truth = (seen.sum() - seen) / (len(seen) - 1)
-    print(f"{args.worlds} worlds of {args.customers} customers, with {frauds.mean():.0f} test frauds each")
+    print(f"{args.worlds} worlds of {args.customers} customers, {frauds.mean():.0f} test frauds on average")
     print(f"differences: mean {seen.mean():+.4f}, standard deviation {seen.std(ddof=1):.4f}")
     for unit, of in zip(("customers", "single rows"), intervals, strict=True):
         contain = (of[:, 0] <= truth) & (truth <= of[:, 1])
@@ -62,9 +63,6 @@ def _world(seed: int, days: int, customers: int) -> tuple[pa.Table, TimeSplit]:
         {"until": f"{until}T00:00:00", "train_days": TRAIN, "delay_days": DELAY, "test_days": TEST}
     )
     return features.compute(PROJECT.folder, source.simulate(wanted), section), by
-
-
-Edges = tuple[float, float]
 
 
 def _judge(trained: Path, customers: int, seed: int) -> tuple[int, float, *tuple[Edges, ...]]:
