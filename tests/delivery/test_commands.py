@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from releases import MONITOR, A, B, built, canary, monitored, serve, track
 
 from loop.cli.delivery import history, monitor_release, promote, release, rollback
-from loop.core.errors import Superseded
+from loop.core.errors import LoopError, Superseded
 from loop.core.github import GitHub
 from loop.core.release_state import State
 
@@ -91,6 +91,16 @@ def test_the_image_that_watches_is_the_one_that_was_built(clone, here, run):
     monitored(clone)
     assert f"no canary; stable serves {A}" in run(monitor_release, "--environment", "production")
     assert MONITOR in here.read(here.fetch(), "kustomize/overlays/production/card-fraud/release/release.yaml")
+
+
+def test_a_dropped_model_still_has_its_history(clone, run):
+    """Git knows what the model was. A name that Git does not know either is an error."""
+    serve(clone, canary(10))
+    run(rollback, "--environment", "production", "--why", "errors")
+    (clone / "params.yaml").write_text("models: {other: {}}\n")
+    assert "rollback" in run(history, "--environment", "production")
+    with pytest.raises(LoopError, match="has no model 'nobody'; it has other"):
+        CliRunner().invoke(history, ["nobody", "--environment", "production"], catch_exceptions=False)
 
 
 def test_the_history_is_a_table(clone, run):

@@ -43,16 +43,20 @@ def _project(ctx: click.Context, param: click.Parameter, model: str) -> Project:
 
 
 def _models(_ctx: click.Context, _param: click.Parameter, given: Given) -> Given:
+    check_models(given)
+    return given
+
+
+def check_models(given: str | tuple[str, ...] | None) -> None:
     """Raise LoopError for a model that params.yaml lacks; `given` is a name, several or none."""
     from loop.core import plain
 
     try:
         known = plain.read(paths.root())
     except LoopError:  # a command that needs params.yaml says what is wrong, and `rollback` needs none
-        return given
+        return
     for model in _each(given):
         plain.section(known, model)
-    return given
 
 
 def _environments(_ctx: click.Context, _param: click.Parameter, given: Given) -> Given:

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loop.cli.arguments import environment_option, optional_model, project_argument, reason_option
+from loop.cli.arguments import (
+    check_models,
+    environment_option,
+    models,
+    optional_model,
+    project_argument,
+    reason_option,
+)
 from loop.cli.printing import Printing, show, table
 from loop.core import actions, paths
 from loop.core.errors import LoopError, Superseded
@@ -257,9 +264,9 @@ def merged(name: str) -> None:
 
 
 @click.command(cls=Printing, result=History)
-@project_argument
+@click.argument("model", shell_complete=models)
 @place_option
-def history(project: Project, environment: str) -> None:
+def history(model: str, environment: str) -> None:
     """List what an environment served, when and why.
 
     It reads the commits on main that changed the environment's release, newest first. The keys that it lists
@@ -267,8 +274,11 @@ def history(project: Project, environment: str) -> None:
     """
     from loop.delivery import commit
 
+    project = Project(paths.root(), model)
     git, place = _at(project, environment)
     changes = commit.history(git, place, git.fetch())
+    if not changes:  # a model that was dropped still has its history in Git
+        check_models(model)
     show(History(project.public, environment, changes), lambda: _table(str(place), changes))
 
 
