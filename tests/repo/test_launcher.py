@@ -22,7 +22,7 @@ def clone(tmp_path, repository, template):
 
 
 def run(clone: Path, *args: str, **env: str | None) -> subprocess.CompletedProcess[str]:
-    """Run `./loop` with these environment variables added. A variable whose value is None is removed."""
+    """Run `./loop` with these environment variables added; the value None removes one."""
     own = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
     return subprocess.run(["./loop", *args], cwd=clone, env=own, capture_output=True, text=True, check=False)
 

@@ -295,6 +295,7 @@ def _runtime(root: Path) -> list[Path]:
 def _code(project: Project, engine: Path) -> list[Path]:
     """Return the files that decide what MLflow gets beside the model; `engine` is the clone that saves it."""
     estimator = plain_files(project.root, f"src/models/{project.package}/estimator.py")
+    # its text is searched, because importing it can take seconds
     if any("save_to_mlflow" in path.read_text(encoding="utf-8") for path in estimator):
         return estimator
     return plain_files(project.root, f"src/models/{project.package}/scorer.py") + _runtime(engine)
