@@ -215,8 +215,8 @@ class Predictor:
             return None
         try:
             made = self._profile(rows, scores)
-            table = np.column_stack([np.asarray(column, np.float32) for column in made.values()])
-            return table.reshape(len(scores), len(made))  # fails unless each row has a value
+            # both fail unless each row has a value
+            return np.array([*made.values()], np.float32).reshape(len(made), len(scores)).T
         except Exception:
             logger.exception("`profile` failed, so %d rows are logged without features", len(scores))
             return np.empty((len(scores), 0), np.float32)

@@ -26,7 +26,8 @@ def marks(scores: Floats, centre: Floats | None) -> Floats:
     """
     if centre is not None:
         # A matrix product is not used, because BLAS rounds it differently with the number of threads.
-        return np.asarray((unit(scores) * centre).sum(axis=1))
+        lengths = np.sqrt(np.einsum("ij,ij->i", scores, scores))
+        return np.asarray(np.einsum("ij,j->i", scores, centre) / np.where(lengths > 0, lengths, 1))
     return scores if scores.ndim == 1 else np.asarray(scores.max(axis=1))
 
 

@@ -91,7 +91,7 @@ class Scorer:
     def profile(self, rows: Columns, vectors: NDArray[Any]) -> dict[str, Floats]:
         """Return statistics of how a text is written, and its vector's first three principal components."""
         written = np.array([_written(text) for text in rows["text"]], np.float64)
-        main = {f"direction_{place + 1}": vectors[:, place].astype(np.float64) for place in range(3)}
+        main = {f"direction_{place + 1}": vectors[:, place] for place in range(3)}
         named = dict(zip(("words", "letters_a_word", "common_words"), written.T, strict=True))
         return {**named, **main}
 
@@ -143,4 +143,4 @@ def _written(text: str) -> tuple[int, float, float]:
     """Return the number of words and marks, their mean length, and the share that is common in English."""
     found = words(text)
     count = max(len(found), 1)
-    return len(found), sum(map(len, found)) / count, sum(word in COMMON for word in found) / count
+    return len(found), sum(map(len, found)) / count, sum(map(COMMON.__contains__, found)) / count
