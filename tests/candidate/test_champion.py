@@ -50,14 +50,14 @@ def test_md5_is_what_dvc_records(trained: Path):
 
 TINY = """\
 stages:
-  ingest: {foreach: [card_fraud], do: {outs: ["data/${item}/raw.parquet"],
-    cmd: "mkdir -p data/${item} && echo rows > data/${item}/raw.parquet"}}
-  validate: {foreach: [card_fraud], do: {deps: ["data/${item}/raw.parquet"],
-    outs: ["data/${item}/validation"], cmd: "echo fine > data/${item}/validation"}}
-  train: {foreach: [card_fraud], do: {deps: ["data/${item}/raw.parquet"], outs: ["data/${item}/model"],
-    cmd: "mkdir -p data/${item}/model && cp data/${item}/raw.parquet data/${item}/model/meta.json"}}
-  evaluate: {foreach: [card_fraud], do: {deps: ["data/${item}/model"], outs: ["data/${item}/scores"],
-    cmd: "echo 1 > data/${item}/scores"}}
+  ingest: {foreach: "${models}", do: {outs: ["data/${key}/raw.parquet"],
+    cmd: "mkdir -p data/${key} && echo rows > data/${key}/raw.parquet"}}
+  validate: {foreach: "${models}", do: {deps: ["data/${key}/raw.parquet"],
+    outs: ["data/${key}/validation"], cmd: "echo fine > data/${key}/validation"}}
+  train: {foreach: "${models}", do: {deps: ["data/${key}/raw.parquet"], outs: ["data/${key}/model"],
+    cmd: "mkdir -p data/${key}/model && cp data/${key}/raw.parquet data/${key}/model/meta.json"}}
+  evaluate: {foreach: "${models}", do: {deps: ["data/${key}/model"], outs: ["data/${key}/scores"],
+    cmd: "echo 1 > data/${key}/scores"}}
 """
 
 

@@ -19,11 +19,12 @@ pytestmark = pytest.mark.usefixtures("dvc_here")
 OUTS = ("model", "reference.parquet", "validation", "scores.parquet")
 STAGES = """
 stages:
-  train: {foreach: [m], do: {deps: [rows], params: [values.yaml: [seed]],
+  train: {foreach: "${models}", do: {deps: [rows], params: [values.yaml: [seed]],
     outs: [data/m/model, data/m/reference.parquet],
     cmd: mkdir -p data/m/model && cp rows data/m/model/meta.json && cp rows data/m/reference.parquet}}
-  validate: {foreach: [m], do: {deps: [rows], outs: [data/m/validation], cmd: cp rows data/m/validation}}
-  evaluate: {foreach: [m], do: {deps: [data/m/model], outs: [data/m/scores.parquet],
+  validate: {foreach: "${models}", do: {deps: [rows], outs: [data/m/validation],
+    cmd: cp rows data/m/validation}}
+  evaluate: {foreach: "${models}", do: {deps: [data/m/model], outs: [data/m/scores.parquet],
     cmd: cp data/m/model/meta.json data/m/scores.parquet}}
 """
 
@@ -39,6 +40,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (root / ".dvc/config.local").write_text("[cache]\n    dir = ../../cache\n    type = hardlink\n")
     (root / "dvc.yaml").write_text(STAGES)
+    (root / "params.yaml").write_text("models: {m: {}}\n")
     (root / "rows").write_text("rows\n")
     (root / "values.yaml").write_text("seed:\n")
     with dvc_in_here():

@@ -210,8 +210,8 @@ def test_a_teams_broken_code_is_a_line_of_the_table(
 ) -> None:
     """The table has the error with the team's frames only, and its other lines; `repro` exits with 2."""
     (tmp_path / "params.yaml").write_text(shop.PARAMS.replace("shop", "m"))
-    for name in ("dvc.yaml", "loop"):
-        (tmp_path / name).touch()
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    (tmp_path / "loop").touch()
     folder = tmp_path / "src/models/m"
     folder.mkdir(parents=True)
     for name, body in {"schema": shop.SCHEMA, **shop.REST, module: text}.items():

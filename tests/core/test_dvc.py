@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -134,12 +135,34 @@ def test_an_entry_that_dvc_would_not_write_is_named(old, new, said):
         Lock.parse(text.replace(old, new))
 
 
-def test_a_push_without_a_default_remote_is_an_error(tmp_path, monkeypatch):
+def test_a_fork_may_add_stages_of_its_own(tmp_path):
+    """A model's stages are all with `foreach: ${models}`; only those that `./loop stage` runs are ours."""
+    each = {"foreach": "${models}", "do": {"cmd": "./loop stage train ${key}"}}
+    own = {"foreach": "${models}", "do": {"cmd": "python explain.py ${key}"}}
+    stages = {"train": each, "explain": own, "once": {"cmd": "true"}}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    assert [*dvc.stages(tmp_path)] == ["train", "explain"]
+    assert dvc.ours(tmp_path) == ["train"]
+
+
+@pytest.mark.parametrize(
+    "document", ["[]", "stages: []", "stages: {once: {cmd: a}}", "stages: {a: {foreach: '${models}'}}"]
+)
+def test_a_dvc_yaml_without_stages_is_an_error(tmp_path, document):
+    """A dvc.yaml without a stage for each model is named, with where to get it from."""
+    (tmp_path / "dvc.yaml").write_text(document)
+    with pytest.raises(LoopError, match=r"^dvc\.yaml: stages") as refused:
+        dvc.stages(tmp_path)
+    assert refused.value.fix
+
+
+def test_a_push_without_a_default_remote_is_an_error(repository, tmp_path, monkeypatch):
     """Without a default, DVC does not know where to upload; the error names the command that sets it."""
     uploaded = []
     monkeypatch.setattr(dvc, "dvc", lambda _root, *words, **_options: uploaded.append(words))
     config, project = tmp_path / ".dvc/config", Project(tmp_path, "toy")
     config.parent.mkdir()
+    shutil.copy(repository / "dvc.yaml", tmp_path)
     assert not dvc.push(project)
     remote = "['remote \"s3store\"']\n    url = s3://bucket/x\n"
     config.write_text(remote)

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from trained import change, commit, loop, trained, trained_once  # noqa: F401 - fixtures
+from trained import change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
 
 from loop.core.dvc import Lock
 from loop.core.git import Git
@@ -50,6 +50,57 @@ def test_killed_in_every_stage_it_ends_in_the_same_result(trained, tmp_path):  #
         kill_in(trained, stage)
     loop(trained, "repro", "card-fraud")
     assert Lock.of(trained).stages == undisturbed
+
+
+STAGE = {  # what a person writes, besides its test, for a new stage: file, text to find, text to add there
+    "dvc.yaml": (
+        "",
+        """
+  weigh:
+    foreach: ${models}
+    do:
+      cmd: ./loop stage weigh ${key}
+      deps: [.loop/stages/weigh, "data/${key}/features.parquet"]
+      params: ["models.${key}.weigh"]
+      outs: ["data/${key}/weight"]
+""",
+    ),
+    "src/loop/pipeline/weigh.py": (
+        "",
+        """
+import pyarrow.parquet as pq
+def main(project):
+    rows = pq.read_metadata(project.features).num_rows
+    (project.data / "weight").write_text(str(rows * project.params.weigh.grams))
+    return rows
+""",
+    ),
+    "params.yaml": ("  card_fraud:\n", "    weigh: {grams: 3}\n"),
+    "src/loop/core/params.py": ("class Model(Section):\n", "    weigh: Weigh\n"),
+}
+FORGOTTEN = [
+    "src/loop/pipeline/weigh.py: is missing, but dvc.yaml has a stage weigh",
+    "models.card_fraud lacks weigh, which the stage weigh of dvc.yaml depends on",
+    "models.card_fraud.weigh: is {'grams': 3}; Extra inputs are not permitted",
+]
+
+
+def test_a_new_stage_takes_five_files(trained):  # noqa: F811
+    """Until all are written, repro names what is missing; then it runs only the new stage."""
+    for (path, (before, text)), said in zip(STAGE.items(), [*FORGOTTEN, ""], strict=True):
+        old = (trained / path).read_text() if (trained / path).exists() else ""
+        assert old.count(before) == 1 or not before
+        (trained / path).write_text(old.replace(before, f"{before}{text}", 1) if before else old + text)
+        if path.endswith("params.py"):
+            section = "class Weigh(Section):\n    grams: int\n\n\n"
+            (trained / path).write_text((trained / path).read_text().replace(before, section + before))
+        output = run("./loop", "repro", "card-fraud", cwd=trained, code=2 if said else 0)
+        assert said in output
+    assert ran(output) == ["weigh"]
+    assert int((trained / "data/card_fraud/weight").read_text()) > 0
+    changed = Git(trained).run("status", "--porcelain", "--untracked-files=all").splitlines()
+    outputs = {"dvc.lock", "data/card_fraud/.gitignore"}
+    assert {line[3:] for line in changed} - outputs == {*STAGE, ".loop/stages/weigh"}
 
 
 def kill_in(root: Path, stage: str) -> None:

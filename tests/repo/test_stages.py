@@ -6,14 +6,22 @@ import shutil
 import pytest
 from ruamel.yaml import YAML
 
+from loop.core import dvc, paths
 from loop.pipeline import fingerprints
 
 PARTS = r"\bfolder\.(schema|source|expectations|features|estimator|scorer|roles|task|classes)\b"
 
+STAGES = dvc.ours(paths.root())
 OF = {"roles": "schema", "task": "schema", "classes": "schema"}  # the module that defines each of these
 
 
-@pytest.mark.parametrize("stage", fingerprints.STAGES)
+def test_dvc_runs_every_stage(repository):
+    """A module of loop.pipeline with a `main` is a stage of dvc.yaml, so none is written and never run."""
+    modules = (repository / "src/loop/pipeline").glob("*.py")
+    assert {each.stem for each in modules if "\ndef main(" in each.read_text()} == {*STAGES}
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_what_it_reads(repository, stage):
     """A stage depends on the fingerprint of the engine's modules that it runs, and on the model's modules."""
     deps = YAML(typ="safe").load(repository / "dvc.yaml")["stages"][stage]["do"]["deps"]
@@ -42,6 +50,7 @@ def test_a_change_of_the_engine_reaches_only_the_stages_that_run_it(repository, 
     shutil.copytree(
         repository / "src/loop", tmp_path / "src/loop", ignore=shutil.ignore_patterns("__pycache__")
     )
+    shutil.copy(repository / "dvc.yaml", tmp_path)
     fingerprints.write(tmp_path)
     assert fingerprints.write(tmp_path) == []
     with (tmp_path / "src/loop" / changed).open("a") as file:

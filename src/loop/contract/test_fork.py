@@ -2,7 +2,7 @@
 
 import pytest
 
-from loop.core import edited, paths, repository
+from loop.core import dvc, edited, paths, repository
 from loop.core.results import Finding
 from loop.delivery import overlays, render
 from loop.fork import doctor
@@ -33,7 +33,7 @@ def test_the_repository_has_its_own_name() -> None:
     assert repository.read(ROOT).slug
 
 
-@pytest.mark.parametrize("stage", fingerprints.STAGES)
+@pytest.mark.parametrize("stage", dvc.ours(ROOT))
 def test_the_engines_fingerprints_are_committed(stage: str) -> None:
     """DVC reruns a stage after an upgrade only if the engine's new fingerprint of the stage is committed."""
     path = f"{fingerprints.FOLDER}/{stage}"

@@ -34,6 +34,7 @@ REPRO = "run ./loop repro for each model that changed"
 MERGE = f"take all of one side (git checkout HEAD -- dvc.lock), then {REPRO}"
 METRICS = "metrics.json"  # metrics.json is the only stage output that Git tracks and DVC's cache does not
 STAGES = "take it from the template, or from Git's history"
+OURS = "./loop stage "  # how the command of a stage begins whose code is in loop.pipeline
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 # pattern of an object's name; a matching name cannot lead out of the cache's folder
 NAME = re.compile(r"[0-9a-zA-Z]+(\.dir)?")
@@ -336,7 +337,7 @@ def bring(project: Project, *outs: str, remote: bool = False) -> None:
 def checkout(project: Project) -> None:
     """Copy a model's outputs from DVC's cache to data/. Raises Rejected if they differ from dvc.lock."""
     _check_cache(project)
-    dvc(project.root, "checkout", "--with-deps", *_ends(project.model))
+    dvc(project.root, "checkout", "--with-deps", *_every(project))
     check(project)
 
 
@@ -368,10 +369,10 @@ def repro(project: Project, *, current: bool = False) -> None:
     if current and not bad and not changed:
         click.echo(f"{project.public}: every stage is up to date")
     else:
-        ends = _ends(project.model)
+        every = _every(project)
         if pulls and (incomplete or bad or changed):
-            dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *ends, quiet=True)
-        dvc(root, "repro", *ends)
+            dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *every, quiet=True)
+        dvc(root, "repro", *every)
     check(project)
 
 
@@ -390,13 +391,9 @@ def check_params(project: Project) -> None:
 
     DVC requires the key in the file, even if the engine has a default for it.
     """
-    document = edited.yaml(edited.read(project.root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
-    stages = document.get("stages") if isinstance(document, dict) else None
-    if not isinstance(stages, dict):
-        raise LoopError("dvc.yaml: stages: is missing, or is not a section", fix=STAGES)
     begins = "models.${key}."
-    for name, stage in stages.items():
-        listed = plain.at(stage, "do.params") or []
+    for name, stage in stages(project.root).items():
+        listed = stage.get("params") or []
         if not isinstance(listed, list):
             raise LoopError(f"dvc.yaml: stages.{name}.do.params: should be a list", fix=STAGES)
         for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
@@ -409,6 +406,28 @@ def check_params(project: Project) -> None:
                 )
 
 
+def stages(root: Path) -> dict[str, dict[str, Any]]:
+    """Return the stages of dvc.yaml that each model has, {name: what it does}, in the file's order.
+
+    Raises LoopError if dvc.yaml cannot be read or has no such stage.
+    """
+    document = edited.yaml(edited.read(root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
+    found = document.get("stages") if isinstance(document, dict) else None
+    if not isinstance(found, dict):
+        raise LoopError("dvc.yaml: stages: is missing, or is not a section", fix=STAGES)
+    every = {name: stage for name, stage in found.items() if plain.at(stage, "foreach") == "${models}"}
+    if wrong := [name for name, stage in every.items() if not isinstance(stage.get("do"), dict)]:
+        raise LoopError(f"dvc.yaml: stages.{wrong[0]}.do: is missing, or is not a section", fix=STAGES)
+    if not every:
+        raise LoopError("dvc.yaml: stages: found none with `foreach: ${models}`", fix=STAGES)
+    return {name: stage["do"] for name, stage in every.items()}
+
+
+def ours(root: Path) -> list[str]:
+    """Return the names of the stages of dvc.yaml whose code is the module of that name in loop.pipeline."""
+    return [name for name, does in stages(root).items() if str(does.get("cmd")).startswith(f"{OURS}{name} ")]
+
+
 def _complete(project: Project, kept: dict[str, str]) -> bool:
     """Whether all recorded files are in the clone, and the outputs `kept` {path: md5} also in DVC's cache."""
     cache, files = objects(project.root), Lock.of(project.root).files(project.model)
@@ -418,14 +437,14 @@ def _complete(project: Project, kept: dict[str, str]) -> bool:
 
 def _fetch(project: Project) -> None:
     try:
-        dvc(project.root, "fetch", "--with-deps", *_ends(project.model), quiet=True)
+        dvc(project.root, "fetch", "--with-deps", *_every(project), quiet=True)
     except DvcError as error:
         click.secho(f"{error}\nThe stages create the outputs that were not fetched.", fg="yellow", err=True)
 
 
-def _ends(model: str) -> list[str]:
-    """Return the names of a model's last stages; all its other stages are their dependencies."""
-    return [f"evaluate@{package(model)}", f"validate@{package(model)}"]
+def _every(project: Project) -> list[str]:
+    """Return DVC's names of a model's stages."""
+    return [f"{name}@{project.package}" for name in stages(project.root)]
 
 
 @dataclass(frozen=True)
@@ -543,7 +562,7 @@ def push(project: Project) -> bool:
         raise LoopError(said, fix=f"dvc remote default {remotes[0]}; ./loop push {project.public}")
     _check_cache(project)
     try:
-        dvc(project.root, "push", "--with-deps", *_ends(project.model))
+        dvc(project.root, "push", "--with-deps", *_every(project))
     except DvcError as error:
         raise DvcError(
             f"uploading to the DVC remote {masked(remote)} failed; dvc's reason is above",

@@ -169,8 +169,11 @@ def _part(judged: Rows, task: Task) -> dict[str, Any]:
     return found
 
 
-def main(project: Project) -> None:
-    """Run the stage: read features.parquet and model/, write metrics.json, scores.parquet and plots/."""
+def main(project: Project) -> int:
+    """Run the stage: read features.parquet and model/, write metrics.json, scores.parquet and plots/.
+
+    Returns the number of test rows.
+    """
     folder, section = project.folder, project.params
     table = pq.read_table(project.features)
     test = split.masks(table, folder.roles, section.split)[1]
@@ -190,3 +193,4 @@ def main(project: Project) -> None:
     plots.write(project.plots, *plots.draw(folder, project.trained, rows, values(scored)))
     write_json(project.metrics, result)
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items() if name != "slices"))
+    return len(rows)

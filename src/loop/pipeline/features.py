@@ -98,8 +98,8 @@ def _check_values(folder: ModelFolder, made: pa.Table) -> None:
             )
 
 
-def main(project: Project) -> None:
-    """Run the stage: read data/<package>/raw.parquet, write features.parquet."""
+def main(project: Project) -> int:
+    """Run the stage: read data/<package>/raw.parquet, write features.parquet. Returns the number of rows."""
     folder = project.folder
     section = folder.section("features", project.params.features)
     raw = pq.read_table(project.raw)
@@ -109,3 +109,4 @@ def main(project: Project) -> None:
     lost = raw.num_rows - features.num_rows
     out = f"; features.py leaves out {lost:,} rows" if lost > 0 else ""
     print(f"{features.num_rows:,} rows, {features.num_columns} columns{out}")
+    return len(features)

@@ -12,11 +12,12 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
+from loop.core import dvc
+from loop.core.errors import LoopError
 from loop.core.files import write_text
 from loop.core.paths import library
 
 FOLDER = ".loop/stages"
-STAGES = ("ingest", "validate", "features", "train", "evaluate")
 PACKAGES = ("loop.pipeline", "loop.stats", "loop.runtime")  # packages whose modules affect results
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 TEMPLATE = re.compile(r"[\w./]+\.html\.j2")
@@ -27,9 +28,9 @@ HEADER = (
 
 
 def write(root: Path) -> list[str]:
-    """Update the fingerprint files of all stages; returns the paths of those that changed."""
+    """Update the fingerprint files of all stages in dvc.yaml; returns the paths of those that changed."""
     changed = []
-    for stage in STAGES:
+    for stage in dvc.ours(root):
         path, new = root / FOLDER / stage, text(root, stage)
         if not path.is_file() or path.read_text(encoding="utf-8") != new:
             write_text(path, new)
@@ -38,9 +39,14 @@ def write(root: Path) -> list[str]:
 
 
 def text(root: Path, stage: str) -> str:
-    """Return the text of a stage's fingerprint file: one line for each of the engine's files that it runs."""
-    above = library(root).parent
-    files = sorted(_files(above, Path("loop", "pipeline", f"{stage}.py"), frozenset()))
+    """Return the text of a stage's fingerprint file: one line for each of the engine's files that it runs.
+
+    Raises LoopError if the engine has no such stage.
+    """
+    above, module = library(root).parent, Path("loop", "pipeline", f"{stage}.py")
+    if not (above / module).is_file():
+        raise LoopError(f"{above / module}: is missing, but dvc.yaml has a stage {stage}", fix=dvc.STAGES)
+    files = sorted(_files(above, module, frozenset()))
     return HEADER + "".join(f"{sha256(_code(above / path)).hexdigest()}  {path}\n" for path in files)
 
 

@@ -39,9 +39,12 @@ MICROSECONDS = pa.timestamp("us")
 GROUP = 1 << 20  # rows per row group in raw.parquet, independent of the engine's batch size
 
 
-def main(project: Project) -> None:
-    """Run the stage: write data/<package>/raw.parquet, by time and id; equal params give equal bytes."""
-    folder = project.folder
+def main(project: Project) -> int:
+    """Run the stage: write data/<package>/raw.parquet, by time and id; equal params give equal bytes.
+
+    Returns the number of rows.
+    """
+    folder, count = project.folder, 0
     wanted = schema_of(folder)
     with (
         whole(project.raw) as aside,
@@ -49,6 +52,8 @@ def main(project: Project) -> None:
     ):
         for group in rows(project.params.ingest, folder, project.root):
             file.write_table(group, GROUP)
+            count += group.num_rows
+    return count
 
 
 def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[pa.Table]:

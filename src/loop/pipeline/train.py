@@ -193,8 +193,8 @@ def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Pa
     )
 
 
-def main(project: Project) -> None:
-    """Run the stage: read features.parquet, write model/ and reference.parquet."""
+def main(project: Project) -> int:
+    """Run the stage: read features.parquet, write model/ and reference.parquet; return the number of rows."""
     started = time.perf_counter()
     folder, section = project.folder, project.params
     table = pq.read_table(project.features)
@@ -203,3 +203,4 @@ def main(project: Project) -> None:
         sample = train(folder, table, section.split, estimator, threshold=section.evaluate.threshold, out=out)
         pq.write_table(sample, aside)
     print(f"trained in {time.perf_counter() - started:.1f} s")
+    return len(table)

@@ -114,10 +114,10 @@ class Report:
         return [finding for finding in self.failed if finding.critical]
 
 
-def main(project: Project) -> None:
+def main(project: Project) -> int:
     """Run the stage: write data/<package>/validation, or build/<package>/validation if the data is rejected.
 
-    Raises Rejected if a critical check failed or the quality score is too low.
+    Returns the number of rows. Raises Rejected if a critical check failed or the quality score is too low.
     """
     folder, wanted = project.folder, project.params
     rows = pq.read_table(project.raw)
@@ -136,6 +136,7 @@ def main(project: Project) -> None:
         said = f"{project.raw}: {said}\n  report: {rejected / 'data_docs' / 'index.html'}"
         raise Rejected(said, fix=_fix(folder, report))
     shutil.rmtree(rejected, ignore_errors=True)  # deletes the report of an earlier rejection
+    return len(rows)
 
 
 def _fix(folder: ModelFolder, report: Report) -> str:
