@@ -96,10 +96,10 @@ def test_the_platforms_project_allows_what_it_renders_and_no_more(repository, ob
 
 
 def test_the_models_project_has_the_environments_namespaces_only(repository, objects):
-    """Argo CD may deploy models to the namespaces of the environments, and to no other."""
+    """Argo CD may deploy models to the namespaces of the environments and of dev-<anything>, no others."""
     found = {each["namespace"] for each in objects["AppProject", "models"]["spec"]["destinations"]}
     environments = [path.name for path in (repository / "kustomize/overlays").iterdir()]
-    assert found == {f"*-{environment}" for environment in environments}
+    assert found == {f"*-{environment}" for environment in [*environments, "dev-*"]}
     assert "namespace" not in objects["ValidatingAdmissionPolicy", "models"]["metadata"]
 
 

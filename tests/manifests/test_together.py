@@ -1,7 +1,9 @@
 """`render --check` of all overlays finds shared host names, wrong labels, and changes of immutable fields."""
 
 import json
+import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,19 @@ def test_a_folder_of_another_spelling_is_rejected(tree):
     shutil.copytree(tree / STAGING, wrong := (tree / STAGING).with_name("card_fraud"))
     with pytest.raises(LoopError, match=f"{wrong.relative_to(tree)} should be {STAGING}\n"):
         overlays.check(tree)
+
+
+@pytest.mark.parametrize(("name", "granted"), [("dev-anna", True), ("qa", False)])
+def test_an_environment_is_one_folder(tree, name, granted):
+    """A copy of dev whose names are changed is an environment; the cluster's grant covers dev-<anything>."""
+    folder = shutil.copytree(tree / "kustomize/overlays/dev", tree / "kustomize/overlays" / name)
+    for path in folder.rglob("*.yaml"):
+        path.write_text(re.sub(r"\bdev\b", name, path.read_text()))
+    with nullcontext() if granted else pytest.raises(Rejected) as refused:
+        overlays.check(tree)
+    if not granted:
+        assert f"project models has no destination card-fraud-{name}" in str(refused.value)
+        assert f"the admission policy does not match namespace card-fraud-{name}" in str(refused.value)
 
 
 def test_copied_labels_are_rejected(tree):
