@@ -1,5 +1,6 @@
 """The gate promotes, keeps or blocks a model, by its floors and by comparison with the champion."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from loop.core import params
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.files import read_json
+from loop.core.git import Git
 from loop.core.project import Project
 from loop.stats.bootstrap import Interval, difference
 from loop.stats.metrics import Rows, of
@@ -240,6 +242,28 @@ def test_a_random_model_is_blocked_by_the_floors(trained: Path):
     estimator.write_text(shuffled)
     loop(trained, "repro", MODEL)
     assert "under its floor" in loop(trained, "gate", MODEL, code=4)
+
+
+OWN = """
+from loop.stats.evaluation import Evaluation, Metric
+def right(rows):
+    return lambda counts: float(counts @ (rows.decided == rows.labels) / counts.sum())
+def evaluation(_):
+    return Evaluation(metrics=(Metric("right", right),), unit="CUSTOMER_ID")
+"""
+
+
+@pytest.mark.slow
+def test_a_new_metric_takes_two_files(trained: Path):
+    """A metric of evaluation.py is in metrics.json, and params.yaml gives it a floor and the gate."""
+    (trained / "src/models/card_fraud/evaluation.py").write_text(OWN)
+    change(trained, gate__metric="right", gate__floors={"right": 1.1})
+    changed = Git(trained).run("diff", "--name-only").split()
+    assert changed == ["params.yaml", "src/models/card_fraud/evaluation.py"]
+    loop(trained, "repro", MODEL)
+    metrics = read_json(trained / "data/card_fraud/metrics.json")
+    assert metrics["right"] == pytest.approx(metrics["accuracy"])
+    assert re.search(r"right .*under its floor", loop(trained, "gate", MODEL, code=4))
 
 
 @pytest.mark.slow

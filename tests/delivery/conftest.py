@@ -4,15 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from releases import LOCK, MODEL, git, save
+from releases import LOCK, MODEL, B, git, save
 
 from loop.core.git import Git
 from loop.core.release_state import State, files
+from loop.delivery import candidate
 from loop.delivery.commit import Place
 
 
 @pytest.fixture
-def clone(origin: Path, template: Path) -> Path:
+def clone(origin: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(candidate, "release_key", lambda *_, **__: B)  # here, every bento is release B
     at = origin.parent / "clone"
     written = {name: (template / name).read_text() for name in ("params.yaml", "dvc.yaml", ".gitignore")}
     for environment in ("dev", "staging", "production"):

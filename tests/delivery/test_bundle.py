@@ -98,7 +98,19 @@ def test_a_release_is_published_where_nothing_was_built(builder, publisher, monk
     provenance.attest(publisher, MODEL)
     assert provenance.verify(publisher, MODEL) == read_json(paths.build / "image.json")["digest"]
     found = candidate.read(Project(publisher, MODEL))
+    candidate.check_current(Project(publisher, MODEL), found.track)
     assert release(Git(publisher), found, "dev").commit == Git(publisher).fetch()
+
+
+def test_a_bento_of_earlier_code_is_not_released(builder):
+    """If the scorer changes after `bento`, the error names both keys and the commands that build it anew."""
+    track = release_state(builder, release_key(Project(builder, MODEL)))
+    candidate.check_current(Project(builder, MODEL), track)
+    with (builder / "src/models/card_fraud/scorer.py").open("a") as file:
+        file.write("\n# changed\n")
+    with pytest.raises(LoopError, match=rf"is release {track.key}, but this checkout builds .*") as refused:
+        candidate.check_current(Project(builder, MODEL), track)
+    assert refused.value.fix.startswith(f"./loop bento {MODEL} && ./loop rehearse {MODEL} && ")
 
 
 def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypatch, tmp_path):

@@ -57,6 +57,7 @@ def release(project: Project, places: tuple[str, ...], pull_request: bool, why: 
 
     watched = pull_request or any(environment in release.REVIEWED for environment in places)
     found, refused = candidate.read(project, watched=watched), []
+    candidate.check_current(project, found.track)
     for environment in places:
         git, place = _at(project, environment)
         try:

@@ -14,6 +14,7 @@ from loop.core.plain import Device
 from loop.core.project import Project
 from loop.core.release_state import SERVER, Track
 from loop.core.results import Gate
+from loop.packaging.key import release_key
 
 MONITOR = "monitor"  # in place of a model, the image of the canary judge and the drift job
 R = TypeVar("R")
@@ -123,6 +124,16 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
         server=SERVER,
     )
     return Candidate(project.model, track, gate, rehearse, image, watching)
+
+
+def check_current(project: Project, track: Track) -> None:
+    """Raise LoopError if the candidate's bento was built from other files than this checkout has now."""
+    if (now := release_key(project, device=track.device or "cpu")) != track.key:
+        raise LoopError(
+            f"{project.build}/bento.json: the bento is release {track.key}, but this checkout builds {now}, "
+            f"so the scorer, bentos/{project.package}, the base image or the server has changed since",
+            fix=" && ".join(command(project, each) for each in ("bento", "rehearse", "image", "push-image")),
+        )
 
 
 def monitor(root: Path) -> str | None:
