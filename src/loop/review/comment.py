@@ -8,7 +8,7 @@ from loop.core import actions
 from loop.core.dvc import check
 from loop.core.errors import LoopError
 from loop.core.files import write_text
-from loop.core.git import Git, GitError
+from loop.core.git import Git
 from loop.core.project import Project
 from loop.review import cluster
 from loop.review.evidence import gather
@@ -60,9 +60,5 @@ def checkout(root: Path, branch: str) -> Iterator[Path | None]:
         yield None
         return
     tip = git.fetch(branch)
-    try:
-        begin = git.run("merge-base", tip, "HEAD")
-    except GitError:  # no common commit: the clone is shallow, or main was force-pushed
-        begin = tip
-    with git.worktree(begin) as tree:
+    with git.worktree(git.fork_point(tip, "HEAD") or tip) as tree:  # no common commit after a forced push
         yield tree
