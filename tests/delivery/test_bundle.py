@@ -26,7 +26,7 @@ from loop.core.git import Git
 from loop.core.project import Project
 from loop.delivery import bundle, candidate, provenance
 from loop.delivery.release import release
-from loop.packaging import image, monitor_image
+from loop.packaging import image, monitor_image, registry
 from loop.packaging.bento import Bento, path_of
 from loop.packaging.key import release_key
 from loop.packaging.registry import Registry
@@ -124,7 +124,7 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
     (programs / "buildah").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(image, "_containerize", lambda *_: None)
-    monkeypatch.setattr(Registry, "of", classmethod(lambda cls, name: cls(name, CRANE)))
+    monkeypatch.setattr(registry, "program", lambda _: CRANE)
     with serving() as host:
         named = replace(repository.read(builder), registry=f"{host}/team")
         repository.write(builder, named)

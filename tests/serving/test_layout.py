@@ -33,7 +33,7 @@ def test_the_digest_is_the_one_that_the_registry_will_serve(tmp_path, repository
     tar = archive(tmp_path / "layer.tar").read_bytes()
     digest = layout.write(archive(tmp_path / "image.tar", tar), tmp_path / "image")
     with serving() as host:
-        registry = Registry.of(f"{host}/team/x")
+        registry = Registry(f"{host}/team/x")
         assert registry.digest("k1") is None
         registry.push(tmp_path / "image", "k1")
         assert registry.digest("k1") == registry.digest(digest) == digest

@@ -47,7 +47,7 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     envelope = signed(json.dumps(said, sort_keys=True).encode())
     write_json(project.build / "provenance.dsse.json", envelope)
     if _kept(image):
-        attestation.keep(Registry.of(name), digest, envelope)
+        attestation.keep(Registry(name), digest, envelope)
     return image
 
 
@@ -73,7 +73,7 @@ def verify(root: Path, model: str | None) -> str:
         expected = attestation.statement(name, digest, _predicate(project))
         if wrong := [part for part in expected if found[part] != expected[part]]:
             raise Rejected(f"{path} describes another {' and '.join(wrong)}", fix=fix)
-    registry = Registry.of(name) if image.get("attested") or _kept(image) else None
+    registry = Registry(name) if image.get("attested") or _kept(image) else None
     if registry and (why := attestation.doubt(registry, digest, _key(project))):
         raise Rejected(f"{project.build}/image.json: {why}", fix=f"build {name} and push it again")
     return digest

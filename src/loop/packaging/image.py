@@ -93,7 +93,7 @@ def _layout_of(model: str, digest: str) -> Path:
 def container(project: Project, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
     """Return the record of a project's image, built unless the registry has an attested one of this key."""
     name, folder = name_of(project.root, project.model), project.build
-    registry = Registry.of(name)
+    registry = Registry(name)
     if there := _attested(registry, key):
         return there
     build(f"{name}:{key}")
@@ -123,7 +123,7 @@ def pushed(project: Project, key: str) -> dict[str, Any]:
     record: dict[str, Any] = read_json(path)
     if record["kind"] != "container":
         return record
-    registry, digest = Registry.of(name), str(record["digest"])
+    registry, digest = Registry(name), str(record["digest"])
     if there := _attested(registry, key):
         record |= there
     else:

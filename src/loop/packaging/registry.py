@@ -8,7 +8,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,7 @@ class Registry:
     """One repository of a container registry, `host[:port]/path`; `crane` is the path of that program."""
 
     name: str
-    crane: str
-
-    @classmethod
-    def of(cls, name: str) -> "Registry":
-        return cls(name, program("crane"))
+    crane: str = field(default_factory=lambda: program("crane"))
 
     @property
     def host(self) -> str:
