@@ -19,7 +19,7 @@ from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.names import package, public
 from loop.core.project import Project
-from loop.fork.folders import keep
+from loop.fork import folders
 from loop.packaging.process import Server, free_port
 from loop.runtime import columns
 from loop_demo import story
@@ -120,7 +120,7 @@ def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: 
     git.run("config", "user.email", "ada@example.test")
     share_cache(clone)
     repository.write(clone, ours)
-    keep(clone, [model])
+    folders.drop(clone, folders.unwanted(clone, [model]))
     git.run("commit", "--quiet", "--all", "-m", f"Name this fork, and keep {public(model)}")
     git.run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
 

@@ -67,7 +67,7 @@ def own(root: Path, upstream: Upstream) -> str:
     from_template(root, upstream)
     folders.new(root, "churn", "fraud-detector")
     folders.new(root, "lettings", "rents")
-    folders.keep(root, ["churn", "lettings"])
+    folders.drop(root, folders.unwanted(root, ["churn", "lettings"]))
     repository.write(
         root,
         repository.Repository(name="churn", url="https://github.com/acme/churn.git", registry="ghcr.io/acme"),

@@ -165,7 +165,7 @@ def only(to: Path, model: str) -> None:
     untrained(to)
     for release in to.glob("kustomize/overlays/*/*/release"):
         _release_nothing(to, release)
-    folders.keep(to, [model])
+    folders.drop(to, folders.unwanted(to, [model]))
 
 
 def _copied(to: Path, but: re.Pattern[str]) -> None:

@@ -99,12 +99,6 @@ def unwanted(root: Path, models: list[str]) -> list[str]:
     return dropped
 
 
-def keep(root: Path, models: list[str]) -> None:
-    """Delete all models except `models`. Raises LoopError in the same cases as `unwanted`."""
-    if dropped := unwanted(root, models):
-        drop(root, dropped)
-
-
 def drop(root: Path, models: list[str]) -> None:
     """Delete models: their folders, data, cards, rows of the README, sections of params.yaml and stages."""
     for name in models:
