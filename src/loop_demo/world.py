@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from loop.core.files import whole
 from loop.core.project import Project
-from loop.pipeline import features, ingest, split
+from loop.pipeline import features, files, ingest, split
 from loop.runtime import columns
 
 # Days of earlier rows from which features are computed: enough for 30-day windows and labels a week late
@@ -55,9 +55,8 @@ class World:
         if self.model_params.ingest.source == "simulator":
             simulator = self.folder.section("source", self.model_params.ingest.simulator)
         made = self.folder.demo.production(past, simulator, self.begin, self.drift_from, self.end)
-        calm, drifted = (
-            ingest.conform(rows, self.folder, "production", self.roles.unlogged) for rows in made
-        )
+        wanted = ingest.schema_of(self.folder, self.roles.unlogged)
+        calm, drifted = (files.typed(rows, wanted, "production") for rows in made)
         if not (time := self.roles.time):
             self.rows = pa.concat_tables([calm, drifted])
             spans = ((calm, self.begin, self.drift_from), (drifted, self.drift_from, self.end))

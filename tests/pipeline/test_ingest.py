@@ -421,7 +421,7 @@ def test_schema_errors_name_file_column_found_expected(
     bad = two.drop_columns(column) if values is None else two.set_column(place, column, pa.array(values))
     expected = COLUMNS[column]  # in the schema's own word: float64, not Arrow's double
     with pytest.raises(LoopError) as error:
-        ingest.conform(bad, folder, "day-1.parquet")
+        files.typed(bad, ingest.schema_of(folder), "day-1.parquet")
     message = str(error.value)
     assert message.startswith(f"day-1.parquet: column {column}: {found}")
     assert f"expected {expected}" in message
@@ -445,7 +445,7 @@ def test_casts_that_lose_nothing_are_made(ids: list[int], kind: str, unit: str, 
             "TX_FRAUD": pa.array([True] * count),
         }
     )
-    cast = ingest.conform(table, folder, "t").to_pydict()
+    cast = files.typed(table, ingest.schema_of(folder), "t").to_pydict()
     assert cast["CUSTOMER_ID"] == cast["TERMINAL_ID"] == cast["TX_AMOUNT"] == cast["TRANSACTION_ID"] == ids
     assert cast["TX_DATETIME"] == [START] * count
     assert cast["TX_FRAUD"] == [1] * count

@@ -70,7 +70,7 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[pa.Table]:
                 fix=f"./loop pin {folder.name} --source PATH-OR-URL",
             )
         world = folder.section("source", ingest.simulator)
-        table = conform(folder.source.simulate(world), folder, "simulator")
+        table = files.typed(folder.source.simulate(world), schema_of(folder), "simulator")
         if not ingest.logged:  # the database would take twice as long
             by = [(name, "ascending") for name in (folder.roles.time, folder.roles.id) if name]
             yield table.sort_by(by).combine_chunks()
@@ -87,16 +87,8 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[pa.Table]:
         yield from taking.groups()
 
 
-def conform(table: pa.Table, folder: ModelFolder, file: str, absent: tuple[str, ...] = ()) -> pa.Table:
-    """Return the table in the model's COLUMNS and types; columns in `absent` or ROLES.never may be missing.
-
-    Raises LoopError, naming file and column, if a value does not fit; a cast never changes a value.
-    """
-    return files.typed(table, schema_of(folder, absent), file)
-
-
 def schema_of(folder: ModelFolder, absent: tuple[str, ...] = ()) -> Wanted:
-    """Return the columns and types of the model's rows."""
+    """Return the columns and types of the model's rows; those in `absent` or ROLES.never may be missing."""
     return Wanted(
         folder.types, frozenset({*absent, *folder.roles.never}), f"{folder.schema.__name__}.COLUMNS"
     )
