@@ -104,11 +104,9 @@ class Server:
         self._scratch.cleanup()
 
     def _command(self, python: Path) -> list[str | Path]:
-        """Return the command as in kustomize/base/deployment.yaml; old bentos need BentoML's own server."""
-        for module in (SERVER, EARLIER_SERVER):
-            if (self.bento / "src" / f"{module.replace('.', '/')}.py").is_file():
-                return [python / "bin" / "python", "-m", module]
-        return [python / "bin" / "bentoml", "serve", self.bento.absolute()]
+        """Return the command as in kustomize/base/deployment.yaml; old bentos name the module otherwise."""
+        renamed = (self.bento / "src" / "loop" / "runtime").is_dir()
+        return [python / "bin" / "python", "-m", SERVER if renamed else EARLIER_SERVER]
 
     def _environment(self, python: Path) -> dict[str, str]:
         env = settings(Path(self._scratch.name))
