@@ -1,6 +1,5 @@
 """The stage train: fits the model's estimator, and keeps a sample of training rows as drift reference."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -195,12 +194,10 @@ def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Pa
 
 def main(project: Project) -> int:
     """Run the stage: read features.parquet, write model/ and reference.parquet; return the number of rows."""
-    started = time.perf_counter()
     folder, section = project.folder, project.params
     table = pq.read_table(project.features)
     estimator = folder.section("estimator", section.train)
     with whole(project.trained) as out, whole(project.reference) as aside:
         sample = train(folder, table, section.split, estimator, threshold=section.evaluate.threshold, out=out)
         pq.write_table(sample, aside)
-    print(f"trained in {time.perf_counter() - started:.1f} s")
     return len(table)
