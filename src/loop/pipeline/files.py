@@ -5,9 +5,7 @@ as text and parsed as the schema's type; a type guessed from the first rows coul
 DataFrame is read only if its bytes are pinned by SHA-256, because unpickling runs code.
 """
 
-import bz2
 import gzip
-import lzma
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +23,7 @@ from loop.core.remote import reaching
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 PICKLE = re.compile(r"\.(pkl|pickle)(\.\w+)?$")
-# Decompressors by the first bytes of a file.
-PACKED: dict[bytes, Callable[..., Any]] = {b"\xfd7zXZ": lzma.open, b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
+PACKED = {b"\xfd7zXZ": "xz", b"\x1f\x8b": "gzip", b"BZh": "bz2"}  # compressions by a file's first bytes
 # Other formats by the first bytes of a file. A name says only what a file should be.
 FOREIGN = {
     b"PK\x03\x04": "an Excel workbook or another ZIP archive",
@@ -181,9 +178,8 @@ class File:
 
         with reaching(self.name, FAULTS), Path(self.path).open("rb") as file:
             begin = file.read(8)
-            unpack = next((unpack for mark, unpack in PACKED.items() if begin.startswith(mark)), open)
-            with unpack(self.path, "rb") as content:
-                frame = pd.read_pickle(content)  # noqa: S301 - its bytes match a pinned SHA-256
+            packed = next((name for mark, name in PACKED.items() if begin.startswith(mark)), None)
+            frame = pd.read_pickle(self.path, compression=packed)  # noqa: S301 - its bytes match a pinned SHA-256
         if not isinstance(frame, pd.DataFrame):
             raise LoopError(
                 f"{self.name}: found a pickled {type(frame).__name__}, expected a pandas DataFrame",
