@@ -140,12 +140,12 @@ def test_the_same_model_differs_by_nothing():
     assert difference(*_scored(labels, good, good), AP, samples=100)[:3] == (0.0, 0.0, 0.0)
 
 
-def test_same_seed_same_interval():
-    """The same seed gives the same draws, and another seed gives others."""
+def test_same_rows_same_interval():
+    """The same rows give the same draws, so a gate that runs again has the same verdict."""
     labels, good, noisy = _shop()
     models = _scored(labels, noisy, good)
-    first, again = (difference(*models, AP, samples=100, seed=3) for _ in range(2))
-    assert first == again != difference(*models, AP, samples=100, seed=4)
+    first, again = (difference(*models, AP, samples=100) for _ in range(2))
+    assert first == again
 
 
 def test_accuracy_of_several_classes():

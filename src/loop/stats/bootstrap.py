@@ -31,19 +31,16 @@ def difference(champion: Rows, challenger: Rows, metric: Metric, **how: Any) -> 
     return interval(challenger, lambda counts: after(counts) - before(counts), **how)
 
 
-def interval(
-    rows: Rows, measure: Measure, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> Interval:
+def interval(rows: Rows, measure: Measure, *, samples: int = 1000, confidence: float = 0.95) -> Interval:
     """Return the percentile interval of `samples` resamples that contains the share `confidence` of them.
 
     It is widened as by Student's t for small samples, because few rows give resamples too little spread:
     Hesterberg, "What Teachers Should Know About the Bootstrap", 2014, section 5.3. The sample size counts the
-    units outside the most frequent class, or all of a regression. The same seed and rows give the same
-    interval.
+    units outside the most frequent class, or all of a regression. The same rows give the same interval.
     """
     from scipy.special import ndtr, stdtrit  # scipy.stats has the same functions, but takes seconds to import
 
-    values = [measure(counts) for counts in resamples(rows, samples, np.random.default_rng(seed))]
+    values = [measure(counts) for counts in resamples(rows, samples, np.random.default_rng(0))]
     drawn = classes(rows)[0]
     rarer = len(drawn) - (0 if rows.labels.dtype.kind == "f" else int(np.bincount(drawn).max()))
     tail = (1 - confidence) / 2
