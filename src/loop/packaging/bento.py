@@ -18,7 +18,7 @@ from loop.core import plain
 from loop.core.dvc import check, md5
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, sha256, whole, write_json
-from loop.core.names import package, public
+from loop.core.names import package
 from loop.core.paths import cache
 from loop.core.project import Project
 from loop.core.signing import opened, signed
@@ -88,7 +88,10 @@ def sealed(path: Path, make: Callable[[Path], None]) -> None:
 
 
 def built(project: Project) -> Bento:
-    """Return the bento last built in this clone. Raises LoopError if it does not pack dvc.lock's model."""
+    """Return the bento last built in this clone.
+
+    Raises LoopError if it does not pack dvc.lock's model, or is not as this machine built it.
+    """
     record = project.build / "bento.json"
     fix = f"./loop bento {project.public}"
     if not record.is_file():
@@ -96,15 +99,10 @@ def built(project: Project) -> Bento:
     values, recorded = read_json(record), project.model_md5
     if (found := values.get("model_md5")) != recorded:
         raise LoopError(f"{record} is about model {found}, but dvc.lock records {recorded}", fix=fix)
-    path = checked(Path(values["path"]), project.model)
-    return Bento(values["key"], values["tag"], path, values.get("device", "cpu"))
-
-
-def checked(path: Path, model: str) -> Path:
-    """Return `path` if this machine built the bento there and it is unchanged, otherwise raise LoopError."""
+    path = Path(values["path"])
     if why := fault(path):
-        raise LoopError(f"{path}: {why}", fix=f"./loop bento {public(model)}")
-    return path
+        raise LoopError(f"{path}: {why}", fix=fix)
+    return Bento(values["key"], values["tag"], path, values.get("device", "cpu"))
 
 
 def fault(path: Path) -> str:
