@@ -19,12 +19,9 @@ TEMPLATE = SHIPPED if SHIPPED.is_dir() else LIBRARY.parents[1]
 TOOLS = TEMPLATE / "tools"
 
 
-def root(start: Path | None = None) -> Path:
-    """Return the nearest parent folder with params.yaml and dvc.yaml.
-
-    Raises LoopError if no folder has them.
-    """
-    here = (start or Path.cwd()).resolve()
+def root() -> Path:
+    """Return the working directory or its nearest parent with params.yaml and dvc.yaml, else LoopError."""
+    here = Path.cwd().resolve()
     for folder in (here, *here.parents):
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
             return folder
