@@ -191,10 +191,6 @@ class Git:
             self.run("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
             return self.run("write-tree", env=env)
 
-    def tracks(self, path: str) -> bool:
-        """Whether Git tracks a file of the work tree; False outside a repository (exit code 128)."""
-        return bool(self.run("ls-files", "--", path, fine=(0, 128)))
-
     def commit_on(self, parent: str, change: Change) -> str:
         """Create a commit on top of `parent` and return its id. Work tree and index do not change."""
         entries = {

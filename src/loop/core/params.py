@@ -310,9 +310,10 @@ def unshared(project: Project) -> tuple[str, str] | None:
     for place in project.params.ingest.places:
         path = str((project.root / place).resolve())
         inside = Path(path).is_relative_to(project.root.resolve())
-        if "://" not in place and not (inside and git.tracks(path)):
+        # outside a repository, both commands of git end with 128
+        if "://" not in place and not (inside and git.run("ls-files", "--", path, fine=(0, 128))):
             said = "a file that only this machine has, so neither CI nor another person can train"
-            # `check-ignore` ends with 1 if Git does not ignore the file, and with 128 outside a repository
+            # `check-ignore` ends with 1 if Git does not ignore the file
             ignored = not inside or git.run("check-ignore", "--", path, fine=(0, 1, 128))
             commit = (
                 "commit it, for example as data/<name>.csv" if ignored else f"git add {place}, and commit it"
