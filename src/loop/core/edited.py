@@ -20,7 +20,6 @@ from loop.core.text import one_line
 
 # The marker `=======` is not searched for, because it also occurs in ordinary text.
 MARKER = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: |$)", re.MULTILINE)
-WIDE = 10_000  # maximum line length; so large that ruamel does not fold long lines that were not edited
 # Errors that YAML parsers raise for invalid YAML, or for an impossible value such as the date 2018-99-99.
 FAULTS = (YAMLError, AttributeError, LookupError, TypeError, ValueError, RecursionError, OverflowError)
 
@@ -95,14 +94,14 @@ def _sections(text: str, where: str) -> dict[str, Any]:
 
 
 @contextmanager
-def rewriting(path: Path, width: int = WIDE) -> Iterator[Any]:
+def rewriting(path: Path) -> Iterator[Any]:
     """Yield a YAML file's document for changes in place, then write it back with its comments and order.
 
-    Lines longer than `width` are folded. If the block raises an error, the file does not change.
+    If the block raises an error, the file does not change.
     """
     writer = YAML()
     writer.preserve_quotes = True
-    writer.width = width
+    writer.width = 10_000  # so large that no long line is folded that was not edited
     document = writer.load(path.read_text(encoding="utf-8"))
     yield document
     with whole(path) as aside, aside.open("w", encoding="utf-8") as file:

@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from loop.core import edited, params, plain, release_state
+from loop.core.dvc import LOCK, Lock
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, write_text
 from loop.core.names import package, public
@@ -18,7 +19,6 @@ from loop.core.plain import OVERLAYS
 from loop.core.project import Project
 from loop.core.release_state import State
 
-FOLDED = 80  # the width at which DVC wraps lines of dvc.lock
 PRODUCTION = "production"
 # Example models of the template's tests. They have code and params, but no manifests.
 EXAMPLES = "tests/models"
@@ -101,6 +101,7 @@ def unwanted(root: Path, models: list[str]) -> list[str]:
 
 def drop(root: Path, models: list[str]) -> None:
     """Delete models: their folders, data, cards, rows of the README, sections of params.yaml and stages."""
+    recorded = Lock.of(root)  # first, so that nothing is deleted if dvc.lock is invalid
     for name in models:
         for folder in (*_folders(root, name), f"data/{name}", f"tests/models/{name}"):
             shutil.rmtree(root / folder, ignore_errors=True)
@@ -112,11 +113,10 @@ def drop(root: Path, models: list[str]) -> None:
     with edited.rewriting(root / plain.FILE) as document:
         for name in models:
             del document["models"][name]
-    if (lock := root / "dvc.lock").is_file():
-        with edited.rewriting(lock, FOLDED) as document:
-            stages = document.get("stages") or {}
-            for stage in [stage for stage in stages if stage.rpartition("@")[2] in models]:
-                del stages[stage]
+    if recorded.stages:
+        stages = recorded.stages.items()
+        kept = Lock({stage: each for stage, each in stages if stage.rpartition("@")[2] not in models})
+        write_text(root / LOCK, kept.text())
 
 
 def leaving(root: Path, environments: list[str]) -> list[str]:
