@@ -88,7 +88,7 @@ def test_what_is_refused(key: str, value: str, why: str) -> None:
     The fix has a placeholder, not another repository's values, so that nobody runs it as it is.
     """
     with pytest.raises(LoopError) as caught:
-        Repository(**RIGHT | {key: value})
+        Repository.of(RIGHT | {key: value})
     said = str(caught.value)
     assert f"{repository.PATH}: data.{key}: is " in said
     assert why in said
@@ -103,7 +103,7 @@ def test_what_is_refused(key: str, value: str, why: str) -> None:
 )
 def test_registries(registry: str) -> None:
     """A host with an owner or a port, or a registry that belongs to the team, is accepted."""
-    assert Repository(**RIGHT | {"registry": registry}).registry == registry
+    assert Repository.of(RIGHT | {"registry": registry}).registry == registry
 
 
 @pytest.fixture

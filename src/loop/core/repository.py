@@ -50,13 +50,18 @@ class Repository:
     url: str
     registry: str  # prefix of image names: an image is named <registry>/<model>@sha256:…
 
-    def __post_init__(self) -> None:
-        _sound(asdict(self))
-
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Repository":
-        """Return the Repository that `values` describe. Raises LoopError with each wrong or unknown key."""
-        _sound(values)
+        """Return the Repository that `values` describe.
+
+        Raises LoopError with each wrong or unknown key, its value without credentials, and the expected form.
+        """
+        faults = [(key, "is not a known key", "") for key in values if key not in FORMS]
+        faults += [(key, *found) for key in FORMS if (found := _fault(key, values.get(key)))]
+        if faults:
+            lines = [f"{PATH}: data.{key}: {said}" for key, said, _ in faults]
+            fix = "; ".join(filter(None, (fix for *_, fix in faults)))
+            raise LoopError("\n".join(lines), fix=fix, docs="docs/fork.md#the-first-day")
         return cls(**values)
 
     @property
@@ -141,16 +146,6 @@ def write(root: Path, repository: Repository) -> None:
         if not isinstance(document.get("data"), dict):
             document["data"] = {}
         document["data"].update(asdict(repository))
-
-
-def _sound(values: dict[str, Any]) -> None:
-    """Raise LoopError with each wrong key, its value without credentials, and the expected form."""
-    faults = [(key, "is not a known key", "") for key in values if key not in FORMS]
-    faults += [(key, *found) for key in FORMS if (found := _fault(key, values.get(key)))]
-    if faults:
-        lines = [f"{PATH}: data.{key}: {said}" for key, said, _ in faults]
-        fix = "; ".join(filter(None, (fix for *_, fix in faults)))
-        raise LoopError("\n".join(lines), fix=fix, docs="docs/fork.md#the-first-day")
 
 
 def _fault(key: str, value: Any) -> tuple[str, str] | None:
