@@ -130,8 +130,5 @@ def _facts(git: Git, commit: str) -> dict[str, Any]:
     """Return {model: (its section of params.yaml, its stages in dvc.lock)} at a commit."""
     text = git.read(commit, "params.yaml")
     sections = edited.sections(text, f"params.yaml of {commit}") if text else {}
-    stages = Lock.parse(git.read(commit, "dvc.lock") or "", f"dvc.lock of {commit}").stages
-    return {
-        model: (section, {name: entry for name, entry in stages.items() if name.endswith(f"@{model}")})
-        for model, section in sections.items()
-    }
+    lock = Lock.parse(git.read(commit, "dvc.lock") or "", f"dvc.lock of {commit}")
+    return {model: (section, lock.entries(model)) for model, section in sections.items()}

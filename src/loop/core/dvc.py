@@ -78,6 +78,10 @@ class Lock:
         """Whether dvc.lock records a training of the model."""
         return f"train@{package(model)}" in self.stages
 
+    def entries(self, model: str) -> dict[str, dict[str, Any]]:
+        """Return {stage's name, as train@churn: its record} for a model's stages."""
+        return {name: entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")}
+
     def md5(self, model: str, stage: str, out: str) -> str:
         """Return the md5 of a stage's output data/<package>/<out>. Raises LoopError if it is not recorded."""
         return str(self._recorded(model, stage, out, "md5"))
@@ -92,13 +96,13 @@ class Lock:
 
     def outs(self, model: str | None = None) -> dict[str, str]:
         """Return {path: md5} of the recorded outputs of a model's stages, or of all stages."""
-        entries = self._entries(model).values() if model else self.stages.values()
+        entries = self.entries(model).values() if model else self.stages.values()
         return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
 
     def files(self, model: str) -> set[str]:
         """Return the paths of the recorded inputs and outputs of a model's stages."""
         recorded = (
-            entry.get(part, []) for entry in self._entries(model).values() for part in ("deps", "outs")
+            entry.get(part, []) for entry in self.entries(model).values() for part in ("deps", "outs")
         )
         return {str(file["path"]) for files in recorded for file in files}
 
@@ -108,7 +112,7 @@ class Lock:
         A merge without conflicts can mix stages of both sides, which DVC detects only when it runs them.
         """
         outs = self.outs(model)
-        for name, entry in self._entries(model).items():
+        for name, entry in self.entries(model).items():
             for dep in entry.get("deps", []):
                 path, md5 = str(dep["path"]), str(dep.get("md5"))
                 if outs.get(path, md5) != md5:
@@ -119,13 +123,9 @@ class Lock:
     def params(self, model: str) -> dict[str, dict[str, Any]]:
         """Return {section: values} of params.yaml as recorded when the model's stages ran."""
         prefix = f"models.{package(model)}."
-        entries = self._entries(model).values()
+        entries = self.entries(model).values()
         recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in entries]
         return {key.removeprefix(prefix): value for each in recorded for key, value in each.items()}
-
-    def _entries(self, model: str) -> dict[str, dict[str, Any]]:
-        """Return {stage's name: its record} for a model's stages."""
-        return {name: entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")}
 
     def _recorded(self, model: str, stage: str, out: str, key: str) -> Any:
         name = package(model)

@@ -291,8 +291,7 @@ class _Unpacked:
             target = cache / path.relative_to(folder)
             _copy(path, target)
             target.chmod(0o444)
-        said, stages = [], ours.lock.stages
-        mine = {name: entry for name, entry in lock.stages.items() if name.endswith(f"@{ours.package}")}
+        said, stages, mine = [], ours.lock.stages, lock.entries(ours.model)
         if any(stages.get(name) != entry for name, entry in mine.items()):
             write_text(ours.root / "dvc.lock", Lock({**stages, **mine}).text())
             said.append("dvc.lock")

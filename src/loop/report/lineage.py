@@ -57,15 +57,13 @@ def candidate(project: Project) -> Lineage | None:
 
 def stages(lock: Lock, model: str) -> list[Link]:
     """Return the links for a model's stages in dvc.lock, in order, with outputs and inputs."""
-    ending, folder, section = f"@{package(model)}", f"data/{package(model)}/", f"models.{package(model)}."
-    found = []
-    for name, stage in lock.stages.items():
-        if name.endswith(ending):
-            outs = [(out["path"].removeprefix(folder), out["md5"]) for out in stage.get("outs", [])]
-            deps = [(dep["path"], dep.get("md5", "")) for dep in stage.get("deps", [])]
-            values = stage.get("params", {}).get("params.yaml", {}).items()
-            params = [(key.removeprefix(section), str(value)) for key, value in values]
-            found.append(Link(f"DVC stage {name.removesuffix(ending)}", outs, deps + params))
+    found, folder, section = [], f"data/{package(model)}/", f"models.{package(model)}."
+    for name, stage in lock.entries(model).items():
+        outs = [(out["path"].removeprefix(folder), out["md5"]) for out in stage.get("outs", [])]
+        deps = [(dep["path"], dep.get("md5", "")) for dep in stage.get("deps", [])]
+        values = stage.get("params", {}).get("params.yaml", {}).items()
+        params = [(key.removeprefix(section), str(value)) for key, value in values]
+        found.append(Link(f"DVC stage {name.partition('@')[0]}", outs, deps + params))
     return found
 
 
