@@ -344,11 +344,11 @@ def _imports(tree: ast.AST) -> Iterator[ast.stmt]:
 
 def failure(root: Path, error: BaseException) -> LoopError | None:
     """Return a LoopError for an exception, with only the frames in a team's own files; None without any."""
+    top = root.resolve()
     frames = [
-        f"{folder}/{inside}:{line} in {name}"
-        for file, line, name in _frames(error)
-        for folder in THEIRS
-        if (inside := _below(root / folder, file))
+        f"{path.relative_to(top)}:{line} in {name}"
+        for path, line, name in _frames(error)
+        if any(path.is_relative_to(top / folder) for folder in THEIRS)
     ]
     if not frames:
         return None
@@ -356,20 +356,16 @@ def failure(root: Path, error: BaseException) -> LoopError | None:
     return LoopError("\n  ".join([_said(error), *frames]), fix=f"correct {place}")
 
 
-def _frames(error: BaseException) -> Iterator[tuple[str, int, str]]:
+def _frames(error: BaseException) -> Iterator[tuple[Path, int, str]]:
     """Yield file, line and function of each frame of an error and of its causes, the innermost last."""
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
         causes.append(cause)
     for each in causes:
-        yield from ((at.filename, at.lineno or 0, at.name) for at in traceback.extract_tb(each.__traceback__))
+        for at in traceback.extract_tb(each.__traceback__):
+            yield Path(at.filename).resolve(), at.lineno or 0, at.name
         if isinstance(each, SyntaxError) and each.filename:
-            yield each.filename, each.lineno or 0, "the file itself"
-
-
-def _below(folder: Path, file: str) -> Path | None:
-    path = Path(file).resolve()
-    return path.relative_to(folder.resolve()) if path.is_relative_to(folder.resolve()) else None
+            yield Path(each.filename).resolve(), each.lineno or 0, "the file itself"
 
 
 def _said(error: BaseException) -> str:
