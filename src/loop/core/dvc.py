@@ -32,7 +32,7 @@ from loop.core.text import one_line
 LOCK = "dvc.lock"
 REPRO = "run ./loop repro for each model that changed"
 MERGE = f"take all of one side (git checkout HEAD -- dvc.lock), then {REPRO}"
-METRICS = "metrics.json"  # metrics.json is the only stage output that Git tracks and DVC's cache does not
+METRICS = "metrics.json"  # the only stage output that Git tracks and that is not in DVC's cache
 STAGES = "take it from the template, or from Git's history"
 OURS = "./loop stage "  # how the command of a stage begins whose code is in loop.pipeline
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -98,6 +98,10 @@ class Lock:
         """Return {path: md5} of the recorded outputs of a model's stages, or of all stages."""
         entries = self.entries(model).values() if model else self.stages.values()
         return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
+
+    def cached(self, model: str) -> dict[str, str]:
+        """Return {path: md5} of a model's outputs in DVC's cache: all but metrics.json, which Git tracks."""
+        return {path: md5 for path, md5 in self.outs(model).items() if not path.endswith(f"/{METRICS}")}
 
     def files(self, model: str) -> set[str]:
         """Return the paths of the recorded inputs and outputs of a model's stages."""
@@ -350,9 +354,8 @@ def repro(project: Project, *, current: bool = False) -> None:
     used, because it runs stages while it pulls and trusts the remote's run cache.
     """
     check_params(project)
-    root, outs = project.root, Lock.of(project.root).outs(project.model)
-    pulls = bool(outs and _remotes(root))
-    kept = {path: recorded for path, recorded in outs.items() if not path.endswith(f"/{METRICS}")}
+    root, kept = project.root, Lock.of(project.root).cached(project.model)
+    pulls = bool(kept and _remotes(root))
     incomplete = pulls and not current and not _complete(project, kept)
     if incomplete:
         _fetch(project)

@@ -19,7 +19,6 @@ from loop.core import dvc
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, whole, write_json, write_text
-from loop.core.names import package
 from loop.core.project import Project
 from loop.core.results import Gate
 from loop.delivery import candidate
@@ -130,7 +129,7 @@ def _objects(project: Project) -> dict[str, Path]:
     The champion's model is included because `loop register` may have to add it to the model registry. A file
     that the cache lacks is among them.
     """
-    cache, wanted = dvc.objects(project.root), _cached(project.lock, project.model)
+    cache, wanted = dvc.objects(project.root), [*project.lock.cached(project.model).values()]
     stable = champion.find(project)
     if stable and (cache / stable.model_md5[:2] / stable.model_md5[2:]).is_file():
         wanted.append(stable.model_md5)
@@ -141,12 +140,6 @@ def _objects(project: Project) -> dict[str, Path]:
         except FileNotFoundError:
             found[md5] = cache / md5[:2] / md5[2:]
     return found
-
-
-def _cached(lock: Lock, model: str) -> list[str]:
-    """Return the md5 of each output in DVC's cache; metrics.json is left out because Git tracks it."""
-    name = f"data/{package(model)}/metrics.json"
-    return [md5 for path, md5 in lock.outs(model).items() if path != name]
 
 
 def _logged(lock: Lock, model: str) -> str | None:
@@ -233,7 +226,7 @@ class _Unpacked:
         """Reject the bundle unless its outputs are exactly those that dvc.lock records, with these hashes."""
         theirs, folder = self.theirs, self.theirs.root / "objects"
         there = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
-        wanted = {name for md5 in _cached(lock, theirs.model) for name in dvc.made_of(folder, md5)}
+        wanted = {name for md5 in lock.cached(theirs.model).values() for name in dvc.made_of(folder, md5)}
         stable = champion.find(self.ours)
         if stable and stable.model_md5 in there:
             wanted |= dvc.made_of(folder, stable.model_md5).keys() & there.keys()
