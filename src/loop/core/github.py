@@ -6,13 +6,12 @@ GitHub's OpenAPI description (npm `@octokit/openapi`) says which fields of a res
 import base64
 import os
 import re
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -24,7 +23,7 @@ from tenacity import RetryCallState, retry, retry_if_exception, wait_random_expo
 from loop.core import actions, repository
 from loop.core.errors import LoopError
 from loop.core.git import Git, bare
-from loop.core.remote import by_proxy
+from loop.core.remote import by_proxy, certificates
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -148,12 +147,6 @@ _patiently = _retried("again")
 _looking_again = _retried("unclear")  # for methods that first check whether their result exists
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Return this machine's TLS certificates, loaded once: loading takes longer than most calls."""
-    return httpx.create_ssl_context()
-
-
 @dataclass(frozen=True)
 class Run:
     """The workflow run that a dispatch started."""
@@ -208,7 +201,7 @@ class GitHub:
                 headers={"Authorization": f"Bearer {self.token}", **headers},
                 timeout=httpx.Timeout(30, connect=5),
                 follow_redirects=method == "GET",  # httpx would turn a redirected POST into a GET
-                verify=_trusted(),
+                verify=certificates(),
                 trust_env=by_proxy(url),
                 **rest,
             ) as answer:

@@ -5,8 +5,10 @@ import io
 import ipaddress
 import re
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -31,6 +33,14 @@ def by_proxy(url: str) -> bool:
     Plain HTTP is used only inside this machine or cluster, which an internet proxy cannot reach.
     """
     return not url.startswith("http://")
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Return this machine's TLS certificates, loaded once: loading takes longer than most calls."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def filesystem(url: str) -> tuple[Any, str]:

@@ -1,12 +1,10 @@
 """HTTP requests to untrusted servers, with limits on time and size."""
 
 import asyncio
-import ssl
-from functools import cache
 
 import httpx
 
-from loop.core.remote import by_proxy
+from loop.core.remote import by_proxy, certificates
 
 
 def fetch(
@@ -24,17 +22,11 @@ def fetch(
         raise httpx.RemoteProtocolError(f"{url}: {type(error).__name__}: {error}") from error
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Return this machine's TLS certificates, loaded once: loading takes longer than most answers."""
-    return httpx.create_ssl_context()
-
-
 async def _answer(url: str, seconds: float, most: int, form: dict[str, str] | None) -> httpx.Response:
     body = bytearray()
     plain = {"Accept-Encoding": "identity"}  # no compression, because a small answer could expand to any size
     async with (
-        httpx.AsyncClient(timeout=seconds, trust_env=by_proxy(url), verify=_trusted()) as client,
+        httpx.AsyncClient(timeout=seconds, trust_env=by_proxy(url), verify=certificates()) as client,
         client.stream("POST" if form else "GET", url, headers=plain, data=form) as answer,
     ):
         async for part in answer.aiter_raw():
