@@ -131,20 +131,9 @@ def quoted(texts: Sequence[str]) -> str:
     return ", ".join("'" + text.replace("'", "''") + "'" for text in texts)
 
 
-@dataclass(frozen=True)
-class Apart:
-    """The number of predictions or labels whose id has no counterpart elsewhere: `count` of `total`."""
-
-    what: str  # the text after the numbers, as in "12 of 300 predictions have no transaction"
-    count: int
-    total: int
-
-    def line(self, why: str) -> str:
-        return f"{self.count:,} of {self.total:,} {self.what}: {why}"
-
-    @property
-    def large(self) -> bool:
-        return self.count > 0 and self.count >= LARGE * self.total
+def too_many(count: int, total: int) -> bool:
+    """Return whether the share of ids without a counterpart is large enough that the report explains it."""
+    return count > 0 and count >= LARGE * total
 
 
 def difference(con: "duckdb.DuckDBPyConnection", ours: Sequence[str], theirs: Stored) -> str | None:

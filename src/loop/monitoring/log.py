@@ -18,7 +18,6 @@ from loop.monitoring import segments
 from loop.monitoring.ids import (
     SAMPLE,
     SPREAD,
-    Apart,
     Ids,
     Stored,
     difference,
@@ -28,6 +27,7 @@ from loop.monitoring.ids import (
     quoted,
     scan,
     shown,
+    too_many,
 )
 
 if TYPE_CHECKING:
@@ -382,20 +382,20 @@ def _why_unmatched(
     con: "duckdb.DuckDBPyConnection", stored: Stored, known: int, logged: int
 ) -> tuple[str, ...]:
     """Explain why predictions have no transaction in the store, if a large share of them has none."""
-    found = Apart("predictions have no transaction in the store", logged - known, logged)
-    if not found.large:
+    count = logged - known
+    if not too_many(count, logged):
         return ()
-    sample = _sample(con)
+    said, sample = f"{count:,} of {logged:,} predictions have no transaction in the store", _sample(con)
     fallback = "" if known else "; the log's own times are used instead"
     without = _one(con, "select count(*) from log where key is null")
-    if without * 2 >= found.count:
+    if without * 2 >= count:
         odd = f", such as {shown(sample[0])}" if sample else ""
-        return (found.line(f"{without:,} lines have no id of the schema's type{odd}{fallback}"),)
+        return (f"{said}: {without:,} lines have no id of the schema's type{odd}{fallback}",)
     why = difference(con, sample, stored) or (
         f"the log has ids such as {shown(min(sample, default=None))}, the transactions such as "
         f"{example(con, stored)}; or the transactions have not arrived yet"
     )
-    return (found.line(f"{why}{fallback}"),)
+    return (f"{said}: {why}{fallback}",)
 
 
 def _judged(con: "duckdb.DuckDBPyConnection", window: Span, width: int) -> int:
@@ -426,13 +426,13 @@ def _unmatched_labels(
         return ()
     total = int(_one(con, "select count(*) from labels where reported >= $1", [start]))
     matched = int(_one(con, "select count(distinct key) from judged"))
-    found = Apart("labels reported in the window match no prediction", total - matched, total)
-    why = difference(con, _sample(con), reports) if found.large or not total else None
+    if total and not too_many(total - matched, total):
+        return ()
+    why = difference(con, _sample(con), reports)
     if not total:
         return (f"no label was reported in the window: {why}",) if why else ()
-    if not found.large:
-        return ()
-    return (found.line(why or "their transactions may be older than the log"),)
+    said = f"{total - matched:,} of {total:,} labels reported in the window match no prediction"
+    return (f"{said}: {why or 'their transactions may be older than the log'}",)
 
 
 def _sample(con: "duckdb.DuckDBPyConnection") -> list[str]:
