@@ -116,7 +116,7 @@ def read(
             files, cut = segments.of(con, log)
             con.execute(f"set memory_limit = '{times * JOINS}MB'")
             logged, unfit, latest = _predictions(con, files, model, version, ids, kind)
-            with _reading(store):
+            with segments.reading(store, "write the file again, or remove it"):
                 stored = _stored(con, store, "transactions", ids) if roles.time else None
                 reports = _stored(con, store, "labels", ids)
                 matched = _events(con, files, stored, roles)
@@ -182,20 +182,6 @@ def _enough(log: str, times: int) -> Iterator[None]:
         if times == TIMES[-1]:
             fix = "keep fewer days of it, by PREDICTION_LOG_DAYS"
             raise LoopError(f"{log}: {one_line(error)}", fix=fix) from error
-
-
-@contextmanager
-def _reading(store: str | None) -> Iterator[None]:
-    """Turn DuckDB's errors about a store's files, such as a missing column, into a LoopError."""
-    import duckdb
-
-    try:
-        yield
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        said = f"{store}: cannot be read: {one_line(error)}"
-        raise LoopError(said, fix="write the file again, or remove it") from error
 
 
 def _kind(answer: Answer, label: str | None) -> str:

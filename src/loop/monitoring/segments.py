@@ -10,7 +10,8 @@ import io
 import os
 import re
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, BinaryIO
@@ -91,6 +92,19 @@ def found(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     return [row[0] for row in names]
 
 
+@contextmanager
+def reading(what: str | None, fix: str) -> Iterator[None]:
+    """Turn errors of DuckDB, such as a missing column, into a LoopError; too little memory stays as it is."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        raise LoopError(f"{what}: cannot be read: {one_line(error)}", fix=fix) from error
+
+
 def _check_access(folder: Path) -> None:
     """Raise LoopError if this user may not read a folder, which DuckDB would treat as empty."""
     try:
@@ -163,16 +177,9 @@ def _convert(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> in
         raise
     except duckdb.Error:
         readable, cut = _readable(con, files)
-        if not readable:
-            return cut
-        try:
-            _copy_all(con, readable, to)
-        except duckdb.OutOfMemoryException:
-            raise
-        except duckdb.Error as error:
-            raise LoopError(
-                f"{files[0]}: {one_line(error)}", fix="remove the file that the message names"
-            ) from error
+        if readable:
+            with reading(files[0], "remove the file that the message names"):
+                _copy_all(con, readable, to)
     return cut
 
 
