@@ -105,6 +105,15 @@ def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, gi
         assert evidence in body
 
 
+def test_a_proposal_mentions_nobody_whom_a_server_named(clone, here, github, production):
+    """Errors that the rehearsal quotes, which come from a server, are code in the pull request's body."""
+    serve(clone, State(stable=track(A, 100)))
+    built(clone, B, rehearse={"candidate": {"key": B, "errors": ["500 @everyone"]}})
+    propose(here, github, candidate.read(Project(clone, MODEL)), "production")
+    body = github.open[f"release/{MODEL}/{B}"]["body"]
+    assert "| errors | ` ['500 @everyone'] ` |" in body
+
+
 def test_a_proposal_brings_what_watches_the_canary(clone, here, github, production):
     """A proposal for production names the monitor image in commit and body; a release to dev has none."""
     serve(clone, State(stable=track(A, 100)))

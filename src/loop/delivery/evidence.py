@@ -16,7 +16,7 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
     """Return the pull request's body as Markdown: what changes, the gate, metrics, rehearsal and image."""
     track, gate, sides = candidate.track, candidate.gate, candidate.rehearse.sides
     figures = dict.fromkeys(figure for side in sides.values() for figure in side)
-    rehearsed = [[name, *(_figure(side.get(name)) for side in sides.values())] for name in figures]
+    rehearsed = [[inert(name), *(_figure(side.get(name)) for side in sides.values())] for name in figures]
     monitor = "none, because no container engine built it; judge and drift job do not run in the cluster"
     if after.monitor:
         monitor = f"`{after.monitor}`" + ("" if before.monitor == after.monitor else " (new)")
@@ -52,7 +52,7 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
         "### Gate: promote\n\n" + "\n".join(f"- {inert(reason)}" for reason in gate.reasons),
         _table(("metric", "candidate", champion), metrics),
         difference,
-        "### Rehearsal: passed\n\n" + _table(("", *sides), rehearsed),
+        "### Rehearsal: passed\n\n" + _table(("", *map(inert, sides)), rehearsed),
         inert(candidate.rehearse.note),
         WEIGHTLESS if after.canary else "",
     ]
@@ -66,4 +66,4 @@ def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
 
 
 def _figure(value: Any) -> str:
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else inert(str(value))
