@@ -83,7 +83,7 @@ OWN: list[tuple[str, str, Handler, str]] = [
 NUMBERS = re.compile(r"\{(run_id|comment_id|artifact_id|\w+_number)\}")
 
 
-def build(server: "Server", on_ready: Callable[[], None]) -> weather.Closable:
+def build(server: "Server", on_ready: Callable[[], None]) -> Starlette:
     """Build the web application. `on_ready` is called when it can answer."""
 
     @asynccontextmanager
@@ -103,8 +103,7 @@ def build(server: "Server", on_ready: Callable[[], None]) -> weather.Closable:
     for how, path, call, need in OWN:
         routes.append(Route(NUMBERS.sub(r"{\1:int}", path), server.own(call, need), methods=[how]))
     git = Route("/{owner}/{repo}/{path:path}", server.git, methods=["GET", "POST"])
-    app = Starlette(routes=[*routes, git], lifespan=life, exception_handlers={HTTPException: _message})
-    return weather.Closable(app)
+    return Starlette(routes=[*routes, git], lifespan=life, exception_handlers={HTTPException: _message})
 
 
 def _message(_: object, error: Exception) -> Response:
