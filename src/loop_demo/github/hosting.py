@@ -56,9 +56,13 @@ class Repository(Git):
         if other.root != self.root:
             self.run("fetch", "--quiet", str(other.root), commit)
 
+    @cache  # noqa: B019 - a commit never changes, and the server has few repositories
     def workflows(self, commit: str) -> dict[str, str]:
         """Return the workflow files at a commit as {file name: text}."""
-        return dict(_workflows(self, commit))
+        folder = ".github/workflows/"
+        paths = self.run("ls-tree", "--name-only", commit, folder).splitlines()
+        files = [path for path in paths if path.endswith((".yml", ".yaml"))]
+        return {path.removeprefix(folder): self.run("show", f"{commit}:{path}") for path in files}
 
     def changed(self, before: str, after: str) -> list[str]:
         """Return the paths that differ between two commits. `before` is ZERO for a new branch."""
@@ -78,17 +82,13 @@ class Repository(Git):
         return [self.pushed_facts(commit) for commit in found]
 
     def pushed_facts(self, commit: str) -> dict[str, object]:
-        """Return a commit as a push event describes it, with its changed paths."""
-        return {**self.commit_facts(commit), **self._touched(commit)}
-
-    def _touched(self, commit: str) -> dict[str, list[str]]:
-        """Return the paths that a commit adds, removes and modifies, compared with its first parent."""
+        """Return a commit as a push event describes it, with the paths that differ from its first parent."""
         options = ("--no-commit-id", "--name-status", "--no-renames", "-r", "-m", "--first-parent", "--root")
         touched: dict[str, list[str]] = {"added": [], "removed": [], "modified": []}
         fields = self.run("diff-tree", *options, "-z", commit).split("\0")
         for how, path in zip(fields[::2], fields[1::2], strict=False):
             touched[{"A": "added", "D": "removed"}.get(how, "modified")].append(path)
-        return touched
+        return {**self.commit_facts(commit), **touched}
 
     def _fork_point(self, commit: str) -> str:
         default, empty = self.resolve(self.default_branch), self.run("hash-object", "-t", "tree", "/dev/null")
@@ -96,9 +96,19 @@ class Repository(Git):
             return empty
         return self.fork_point(default, commit) or empty  # empty if they share no history
 
+    @cache  # noqa: B019 - a commit never changes, and the server has few repositories
     def commit_facts(self, commit: str) -> dict[str, object]:
         """Return a commit in the form that GitHub's push event uses, without its changed paths."""
-        return dict(_commit_facts(self, commit))
+        form = "%H%x00%T%x00%cI%x00%an%x00%ae%x00%cn%x00%ce%x00%B"
+        sha, tree, time, *people, message = self.run("show", "-s", f"--format={form}", commit).split("\0")
+        return {
+            "id": sha,
+            "tree_id": tree,
+            "message": message.strip(),
+            "timestamp": time,
+            "author": {"name": people[0], "email": people[1]},
+            "committer": {"name": people[2], "email": people[3]},
+        }
 
     def merged_tree(self, base: str, head: str) -> str | None:
         """Return the tree of `head` merged into `base`; None if they conflict."""
@@ -131,29 +141,6 @@ class Repository(Git):
     def move(self, ref: str, new: str, old: str | None = None) -> None:
         """Point a ref at a commit; if `old` is given, only if the ref still points at `old`."""
         self.run("update-ref", ref, new, *([old] if old else []))
-
-
-# Both are cached, because a commit never changes.
-@cache
-def _workflows(repo: Repository, commit: str) -> dict[str, str]:
-    folder = ".github/workflows/"
-    paths = repo.run("ls-tree", "--name-only", commit, folder).splitlines()
-    files = [path for path in paths if path.endswith((".yml", ".yaml"))]
-    return {path.removeprefix(folder): repo.run("show", f"{commit}:{path}") for path in files}
-
-
-@cache
-def _commit_facts(repo: Repository, commit: str) -> dict[str, object]:
-    form = "%H%x00%T%x00%cI%x00%an%x00%ae%x00%cn%x00%ce%x00%B"
-    sha, tree, time, *people, message = repo.run("show", "-s", f"--format={form}", commit).split("\0")
-    return {
-        "id": sha,
-        "tree_id": tree,
-        "message": message.strip(),
-        "timestamp": time,
-        "author": {"name": people[0], "email": people[1]},
-        "committer": {"name": people[2], "email": people[3]},
-    }
 
 
 class Hosting:
