@@ -208,8 +208,6 @@ class Server:
             "QUERY_STRING": request.url.query,
             "CONTENT_TYPE": request.headers.get("content-type", ""),
             "PATH_INFO": f"/{repo.name}.git/{request.path_params['path']}",
-            "REMOTE_ADDR": "127.0.0.1",
-            "REMOTE_USER": shapes.LOGINS[who],
             **{name: request.headers[key] for key, name in header.items() if key in request.headers},
         }
         body = await request.body()
