@@ -5,31 +5,24 @@ from loop.core.errors import LoopError
 IMPORTS = """\
 from pathlib import Path
 
-from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 """
 NUMBERED = """
-class Numbered:
+def numbered(served: ASGIApp) -> ASGIApp:
     '''Gives each prediction the number that the gateway gave its request.'''
 
-    def __init__(self, served: ASGIApp) -> None:
-        self.served = served
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def numbering(scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("path") == "/predict":
             # The gateway sets x-request-id to a UUID, so int() fails. A rehearsal has no gateway and passes.
             scope["number"] = int(Headers(scope=scope).get("x-request-id", "0"))
-        await self.served(scope, receive, send)
+        await served(scope, receive, send)
 
-
-def numbered(served: Starlette) -> Starlette:
-    '''Returns the same app with its predictions numbered.'''
-    served.add_middleware(Numbered)
-    return served
+    return numbering
 
 
 application = """
+CREATED = "app.create(Path(__file__).parent, load)\n"
 
 
 def spoilt(service: str) -> str:
@@ -37,7 +30,7 @@ def spoilt(service: str) -> str:
     changes = {
         "from pathlib import Path\n": IMPORTS,
         "application = ": NUMBERED.replace("'''", '"""'),
-        "app.create(Path(__file__).parent, load)": "numbered(app.create(Path(__file__).parent, load))",
+        CREATED: f"{CREATED}application.add_middleware(numbered)\n",
     }
     return changed(service, changes)
 
