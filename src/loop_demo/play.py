@@ -141,10 +141,12 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
         changes[f"models.{model}.serve.device"] = "cpu"
     files: list[Path] = []
     if source:
-        time, files = project.folder.roles.time, [source.resolve()]
-        latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
-        # The test window ends before the file's last day, because that day's rows may be incomplete
-        changes[f"models.{model}.split.until"] = f"{latest.date()}T00:00:00"
+        files = [source.resolve()]
+        if project.params.split.kind == "time":
+            time = project.folder.roles.time
+            latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
+            # The test window ends before the file's last day, because that day's rows may be incomplete
+            changes[f"models.{model}.split.until"] = f"{latest.date()}T00:00:00"
     elif hasattr(demo, "sample"):
         (clone / "sample").mkdir()
         files = [path.relative_to(clone) for path in demo.sample(clone / "sample")]

@@ -51,9 +51,8 @@ def change_a_param(stage: Stage) -> None:
     proposal = trained_with(stage, "better", stage.world.folder.demo.BETTER)
     stage.expect(stage.checked(proposal), "success")
     stage.tell.markdown(stage.hub.report(proposal.number))
-    if stage.published:
-        metrics = read_json(Project(stage.clone, stage.model).metrics)
-        stage.tell.beside_published(stage.world.folder.demo.PUBLISHED, metrics)
+    if stage.published and (published := getattr(stage.world.folder.demo, "PUBLISHED", None)):
+        stage.tell.beside_published(published, read_json(Project(stage.clone, stage.model).metrics))
     stage.merge(proposal)
 
 
