@@ -103,7 +103,7 @@ def test_a_release_is_published_where_nothing_was_built(builder, publisher, monk
 
 
 def test_a_bento_of_earlier_code_is_not_released(builder):
-    """If the scorer changes after `bento`, the error names both keys and the commands that build it anew."""
+    """After a change of the scorer, the error names both keys and the commands that build the bento again."""
     track = release_state(builder, release_key(Project(builder, MODEL)))
     candidate.check_current(Project(builder, MODEL), track)
     with (builder / "src/models/card_fraud/scorer.py").open("a") as file:

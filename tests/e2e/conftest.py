@@ -120,7 +120,7 @@ def build_variables(cluster: Cluster, folder: Path) -> dict[str, str]:
     registries = folder / "registries.conf"
     write_text(registries, f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
     base = os.environ.pop("LOOP_BASE_IMAGE", None)
-    if base is None:  # if it is set but empty, builds use the base image that service.py names
+    if base is None:  # not set; an empty LOOP_BASE_IMAGE means the base image in service.py
         made = subprocess.run(
             [ROOT / "tools" / "cluster" / "base", f"{registry}/acme"],
             stdout=subprocess.PIPE,

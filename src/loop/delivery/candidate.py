@@ -130,8 +130,9 @@ def check_current(project: Project, track: Track) -> None:
     """Raise LoopError if the candidate's bento was built from other files than this checkout has now."""
     if (now := release_key(project, device=track.device or "cpu")) != track.key:
         raise LoopError(
-            f"{project.build}/bento.json: the bento is release {track.key}, but this checkout builds {now}, "
-            f"so the scorer, bentos/{project.package}, the base image or the server has changed since",
+            f"{project.build}/bento.json: the bento is release {track.key}, but this checkout builds {now}. "
+            f"One of these has changed since: the scorer, bentos/{project.package}, the server, "
+            "the base image, the registry or sla.p99_ms",
             fix=" && ".join(command(project, each) for each in ("bento", "rehearse", "image", "push-image")),
         )
 

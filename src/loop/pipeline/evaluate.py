@@ -72,7 +72,7 @@ def evaluate(
 def measurable(folder: ModelFolder, scored: pa.Table, classes: list[Any], section: Evaluate) -> Rows:
     """Return a scored table as the metrics of its model take it, with class numbers for labels."""
     labels, units = split.numbers(scored[folder.roles.label], classes), own(folder, section).units(scored)
-    threshold = 0.5 if section.threshold is None else section.threshold  # only a binary model has one
+    threshold = 0.5 if section.threshold is None else section.threshold  # None unless the task is binary
     return Rows(labels, values(scored), threshold, scored, units=units)
 
 

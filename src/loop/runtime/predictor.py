@@ -215,7 +215,7 @@ class Predictor:
             return None
         try:
             made = self._profile(rows, scores)
-            # both fail unless each row has a value
+            # array() and reshape() raise ValueError unless each row has a value
             return np.array([*made.values()], np.float32).reshape(len(made), len(scores)).T
         except Exception:
             logger.exception("`profile` failed, so %d rows are logged without features", len(scores))
