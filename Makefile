@@ -44,7 +44,7 @@ test: ## Run every test; `make test ARGS="-m 'not slow'"` is the quick half
 lint: ## Check the code and the workflows: ruff, actionlint, zizmor, and for the engine's source mypy and lint-imports
 	@tools/needs lint
 	@env=$(ENV) && programs=$$(tools/programs) && export PYTHONPATH=src && set -x && \
-	"$$env/bin/ruff" check . && $(LINT) "$$programs/actionlint" && \
+	"$$env/bin/ruff" check . && $(LINT_ENGINE) "$$programs/actionlint" && \
 	"$$env/bin/zizmor" --offline --quiet --persona auditor .github
 
 .PHONY: format

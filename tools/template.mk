@@ -2,7 +2,7 @@
 # At most four workers, because each takes 0.7 GB and starts servers and browsers of its own.
 TESTS = -n logical --maxprocesses 4 --dist worksteal --durations=10
 # mypy's cache is shared by all clones: one of its own would take 17 s to fill. Its files may be written at the same time.
-LINT = "$$env/bin/ruff" format --check . && "$$env/bin/mypy" --no-sqlite-cache --cache-dir "$$env/../../mypy" && "$$env/bin/lint-imports" --no-cache &&
+LINT_ENGINE = "$$env/bin/ruff" format --check . && "$$env/bin/mypy" --no-sqlite-cache --cache-dir "$$env/../../mypy" && "$$env/bin/lint-imports" --no-cache &&
 WANTED = pyproject.toml --extra test --group dev
 LOCKED += images/* tests/models
 define LOCK_ENGINE
