@@ -1,5 +1,6 @@
 """The demo's output on the terminal: chapters and steps, each with the time since the demo began."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,8 @@ class Console:
         self.rich.print(text, markup=False, style="dim")
 
     def markdown(self, text: str) -> None:
-        """Print Markdown as a pull request would show it."""
+        """Print Markdown as a pull request would show it, except for charts, which only GitHub draws."""
+        text = re.sub(r"(?s)```mermaid\n.*?\n```", "*(a chart, which GitHub draws)*", text)
         self.rich.print(Markdown(text))
 
     def print(self, text: str) -> None:

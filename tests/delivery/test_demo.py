@@ -1,4 +1,4 @@
-"""The demo runs on a file that a person gives, whatever the model's split."""
+"""What the demo runs on, and what it prints."""
 
 import shutil
 from datetime import timedelta
@@ -10,6 +10,7 @@ from trained import trained_once  # noqa: F401 - a fixture
 
 from loop.core import params
 from loop_demo import play
+from loop_demo.console import Console
 
 
 @pytest.mark.slow
@@ -33,3 +34,12 @@ def test_a_file_suits_any_split(trained_once, template, tmp_path, monkeypatch, s
     else:
         latest = pc.max(pq.read_table(file)["TX_DATETIME"]).as_py()
         assert timedelta() <= latest - after.until < timedelta(days=1)
+
+
+def test_a_report_on_the_terminal_has_no_chart_source(capsys):
+    """On a terminal a note stands where GitHub draws a chart, because its source is a wall of numbers."""
+    Console().markdown("**ROC**\n\n```mermaid\nxychart-beta\nline [1, 2]\n```\n\nThe end.")
+    out = capsys.readouterr().out
+    assert [line.strip() for line in out.split("\n") if line.strip()] == [
+        *("ROC", "(a chart, which GitHub draws)", "The end.")
+    ]
