@@ -1,4 +1,4 @@
-"""The stand-in has GitHub's size limits, deleted accounts and outages."""
+"""The stand-in has GitHub's size limits and outages."""
 
 from pathlib import Path
 
@@ -35,17 +35,6 @@ def test_long_descriptions_and_comments_are_refused(standin: StandIn) -> None:
     assert [answer.status_code for answer in answers] == [422, 201]
     comment = f"/issues/comments/{answers[1].json()['id']}"
     assert standin.ask("PATCH", comment, body={"body": long}).status_code == 422
-
-
-@pytest.mark.usefixtures("clone")
-def test_a_deleted_account_leaves_its_comment(standin: StandIn) -> None:
-    """The comment of a deleted account remains, with `user: null`."""
-    propose(standin)
-    comment = standin.ask("POST", "/issues/1/comments", body={"body": "mine"}).json()
-    assert comment["user"]["login"] == "person"
-    standin.own("POST", f"_ghost/{standin.name}/{comment['id']}")
-    (left,) = standin.ask("GET", "/issues/1/comments").json()
-    assert (left["user"], left["body"]) == (None, "mine")
 
 
 def test_a_summary_over_1_mib_is_dropped(standin: StandIn, clone: Clone) -> None:

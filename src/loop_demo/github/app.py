@@ -76,7 +76,6 @@ OWN: list[tuple[str, str, Handler, str]] = [
     ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
     ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content, ANY),
     ("POST", "/_settings/{owner}/{repo}", settings.change, ANY),
-    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost, ANY),
     ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),
     ("POST", "/_queue/{owner}/{repo}/{pull_number}", pulls.enqueue, "contents"),
 ]

@@ -31,13 +31,6 @@ def edit_comment(call: Call) -> dict[str, Any]:
     return shapes.comment(call.runner, call.repo, comment)
 
 
-def ghost(call: Call) -> dict[str, Any]:
-    """Delete the account that wrote a comment: GitHub then shows `user: null`. Only at the stand-in."""
-    comment = call.find("comments", "id", "comment_id")
-    call.state.update(comment, login=None)
-    return shapes.comment(call.runner, call.repo, comment)
-
-
 def add_status(call: Call) -> dict[str, Any]:
     """Set a commit's status in one context, and answer with the status."""
     sha = call.repo.resolve(call.path["sha"])

@@ -168,11 +168,11 @@ def _side(runner: Runner, repo: Repository, ref: str, sha: str, *, fork: bool = 
 
 
 def comment(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
-    """Return GitHub's JSON object for a comment; `user` is null if the author's account was deleted."""
+    """Return GitHub's JSON object for a comment."""
     api, issue = f"{runner.url}/repos/{repo.name}/issues", record["issue"]
     return {
         **{key: record[key] for key in ("id", "body", "created_at", "updated_at")},
-        "user": user(runner, record["login"]) if record["login"] else None,
+        "user": user(runner, record["login"]),
         "author_association": "NONE",
         "url": f"{api}/comments/{record['id']}",
         "issue_url": f"{api}/{issue}",
