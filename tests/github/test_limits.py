@@ -52,8 +52,7 @@ def test_a_summary_over_1_mib_is_dropped(standin: StandIn, clone: Clone) -> None
 def test_the_weather_depends_on_its_seed() -> None:
     """The same seed gives the same faults, at most two in a row; without a seed there are none."""
     first, second, none = (
-        [skies.draw() for _ in range(400)]
-        for skies in (weather.Weather(*how) for how in ((7, 0.5), (7, 0.5), (None, 1)))
+        [skies.draw() for _ in range(400)] for skies in (weather.Weather(seed) for seed in (7, 7, None))
     )
     assert first == second
     assert set(first) == {None, *weather.KINDS}
@@ -63,11 +62,11 @@ def test_the_weather_depends_on_its_seed() -> None:
 
 def test_bad_weather_causes_the_drawn_faults(tmp_path: Path) -> None:
     """Each call gets the fault that was drawn for it; a call whose answer is lost may still take effect."""
-    options = ("--at-once", "0", "--act", "false", "--weather", "7", "--weather-rate", "0.5")
+    options = ("--at-once", "0", "--act", "false", "--weather", "7")
     server = Server(tmp_path / "root", *options)
     sha = StandIn(server, "acme/loop").seed(tmp_path / "clone", {}).git("rev-parse", "HEAD").stdout.strip()
     headers = {"Authorization": f"Bearer {server.tokens['person']}"}
-    drawn = weather.Weather(7, 0.5)
+    drawn = weather.Weather(7)
     expected, seen = [drawn.draw() for _ in range(30)], []
     with httpx.Client(base_url=f"{server.url}/repos/acme/loop", headers=headers) as client:
         for _ in expected:

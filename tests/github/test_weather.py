@@ -20,7 +20,7 @@ def test_an_outage_duplicates_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     """
     for method in (GitHub.answer, GitHub.comment, GitHub.pull_request):
         monkeypatch.setattr(method.retry, "sleep", lambda _: None)
-    sky = ("--at-once", "0", "--act", "false", "--weather", "1", "--weather-rate", "0.5")
+    sky = ("--at-once", "0", "--act", "false", "--weather", "1")
     with repositories(tmp_path / "github", 1, *sky) as each:
         standin: StandIn = next(each)
         clone = standin.seed(tmp_path / "clone", {".github/workflows/hand.yml": HAND})

@@ -54,7 +54,6 @@ def arguments() -> argparse.Namespace:
     many: dict[str, Any] = {"action": "append", "default": []}
     add("--root", type=Path, required=True, help="folder for repositories, state and logs")
     add("--host", default="127.0.0.1", help="address to listen on, also used in URLs (127.0.0.1)")
-    add("--port", type=int, default=0, help="port to listen on; 0 takes a free port (0)")
     add("--repository", **many, metavar="OWNER/NAME", help="created if missing; may be repeated (acme/loop)")
     queue = "allow merges only through a merge queue, by this method (merge)"
     add("--merge-queue", nargs="?", const="merge", choices=METHODS, help=queue)
@@ -62,9 +61,8 @@ def arguments() -> argparse.Namespace:
     add("--required-check", default=REQUIRED, metavar="JOB", help=required)
     limit = "seconds that the queue waits for that job (3600)"
     add("--queue-limit", type=float, default=3600, help=limit)
-    weather = "rate-limit, fail or cut off some REST calls, chosen by this seed"
+    weather = "rate-limit, fail or cut off half of all REST calls, chosen by this seed"
     add("--weather", type=int, metavar="SEED", help=weather)
-    add("--weather-rate", type=float, default=0.1, help="share of calls that --weather affects (0.1)")
     pulls = "forbid workflows to open pull requests, which is GitHub's default for a new repository"
     add("--no-pulls-by-actions", action="store_true", help=pulls)
     add("--act", help="path of the act program (default: the act that tools/programs builds)")
@@ -105,7 +103,7 @@ def main() -> None:
     """Start the stand-in and serve until the process receives a signal to stop."""
     options = arguments()
     root = options.root.resolve()
-    listener = socket.create_server((options.host, options.port))
+    listener = socket.create_server((options.host, 0))
     url = f"http://{options.host}:{listener.getsockname()[1]}"
     known = tokens(root / "tokens.json")
     ends = datetime.fromtimestamp((root / "tokens.json").stat().st_mtime, UTC) + LIFE
@@ -134,7 +132,7 @@ def main() -> None:
     if options.with_stdin:
         stop_with_stdin()
     queue = Queue(runner, options.merge_queue, options.required_check, options.queue_limit)
-    server = Server(queue, Weather(options.weather, options.weather_rate), known, ends)
+    server = Server(queue, Weather(options.weather), known, ends)
     app = build(server, lambda: print(json.dumps(ready), flush=True))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])

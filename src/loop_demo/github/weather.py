@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 KINDS = ("429", "403", "502", "dropped before", "dropped after")
+RATE = 0.5  # the share of calls that fail
 MOST = 2  # the most failed calls in a row, so that a client that tries four times succeeds
 LIMITED = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 
@@ -22,16 +23,16 @@ class Dropped(Response):
 class Weather:
     """Chooses for each REST call whether and how it fails. Without a seed no call fails."""
 
-    def __init__(self, seed: int | None, rate: float) -> None:
+    def __init__(self, seed: int | None) -> None:
         self._random = None if seed is None else random.Random(seed)  # noqa: S311 - repeatable, not secret
-        self._rate, self._lock, self._in_a_row = rate, threading.Lock(), 0
+        self._lock, self._in_a_row = threading.Lock(), 0
 
     def draw(self) -> str | None:
         """Return the kind of failure for the next call, one of KINDS, or None for no failure."""
         if self._random is None:
             return None
         with self._lock:
-            bad, kind = self._random.random() < self._rate, self._random.choice(KINDS)
+            bad, kind = self._random.random() < RATE, self._random.choice(KINDS)
             self._in_a_row = self._in_a_row + 1 if bad and self._in_a_row < MOST else 0
             return kind if self._in_a_row else None
 
