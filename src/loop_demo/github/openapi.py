@@ -97,9 +97,6 @@ class Described:
         found = self.whole["paths"][path][how.lower()]
         parameters = [self.follow(parameter) for parameter in found.get("parameters", [])]
         query = {p["name"]: self.schema(p["schema"]) for p in parameters if p["in"] == "query"}
-        for schema in query.values():
-            # GitHub declares `created` as a date-time but accepts ranges: >=2026-11-27
-            schema.pop("format", None)
         return {
             "query": {"type": "object", "properties": query, "additionalProperties": False},
             "body": self._content(found.get("requestBody", {})),
