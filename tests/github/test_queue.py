@@ -1,7 +1,6 @@
 """The merge queue at the stand-in: the base gets only commits that the required check has passed."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 from standin import Clone, StandIn, repositories
 
-from loop_demo.github import merging, pulls, triggers
+from loop_demo.github import merging, pulls
 from loop_demo.github.state import State
 
 CHECK = "Everything is fine"
@@ -32,7 +31,7 @@ def queued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandI
     act = root / "act"
     act.write_text(ACT)
     act.chmod(0o755)
-    options = ["--act", str(act), "--merge-queue", "--required-check", CHECK, "--queue-limit", "1"]
+    options = ["--act", str(act), "--merge-queue", "--required-check", CHECK]
     with repositories(root / "github", 6, *options) as each:
         yield each
 
@@ -75,22 +74,17 @@ def test_the_base_becomes_the_checked_commit(standin: StandIn, folder: Path) -> 
     assert not groups[1]["head_repository"]["fork"]
 
 
-def test_an_entry_is_shown_as_it_was_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_is_shown_as_it_was_when_asked(tmp_path: Path) -> None:
     """A later change in the queue does not change an answer that was already made."""
     state = State(tmp_path / "state.json")
-    runner: Any = SimpleNamespace(state=state, hosting=SimpleNamespace(moving=nullcontext()))
+    runner: Any = SimpleNamespace(state=state)
     call: Any = SimpleNamespace(state=state, of=state.of)
-    repo: Any = SimpleNamespace(name="acme/loop")
-
-    def move_on(*_: object) -> None:
-        state.update(state.of("queue")[0], state="AWAITING_CHECKS")
-
-    monkeypatch.setattr(triggers, "pull_changed", move_on)
-    queue = merging.Queue(runner, "merge", CHECK, 1)
-    assert queue.add(repo, {"number": 1, "head_sha": "a", "base_ref": "main"}, "person")["state"] == "QUEUED"
+    queue = merging.Queue(runner, "merge", CHECK)
+    pull = {"number": 1, "head_sha": "a", "base_ref": "main"}
+    assert queue.add(SimpleNamespace(name="acme/loop"), pull, "person")["state"] == "QUEUED"
     shown = pulls.queue(call)
-    state.update(state.of("queue")[0], state="MERGED")
-    assert [entry["state"] for entry in shown] == ["AWAITING_CHECKS"]
+    state.update(state.of("queue")[0], state="AWAITING_CHECKS")
+    assert [entry["state"] for entry in shown] == ["QUEUED"]
 
 
 def test_a_failed_check_removes_a_pull_request(standin: StandIn, folder: Path) -> None:

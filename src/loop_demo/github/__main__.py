@@ -59,8 +59,6 @@ def arguments() -> argparse.Namespace:
     add("--merge-queue", nargs="?", const="merge", choices=METHODS, help=queue)
     required = f"job that must succeed before the queue merges ({REQUIRED})"
     add("--required-check", default=REQUIRED, metavar="JOB", help=required)
-    limit = "seconds that the queue waits for that job (3600)"
-    add("--queue-limit", type=float, default=3600, help=limit)
     weather = "rate-limit, fail or cut off half of all REST calls, chosen by this seed"
     add("--weather", type=int, metavar="SEED", help=weather)
     pulls = "forbid workflows to open pull requests, which is GitHub's default for a new repository"
@@ -131,7 +129,7 @@ def main() -> None:
     ready |= {keys[who]: token for token, who in known.items()}
     if options.with_stdin:
         stop_with_stdin()
-    queue = Queue(runner, options.merge_queue, options.required_check, options.queue_limit)
+    queue = Queue(runner, options.merge_queue, options.required_check)
     server = Server(queue, Weather(options.weather), known, ends)
     app = build(server, lambda: print(json.dumps(ready), flush=True))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)

@@ -1,11 +1,10 @@
 """Merges pull requests: writes the merge commits, and checks them first where a merge queue is required.
 
 The queue checks one pull request at a time, on a branch of its own, as a queue whose groups have one entry.
-It moves on when the first entry's runs have ended, when someone else has moved a branch, and when time is up.
+It moves on when the first entry's runs have ended, and when someone else has moved a branch.
 """
 
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from loop_demo.github.state import Record
 
 METHODS = ("merge", "squash", "rebase")
 TICK = 0.1  # seconds between two checks of the waiting entries
-WAITING = ("QUEUED", "AWAITING_CHECKS")
 
 
 @dataclass
@@ -27,7 +25,6 @@ class Queue:
     runner: Runner
     method: str | None  # how the queue merges; None if repositories have no queue
     required: str  # the name of the job that must succeed before a merge
-    limit: float  # seconds that the required job may take
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: bool = False
 
@@ -45,19 +42,13 @@ class Queue:
         new = {"state": "QUEUED", "reason": None, "words": None}
         with self.runner.state.lock:  # the queue's thread may change the entry as soon as it is added
             entry = dict(self.runner.state.add("queue", repository=repo.name, who=who, **kept, **new))
-        with self.runner.hosting.moving:
-            triggers.pull_changed(self.runner, repo, pull, "enqueued", who)
         self._wake.set()
         return entry
-
-    def waiting(self, **of: Any) -> list[Record]:
-        """Return the unfinished entries, such as those of a `repository` and `number`, oldest first."""
-        return [entry for entry in self.runner.state.of("queue", **of) if entry["state"] in WAITING]
 
     def _watch(self) -> None:
         while not self._stopping:
             firsts: dict[tuple[str, str], Record] = {}
-            for entry in self.waiting():
+            for entry in self.runner.state.of("queue", reason=None):
                 firsts.setdefault((entry["repository"], entry["base_ref"]), entry)
             for entry in firsts.values():
                 try:
@@ -74,11 +65,11 @@ class Queue:
         repo = self.runner.hosting.known(entry["repository"])
         [pull] = self.runner.state.of("pulls", repository=repo.name, number=entry["number"])
         if pull["merged"]:
-            self._remove(repo, entry, pull, "ALREADY_MERGED", "it was merged outside the queue")
+            self._remove(repo, entry, "ALREADY_MERGED", "it was merged outside the queue")
         elif pull["state"] == "closed" or pull["base_ref"] != entry["base_ref"]:
-            self._remove(repo, entry, pull, "MANUAL", "it was closed, or its base was changed")
+            self._remove(repo, entry, "MANUAL", "it was closed, or its base was changed")
         elif pull["head_sha"] != entry["head_sha"]:
-            self._remove(repo, entry, pull, "MANUAL", "its head branch was pushed to")
+            self._remove(repo, entry, "MANUAL", "its head branch was pushed to")
         elif entry["state"] == "QUEUED":
             self._begin(repo, entry, pull)
         else:
@@ -92,7 +83,7 @@ class Queue:
             login = shapes.LOGINS[entry["who"]]
             sha = write(repo, pull, self.method, base=base, login=login, given={})
         if sha is None:
-            self._remove(repo, entry, pull, "MERGE_CONFLICT", "it does not merge into its base")
+            self._remove(repo, entry, "MERGE_CONFLICT", "it does not merge into its base")
             return
         branch = f"gh-readonly-queue/{entry['base_ref']}/pr-{entry['number']}-{base}"
         repo.move(f"refs/heads/{branch}", sha)
@@ -102,10 +93,13 @@ class Queue:
         files = repo.workflows(sha)
         jobs = {run["id"]: events.job_names(events.parse(files[Path(run["path"]).name])) for run in started}
         deciding = [run for run, names in jobs.items() if self.required in names]
-        self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding, since=time.time())
+        self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding)
+        if not deciding:  # GitHub says so when the time for the check is up
+            words = f"no workflow with a job '{self.required}' listens to merge_group"
+            self._remove(repo, entry, "CI_TIMEOUT", words)
 
     def _judge(self, repo: Repository, entry: Record, pull: Record) -> None:
-        """Merge the entry if its required check succeeded; remove it if that failed or ran out of time."""
+        """Merge the entry if its required check succeeded; remove it if that failed."""
         before, ref = repo.refs(), f"refs/heads/{entry['base_ref']}"
         if before.get(ref) != entry["base_sha"]:  # the base has moved, so the merge must be checked again
             self._drop_branch(repo, entry)
@@ -114,23 +108,18 @@ class Queue:
         runs = [run for run in self.runner.state.of("runs") if run["id"] in entry["runs"]]
         if runs and all(run["status"] == "completed" for run in runs):
             if any(run["conclusion"] != "success" for run in runs):
-                self._remove(repo, entry, pull, "CI_FAILURE", f"'{self.required}' failed")
+                self._remove(repo, entry, "CI_FAILURE", f"'{self.required}' failed")
                 return
             repo.move(ref, entry["queue_sha"], entry["base_sha"])
             triggers.closed(self.runner, repo, pull, entry["who"], merged=entry["queue_sha"])
             triggers.pushed(self.runner, repo, before, entry["who"])
-            self._remove(repo, entry, pull, "MERGE", "its check succeeded")
-        elif time.time() - entry["since"] > self.limit:
-            missing = f"no workflow with a job '{self.required}' listens to merge_group"
-            words = f"'{self.required}' did not end within {self.limit:g} s" if runs else missing
-            self._remove(repo, entry, pull, "CI_TIMEOUT", words)
+            self._remove(repo, entry, "MERGE", "its check succeeded")
 
-    def _remove(self, repo: Repository, entry: Record, pull: Record, reason: str, words: str) -> None:
+    def _remove(self, repo: Repository, entry: Record, reason: str, words: str) -> None:
         """Remove an entry from the queue; `reason` is GitHub's code, `words` explains it to people."""
         self._drop_branch(repo, entry)
         state = "MERGED" if reason == "MERGE" else "UNMERGEABLE"
         self.runner.state.update(entry, state=state, reason=reason, words=words)
-        triggers.pull_changed(self.runner, repo, pull, "dequeued", entry["who"], reason=reason)
 
     def _drop_branch(self, repo: Repository, entry: Record) -> None:
         before = repo.refs()

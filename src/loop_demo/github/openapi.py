@@ -23,7 +23,7 @@ FILE, LICENSE = "package/generated/api.github.com.json", "package/LICENSE"
 # The npm package, and its hash as `npm view PACKAGE dist.integrity` prints it after `sha512-`
 PACKAGE = "@octokit/openapi@23.0.2"
 SHA512 = "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg=="
-ACTIONS = ("opened", "synchronize", "reopened", "edited", "closed", "enqueued", "dequeued")
+ACTIONS = ("opened", "synchronize", "reopened", "edited", "closed")
 EVENTS = ("push", "workflow_dispatch", "merge_group checks_requested", "workflow_run completed")
 KEPT = ("type", "required", "enum", "const")
 PLACEHOLDERS: dict[str, Any] = {"boolean": False, "integer": 0, "array": [], "string": ""}

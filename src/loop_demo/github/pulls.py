@@ -153,14 +153,6 @@ def queue(call: Call) -> list[Any]:
 
 def enqueue(call: Call) -> dict[str, Any]:
     """Add a pull request to the merge queue of its base, and answer with the entry."""
-    pull = call.find("pulls", "number", "pull_number")
-    waiting = call.queue.waiting(repository=call.repo.name, number=pull["number"])
-    refusals = {
-        "A merge queue is not enabled for the base branch": call.queue.method is None,
-        "Pull request is not open": pull["state"] != "open",
-        "Pull request is already in the queue": bool(waiting),
-    }
-    for words, holds in refusals.items():
-        if holds:
-            raise HTTPException(422, words)
-    return call.queue.add(call.repo, pull, call.who)
+    if call.queue.method is None:
+        raise HTTPException(422, "A merge queue is not enabled for the base branch")
+    return call.queue.add(call.repo, call.find("pulls", "number", "pull_number"), call.who)
