@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -15,8 +14,6 @@ from loop.core.errors import LoopError
 from loop.core.github import GitHub
 
 REPOSITORY = "acme/demo"
-# Matches the line of act's log with which a step begins
-STEP = re.compile(r"^\[[^/\]]+/(.+?) *\] ⭐ Run Main (?!actions/|\./)(.+)$", re.MULTILINE)
 
 
 def launched(
@@ -72,11 +69,6 @@ class Hub:
         """Return the log of a run so far."""
         log = self.folder / "runs" / str(run["id"]) / "log.txt"
         return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-
-    def step(self, run: Mapping[str, Any]) -> str:
-        """Return the job and step that a run began last, or an empty text before its first step."""
-        begun = STEP.findall(self.log(run))
-        return ": ".join(begun[-1]) if begun else ""
 
     def merge(self, number: int) -> None:
         """Squash and merge a pull request."""

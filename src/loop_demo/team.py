@@ -4,12 +4,10 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.markup import escape
 
 from loop.core import release_state
 from loop.core.errors import Exit, LoopError
@@ -25,11 +23,10 @@ FAILED = "❌"  # act's mark of a failed step
 
 @dataclass(frozen=True)
 class Proposal:
-    """A pull request, and the ids of the CI runs that existed before it, so that its own run can be found."""
+    """A pull request."""
 
     number: int
     branch: str
-    before: set[int]
 
 
 @dataclass
@@ -58,7 +55,6 @@ class Team:
 
     def propose(self, name: str, title: str, edit: Callable[[], object]) -> Proposal:
         """Open a pull request from a branch of main with the changes that `edit` makes to the files."""
-        before = self.hub.runs("ci.yml")
         self.git.run("checkout", "--quiet", "-B", name, self.git.fetch("main"))
         edit()
         self.git.run("add", "--all")
@@ -66,31 +62,27 @@ class Team:
         self.git.run("push", "--quiet", "--force", "origin", name)
         number = self.hub.person.pull_request(name, title, "")["number"]
         self.tell.step(f"pull request #{number}: {title}")
-        return Proposal(int(number), name, before)
+        return Proposal(int(number), name)
 
     def checked(self, proposal: Proposal) -> dict[str, Any]:
         """Wait until the CI of a pull request has ended, and return the run."""
-        run = self.finished("ci.yml", proposal.before, branch=proposal.branch)
+        run = self.finished("ci.yml", branch=proposal.branch)
         self.tell.step(f"CI of #{proposal.number}: {run['conclusion']}")
         return run
 
     def finished(
-        self, workflow: str, before: set[int], *, seconds: float = 600, branch: str | None = None
+        self, workflow: str, before: Container[int] = (), *, seconds: float = 600, branch: str | None = None
     ) -> dict[str, Any]:
         """Wait for the workflow's run that is not in `before`, and return it.
 
-        A terminal shows the run's current step meanwhile. Only runs of `branch` count, where it is given.
-        Raises LoopError after `seconds`.
+        Only runs of `branch` count, where it is given. Raises LoopError after `seconds`.
         """
         deadline = time.monotonic() + seconds
-        with self.tell.rich.status(workflow) as line:
+        with self.tell.rich.status(workflow):
             while time.monotonic() < deadline:
-                for run in self.hub.person.runs(workflow):
-                    if run["id"] in before or branch not in {None, run["head_branch"]}:
-                        continue
-                    if run["status"] == "completed":
+                for run in self.hub.person.runs(workflow, status="completed"):
+                    if run["id"] not in before and branch in {None, run["head_branch"]}:
                         return run
-                    line.update(escape(f"{workflow}  {self.hub.step(run)}"))
                 time.sleep(0.3)
         fix = f"see {self.hub.folder}/runs"
         raise LoopError(f"{workflow} did not end within {seconds:.0f} s", fix=fix)
