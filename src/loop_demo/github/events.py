@@ -39,16 +39,15 @@ def trigger(workflow: dict[str, Any], event: str) -> dict[str, Any] | None:
 def starts_on_push(rule: dict[str, Any], ref: str, paths: list[str]) -> bool:
     """Return whether a push to `ref` that changes `paths` starts the workflow with this `on: push` rule."""
     kind, other = ("branches", "tags") if ref.startswith("refs/heads/") else ("tags", "branches")
-    name = ref.split("/", 2)[2]
     has = {key: key in rule or f"{key}-ignore" in rule for key in (kind, other)}
     if has[other] and not has[kind]:
         return False
-    return _name_fits(rule, kind, name) and (kind == "tags" or _paths_fit(rule, paths))
+    return _fits(rule, kind, [ref.split("/", 2)[2]]) and (kind == "tags" or _fits(rule, "paths", paths))
 
 
 def starts_on_pull(rule: dict[str, Any], action: str, base: str, paths: list[str]) -> bool:
     """Return whether an event of a pull request into `base` starts the workflow with this rule."""
-    return starts_on(rule, action, base, PULL_TYPES) and _paths_fit(rule, paths)
+    return starts_on(rule, action, base, PULL_TYPES) and _fits(rule, "paths", paths)
 
 
 def starts_on(rule: dict[str, Any], action: str, branch: str, types: Sequence[str] = ()) -> bool:
@@ -56,7 +55,7 @@ def starts_on(rule: dict[str, Any], action: str, branch: str, types: Sequence[st
 
     `types` are the actions that start it if the rule names none; by default all.
     """
-    return action in (rule.get("types") or types or [action]) and _name_fits(rule, "branches", branch)
+    return action in (rule.get("types") or types or [action]) and _fits(rule, "branches", [branch])
 
 
 def starts_on_run(rule: dict[str, Any], name: str, branch: str) -> bool:
@@ -75,17 +74,12 @@ def job_names(workflow: dict[str, Any]) -> set[str]:
     return {one for name in names for one in (re.findall("'([^']*)'", name) if "${{" in name else [name])}
 
 
-def _name_fits(rule: dict[str, Any], kind: str, name: str) -> bool:
+def _fits(rule: dict[str, Any], kind: str, names: list[str]) -> bool:
+    """Return whether a rule's filter of a kind (`branches`, `tags` or `paths`) lets one of the names pass."""
     if kind in rule:
-        return selects(rule[kind], name)
-    return not selects(rule.get(f"{kind}-ignore") or [], name)
-
-
-def _paths_fit(rule: dict[str, Any], paths: list[str]) -> bool:
-    if "paths" in rule:
-        return any(selects(rule["paths"], path) for path in paths)
-    ignored = rule.get("paths-ignore") or []
-    return not ignored or not paths or any(not selects(ignored, path) for path in paths)
+        return any(selects(rule[kind], name) for name in names)
+    ignored = rule.get(f"{kind}-ignore") or []
+    return not ignored or not names or any(not selects(ignored, name) for name in names)
 
 
 def selects(patterns: list[str] | str, name: str) -> bool:
