@@ -11,15 +11,14 @@ import sys
 import zipfile
 from pathlib import Path
 
-FORBIDDEN = '":<>|*?\r\n\\/'  # characters that GitHub allows in no artifact's name
+FORBIDDEN = {*'":<>|*?\r\n\\/'}  # characters that GitHub allows in no artifact's name
 
 
 def main() -> None:
     """Upload or download, depending on which of GitHub's actions this script replaces."""
     name = os.environ["NAME"]
-    for character in FORBIDDEN:
-        if character in name:
-            fail(f"The artifact name is not valid: {name!r} contains the character {character!r}")
+    if found := FORBIDDEN & {*name}:
+        fail(f"The artifact name is not valid: {name!r} contains {found}")
     packed = Path(os.environ["STAND_IN_ARTIFACTS"], f"{name}.zip")
     if sys.argv[1] == "actions/upload-artifact":
         upload(packed)
@@ -41,13 +40,10 @@ def upload(packed: Path) -> None:
         print(f"::warning::{words}" if missing == "warn" else words)
         return
     if packed.exists() and os.environ["OVERWRITE"] != "true":
-        words = f"an artifact with the name {packed.stem} already exists in this run"
-        fail(f"Failed to CreateArtifact: {words}")
+        fail(f"Failed to CreateArtifact: an artifact with the name {packed.stem} already exists in this run")
     above = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in named]))
-    level = int(os.environ["LEVEL"])
-    kind = zipfile.ZIP_DEFLATED if level else zipfile.ZIP_STORED
     aside = packed.with_name(f"{secrets.token_hex(8)}.new")  # two jobs may upload one name at once
-    with zipfile.ZipFile(aside, "w", kind, compresslevel=level or None) as archive:
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=int(os.environ["LEVEL"])) as archive:
         for file in files:
             archive.write(file, file.relative_to(above))
     aside.replace(packed)
