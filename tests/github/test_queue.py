@@ -80,8 +80,8 @@ def test_an_entry_is_shown_as_it_was_when_asked(tmp_path: Path) -> None:
     runner: Any = SimpleNamespace(state=state)
     call: Any = SimpleNamespace(state=state, of=state.of)
     queue = merging.Queue(runner, "merge", CHECK)
-    pull = {"number": 1, "head_sha": "a", "base_ref": "main"}
-    assert queue.add(SimpleNamespace(name="acme/loop"), pull, "person")["state"] == "QUEUED"
+    pull = {"repository": "acme/loop", "number": 1, "head_sha": "a", "base_ref": "main"}
+    assert queue.add(pull, "person")["state"] == "QUEUED"
     shown = pulls.queue(call)
     state.update(state.of("queue")[0], state="AWAITING_CHECKS")
     assert [entry["state"] for entry in shown] == ["QUEUED"]

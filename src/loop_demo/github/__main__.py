@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from loop.core.files import read_json, write_json
 from loop.core.paths import program
 from loop_demo.github import triggers
 from loop_demo.github.app import Server, build
-from loop_demo.github.hooks import Hooks
 from loop_demo.github.hosting import Hosting
 from loop_demo.github.merging import METHODS, Queue
 from loop_demo.github.runs import Runner
@@ -42,8 +40,6 @@ again, and a run that was interrupted counts as failed.
 """
 # Default of --required-check: the name of the last job of this project's CI
 REQUIRED = "Everything required has passed"
-# How long the stand-in's tokens are valid: GitHub's default for a fine-grained token
-LIFE = timedelta(days=30)
 
 
 def arguments() -> argparse.Namespace:
@@ -55,23 +51,17 @@ def arguments() -> argparse.Namespace:
     add("--root", type=Path, required=True, help="folder for repositories, state and logs")
     add("--host", default="127.0.0.1", help="address to listen on, also used in URLs (127.0.0.1)")
     add("--repository", **many, metavar="OWNER/NAME", help="created if missing; may be repeated (acme/loop)")
-    queue = "allow merges only through a merge queue, by this method (merge)"
-    add("--merge-queue", nargs="?", const="merge", choices=METHODS, help=queue)
-    required = f"job that must succeed before the queue merges ({REQUIRED})"
-    add("--required-check", default=REQUIRED, metavar="JOB", help=required)
-    weather = "rate-limit, fail or cut off half of all REST calls, chosen by this seed"
-    add("--weather", type=int, metavar="SEED", help=weather)
-    pulls = "forbid workflows to open pull requests, which is GitHub's default for a new repository"
-    add("--no-pulls-by-actions", action="store_true", help=pulls)
+    add("--merge-queue", nargs="?", const="merge", choices=METHODS, help="merge only by a queue (merge)")
+    add("--required-check", default=REQUIRED, metavar="JOB", help=f"job that the queue needs ({REQUIRED})")
+    add("--weather", type=int, metavar="SEED", help="fail half of all REST calls, chosen by this seed")
+    add("--no-pulls-by-actions", action="store_true", help="as in a new repository at GitHub")
     add("--act", help="path of the act program (default: the act that tools/programs builds)")
-    at_once = "how many runs may run at the same time; 0 only queues them (2)"
-    add("--at-once", type=int, default=2, help=at_once)
+    add("--at-once", type=int, default=2, help="how many runs run at the same time; 0 only queues them (2)")
     add("--var", **many, metavar="NAME=VALUE", help="a repository variable")
     add("--secret", **many, metavar="NAME=VALUE", help="a repository secret")
     add("--hook", **many, metavar="URL", help="URL that receives the push event of every push and merge")
     add("--hook-secret", default="", help="key that signs the events sent to --hook")
-    image = "run jobs in containers of this local image instead of on this host (LOOP_CACHE is mounted)"
-    add("--image", help=image)
+    add("--image", help="run jobs in containers of this local image, not on this host; LOOP_CACHE is mounted")
     add("--mount", **many, metavar="FOLDER", help="a folder of this host to mount in those containers")
     add("--with-stdin", action="store_true", help="stop when standard input closes")
     return parser.parse_args()
@@ -88,50 +78,31 @@ def tokens(path: Path) -> dict[str, str]:
 
 def stop_with_stdin() -> None:
     """Stop the stand-in when standard input closes, which happens however the parent process ends."""
-
-    def wait() -> None:
-        while sys.stdin.buffer.read(1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
+    while sys.stdin.buffer.read(1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
     """Start the stand-in and serve until the process receives a signal to stop."""
     options = arguments()
-    root = options.root.resolve()
+    options.root, options.act = options.root.resolve(), options.act or program("act")
     listener = socket.create_server((options.host, 0))
     url = f"http://{options.host}:{listener.getsockname()[1]}"
-    known = tokens(root / "tokens.json")
-    ends = datetime.fromtimestamp((root / "tokens.json").stat().st_mtime, UTC) + LIFE
+    known = tokens(options.root / "tokens.json")
     names = options.repository or ["acme/loop"]
-    hosting = Hosting(root / "repositories")
+    hosting = Hosting(options.root / "repositories", url)
     for name in names:
         hosting.create(name)
-    runner = Runner(
-        state=State(root / "state.json"),
-        hosting=hosting,
-        root=root / "runs",
-        url=url,
-        act=options.act or program("act"),
-        at_once=options.at_once,
-        secrets=options.secret,
-        variables=options.var,
-        hooks=Hooks(options.hook, options.hook_secret),
-        image=options.image,
-        mounts=options.mount,
-        pulls_by_actions=not options.no_pulls_by_actions,
-    )
+    runner = Runner(options, State(options.root / "state.json"), hosting)
     runner.on_end = lambda run: triggers.completed(runner, run)
     keys = {"person": "token", "bot": "bot_token", "stranger": "stranger_token"}
     ready = {"url": url, "repositories": {name: f"{url}/{name}.git" for name in names}}
     ready |= {keys[who]: token for token, who in known.items()}
     if options.with_stdin:
-        stop_with_stdin()
+        threading.Thread(target=stop_with_stdin, daemon=True).start()
     queue = Queue(runner, options.merge_queue, options.required_check)
-    server = Server(queue, Weather(options.weather), known, ends)
-    app = build(server, lambda: print(json.dumps(ready), flush=True))
+    app = build(Server(queue, Weather(options.weather), known), lambda: print(json.dumps(ready), flush=True))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -1,7 +1,6 @@
 """The stand-in's web server: Git over HTTP, and GitHub's REST calls at GitHub's paths."""
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -9,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,32 +18,29 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from loop_demo.github import contract, notes, pulls, settings, shapes, weather, workflows
+from loop_demo.github import contract, pulls, settings, shapes, workflows
 from loop_demo.github.calls import Call
 from loop_demo.github.hosting import Repository
 from loop_demo.github.jobs import allows
 from loop_demo.github.merging import Queue
 from loop_demo.github.triggers import pushed
+from loop_demo.github.weather import Weather
 
 # GitHub Enterprise Server serves its API below this path of the host that serves clones
 ENTERPRISE = "/api/v3"
 ANY = ""  # no scope is needed: every token may make the call
 # The header in which GitHub tells a client when its token expires
 ENDS = "github-authentication-token-expiration"
+LIFE = timedelta(days=30)  # GitHub's default for a fine-grained token
 REPO = "/repos/{owner}/{repo}"
 PLACE = f"{REPO}/environments/{{environment_name}}"
 # A handler returns the answer's content, or a Response if that is not JSON or has another status than usual
 Handler = Callable[[Call], Any]
 
 
-def about(call: Call) -> dict[str, Any]:
-    """Answer with the repository that the path names."""
-    return shapes.repository(call.runner, call.repo)
-
-
 # GitHub's calls: method, path, handler, and the scope that a job's token needs (read for GET, else write)
 GITHUBS: list[tuple[str, str, Handler, str]] = [
-    ("GET", REPO, about, ANY),
+    ("GET", REPO, lambda call: shapes.repository(call.repo), ANY),
     ("POST", f"{REPO}/actions/workflows/{{workflow_id}}/dispatches", workflows.dispatch, "actions"),
     ("GET", f"{REPO}/actions/workflows/{{workflow_id}}/runs", workflows.runs, "actions"),
     ("GET", f"{REPO}/actions/runs", workflows.runs, "actions"),
@@ -57,11 +53,11 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [
     ("GET", f"{REPO}/pulls/{{pull_number}}", pulls.pull, "pull-requests"),
     ("PATCH", f"{REPO}/pulls/{{pull_number}}", pulls.edit_pull, "pull-requests"),
     ("PUT", f"{REPO}/pulls/{{pull_number}}/merge", pulls.merge, "contents"),
-    ("GET", f"{REPO}/issues/{{issue_number}}/comments", notes.comments, "pull-requests"),
-    ("POST", f"{REPO}/issues/{{issue_number}}/comments", notes.add_comment, "pull-requests"),
-    ("PATCH", f"{REPO}/issues/comments/{{comment_id}}", notes.edit_comment, "pull-requests"),
-    ("POST", f"{REPO}/statuses/{{sha}}", notes.add_status, "statuses"),
-    ("GET", f"{REPO}/commits/{{ref}}/statuses", notes.statuses, "statuses"),
+    ("GET", f"{REPO}/issues/{{issue_number}}/comments", pulls.comments, "pull-requests"),
+    ("POST", f"{REPO}/issues/{{issue_number}}/comments", pulls.add_comment, "pull-requests"),
+    ("PATCH", f"{REPO}/issues/comments/{{comment_id}}", pulls.edit_comment, "pull-requests"),
+    ("POST", f"{REPO}/statuses/{{sha}}", pulls.add_status, "statuses"),
+    ("GET", f"{REPO}/commits/{{ref}}/statuses", pulls.statuses, "statuses"),
     ("GET", f"{REPO}/environments", settings.environments, "actions"),
     ("GET", f"{PLACE}/deployment-branch-policies", settings.policies, "actions"),
     ("GET", f"{PLACE}/secrets", settings.environment_secrets, "secrets"),
@@ -91,16 +87,14 @@ def build(server: "Server", on_ready: Callable[[], None]) -> Starlette:
         server.queue.start()
         on_ready()
         yield
-        server.queue.stop()
+        server.queue.stopping.set()
         server.runner.stop()
 
     routes = [
-        Route(start + NUMBERS.sub(r"{\1:int}", path), server.endpoint(how, path, call, need), methods=[how])
-        for how, path, call, need in GITHUBS
+        Route(start + NUMBERS.sub(r"{\1:int}", route[1]), server.endpoint(*route), methods=[route[0]])
+        for route in (*GITHUBS, *OWN)
         for start in ("", ENTERPRISE)
     ]
-    for how, path, call, need in OWN:
-        routes.append(Route(NUMBERS.sub(r"{\1:int}", path), server.own(call, need), methods=[how]))
     git = Route("/{owner}/{repo}/{path:path}", server.git, methods=["GET", "POST"])
     return Starlette(routes=[*routes, git], lifespan=life, exception_handlers={HTTPException: _message})
 
@@ -111,33 +105,23 @@ def _message(_: object, error: Exception) -> Response:
     return JSONResponse(body, known.status_code, headers=known.headers)
 
 
-def _token(authorization: str) -> str:
-    """Return the token of an Authorization header of the scheme Bearer, token, or Basic (its password)."""
-    scheme, _, value = authorization.partition(" ")
+def _token(request: Request) -> str:
+    """Return the token of the Authorization header, of the scheme Bearer, token, or Basic (its password)."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return value
     try:
         return base64.b64decode(value).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return ""
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    try:
-        body = await request.json() if await request.body() else {}
-    except ValueError:
-        raise HTTPException(400, "Problems parsing JSON") from None
-    if not isinstance(body, dict):
-        raise HTTPException(400, "Body should be a JSON object")
-    return body
-
-
 class Server:
-    """Checks who makes a call and whether they may, and sends the answer. `tokens` expire at `ends` (UTC)."""
+    """Checks who makes a call and whether they may, and sends the answer. `tokens` are {token: user}."""
 
-    def __init__(self, queue: Queue, skies: weather.Weather, tokens: dict[str, str], ends: datetime) -> None:
+    def __init__(self, queue: Queue, skies: Weather, tokens: dict[str, str]) -> None:
         self.runner, self.queue, self.weather, self.tokens = queue.runner, queue, skies, tokens
-        self.ends = {ENDS: f"{ends:%Y-%m-%d %H:%M:%S} UTC"}
+        self.ends = f"{datetime.now(UTC) + LIFE:%Y-%m-%d %H:%M:%S} UTC"
 
     def who(self, request: Request, need: str, *, writes: bool) -> str:
         """Return who a request's token belongs to; HTTPException if the token may not make the call.
@@ -145,7 +129,7 @@ class Server:
         A job's token needs the scope `need`, as in a private repository. A stranger's token may only open
         pull requests, comment, and write to the stranger's own repositories.
         """
-        token, level = _token(request.headers.get("authorization", "")), "write" if writes else "read"
+        token, level = _token(request), "write" if writes else "read"
         granted = self.runner.grants.get(token)
         if granted is None and token not in self.tokens:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
@@ -165,35 +149,28 @@ class Server:
             raise HTTPException(404, "Not Found")
         return repo
 
-    async def call(self, request: Request, need: str) -> Call:
-        """Return the call that a request makes; HTTPException if the caller may not make it."""
-        who = self.who(request, need, writes=request.method != "GET")
-        repo, body = self.repository(request), await _body(request)
-        return Call(self.queue, request, repo=repo, who=who, body=body)
-
-    def own(self, handler: Handler, need: str) -> Callable[[Request], Any]:
-        """Wrap a handler of a call that GitHub's REST description does not contain."""
-
-        async def answer(request: Request) -> Response:
-            made = await run_in_threadpool(handler, await self.call(request, need))
-            return made if isinstance(made, Response) else JSONResponse(made)
-
-        return answer
-
     def endpoint(self, how: str, path: str, handler: Handler, need: str) -> Callable[[Request], Any]:
-        """Wrap the handler of a GitHub call: request and answer are checked against GitHub's description."""
+        """Wrap a handler. Requests and answers of GitHub's calls are checked against its description."""
 
         async def answer(request: Request) -> Response:
-            kind = self.weather.draw()
-            if (spoiled := weather.instead(kind)) is not None:
-                return spoiled
-            call = await self.call(request, need)
+            who, repo = self.who(request, need, writes=how != "GET"), self.repository(request)
+            try:
+                body = await request.json() if await request.body() else {}
+            except ValueError:
+                raise HTTPException(400, "Problems parsing JSON") from None
+            call = Call(self.queue, request, repo=repo, who=who, body=body)
+            if path.startswith("/_"):
+                made = await run_in_threadpool(handler, call)
+                return made if isinstance(made, Response) else JSONResponse(made)
             found = await run_in_threadpool(_checked, f"{how} {path}", handler, call)
-            if _token(request.headers.get("authorization", "")) in self.tokens:
-                found.headers.update(self.ends)  # GitHub sends no expiry for a run's token
-            return weather.Dropped() if kind == "dropped after" else found
+            if _token(request) in self.tokens:
+                found.headers[ENDS] = self.ends  # GitHub sends no expiry for a run's token
+            return found
 
-        return answer
+        async def spoilt(request: Request) -> Response:
+            return await self.weather.over(lambda: answer(request))
+
+        return answer if path.startswith("/_") else spoilt
 
     async def git(self, request: Request) -> Response:
         """Answer clone, fetch and push by running `git http-backend`."""
@@ -209,8 +186,7 @@ class Server:
             "PATH_INFO": f"/{repo.name}.git/{request.path_params['path']}",
             **{name: request.headers[key] for key, name in header.items() if key in request.headers},
         }
-        body = await request.body()
-        return await run_in_threadpool(self._served, repo, environment, body, who)
+        return await run_in_threadpool(self._served, repo, environment, await request.body(), who)
 
     def _served(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Response:
         if not environment["PATH_INFO"].endswith("/git-receive-pack"):

@@ -2,13 +2,14 @@
 
 import subprocess
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from loop.core.git import Git, GitError
 
 ZERO = "0" * 40
+EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the id of the empty tree
 MOST = 20  # the number of commits that a push event lists at most
 
 # refs/pull and the merge queue's branches may be fetched but not pushed, as at GitHub. Garbage collection is
@@ -33,6 +34,21 @@ class Repository(Git):
     """A bare repository, whose folder is `root`; `name` has the form owner/name."""
 
     name: str = ""
+    server: str = ""  # the stand-in's URL
+
+    @property
+    def owner(self) -> str:
+        return self.name.partition("/")[0]
+
+    @property
+    def page(self) -> str:
+        """The URL of the repository's web page."""
+        return f"{self.server}/{self.name}"
+
+    @property
+    def api(self) -> str:
+        """The URL below which the calls about the repository are."""
+        return f"{self.server}/repos/{self.name}"
 
     @property
     def default_branch(self) -> str:
@@ -51,6 +67,10 @@ class Repository(Git):
         found = (self.run(*ask, f"{name}^{{commit}}", fine=(0, 1, 128)) for name in names)
         return next(filter(None, found), None)
 
+    def other(self, name: str) -> "Repository":
+        """Return another repository of the stand-in, or this one by its own name."""
+        return replace(self, root=self.root.parents[1] / f"{name}.git", name=name)
+
     def borrow(self, other: "Repository", commit: str) -> None:
         """Fetch a commit from another repository: a pull request from a fork needs the fork's commits."""
         if other.root != self.root:
@@ -64,37 +84,32 @@ class Repository(Git):
         files = [path for path in paths if path.endswith((".yml", ".yaml"))]
         return {path.removeprefix(folder): self.run("show", f"{commit}:{path}") for path in files}
 
-    def changed(self, before: str, after: str) -> list[str]:
-        """Return the paths that differ between two commits. `before` is ZERO for a new branch."""
-        if before == ZERO:
-            before = self._fork_point(after)
-        return self.run("diff", "--name-only", "--no-renames", before, after).splitlines()
+    def changed(self, *commits: str) -> list[str]:
+        """Return the paths that differ between two commits, or in a range of commits."""
+        return self.run("diff", "--name-only", "--no-renames", *commits).splitlines()
 
-    def changed_since_fork(self, base: str, head: str) -> list[str]:
-        """Return the paths that a pull request changes, compared with the commit where it left its base."""
-        return self.run("diff", "--name-only", "--no-renames", f"{base}...{head}").splitlines()
+    def start(self, before: str, after: str) -> str | None:
+        """Return the commit at which a push starts: for a new branch, where it left the default branch."""
+        if before != ZERO:
+            return before
+        default = self.resolve(self.default_branch)
+        return self.fork_point(default, after) if default and default != after else None
 
-    def commits(self, before: str, after: str) -> list[dict[str, object]]:
+    def commits(self, start: str | None, after: str) -> list[dict[str, object]]:
         """Return a push's commits for its event, oldest first, at most MOST, each with its changed paths."""
-        start = self._fork_point(after) if before == ZERO else before
-        reach = [after] if self.run("cat-file", "-t", start) == "tree" else [f"{start}..{after}"]
-        found = self.run("rev-list", "--reverse", f"--max-count={MOST}", *reach).splitlines()
+        reach = f"{start}..{after}" if start else after
+        found = self.run("rev-list", "--reverse", f"--max-count={MOST}", reach).splitlines()
         return [self.pushed_facts(commit) for commit in found]
 
     def pushed_facts(self, commit: str) -> dict[str, object]:
         """Return a commit as a push event describes it, with the paths that differ from its first parent."""
         options = ("--no-commit-id", "--name-status", "--no-renames", "-r", "-m", "--first-parent", "--root")
         touched: dict[str, list[str]] = {"added": [], "removed": [], "modified": []}
+        page = f"{self.page}/commit/{commit}"
         fields = self.run("diff-tree", *options, "-z", commit).split("\0")
         for how, path in zip(fields[::2], fields[1::2], strict=False):
             touched[{"A": "added", "D": "removed"}.get(how, "modified")].append(path)
-        return {**self.commit_facts(commit), **touched}
-
-    def _fork_point(self, commit: str) -> str:
-        default, empty = self.resolve(self.default_branch), self.run("hash-object", "-t", "tree", "/dev/null")
-        if default is None or default == commit:
-            return empty
-        return self.fork_point(default, commit) or empty  # empty if they share no history
+        return {**self.commit_facts(commit), **touched, "distinct": True, "url": page}
 
     @cache  # noqa: B019 - a commit never changes, and the server has few repositories
     def commit_facts(self, commit: str) -> dict[str, object]:
@@ -110,6 +125,10 @@ class Repository(Git):
             "committer": {"name": people[2], "email": people[3]},
         }
 
+    def message(self, commit: str) -> str:
+        """Return a commit's message."""
+        return str(self.commit_facts(commit)["message"])
+
     def merged_tree(self, base: str, head: str) -> str | None:
         """Return the tree of `head` merged into `base`; None if they conflict."""
         try:
@@ -119,10 +138,7 @@ class Repository(Git):
 
     def written(self, tree: str, parents: list[str], message: str, author: str) -> str:
         """Write a commit as GitHub's web interface does: GitHub is the committer, and `author` the author."""
-        ids = {"github-actions[bot]": 41898282}
-        own = f"{ids.get(author, 1)}+{author}@users.noreply.github.com"
-        email = "noreply@github.com" if author == "GitHub" else own
-        env = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": email}
+        env = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": f"{author}@users.noreply.github.com"}
         env |= {"GIT_COMMITTER_NAME": "GitHub", "GIT_COMMITTER_EMAIL": "noreply@github.com"}
         options = [word for parent in parents for word in ("-p", parent)]
         return self.run("commit-tree", tree, *options, "-m", message, env=env)
@@ -144,10 +160,10 @@ class Repository(Git):
 
 
 class Hosting:
-    """All repositories of the stand-in, as folders below `root`."""
+    """All repositories of the stand-in, as folders below `root`; `url` is the stand-in's."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, url: str) -> None:
+        self.root, self.url = root, url
         # A lock that is held while refs move, so that each move starts workflows only once
         self.moving = threading.Lock()
 
@@ -161,13 +177,11 @@ class Hosting:
         with (path / "config").open("a") as config:
             config.write(CONFIG)
 
+    def known(self, name: str) -> Repository:
+        """Return a repository that exists."""
+        return Repository(self.root / f"{name}.git", name=name, server=self.url)
+
     def find(self, name: str) -> Repository | None:
         """Return a repository by owner/name; None if it does not exist."""
-        path = self.root / f"{name}.git"
-        return Repository(path, name=name) if path.is_dir() and path.parent.parent == self.root else None
-
-    def known(self, name: str) -> Repository:
-        """Return a repository that must exist, such as a run's; LookupError otherwise."""
-        if found := self.find(name):
-            return found
-        raise LookupError(f"{self.root} has no repository {name}")
+        found = self.known(name)
+        return found if found.root.is_dir() and found.root.parent.parent == self.root else None

@@ -1,7 +1,7 @@
 """Merges pull requests: writes the merge commits, and checks them first where a merge queue is required.
 
 The queue checks one pull request at a time, on a branch of its own, as a queue whose groups have one entry.
-It moves on when the first entry's runs have ended, and when someone else has moved a branch.
+It moves on when the first entry's runs have ended and when someone else has moved a branch.
 """
 
 import threading
@@ -25,51 +25,39 @@ class Queue:
     runner: Runner
     method: str | None  # how the queue merges; None if repositories have no queue
     required: str  # the name of the job that must succeed before a merge
-    _wake: threading.Event = field(default_factory=threading.Event)
-    _stopping: bool = False
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         if self.method:
             threading.Thread(target=self._watch, daemon=True).start()
 
-    def stop(self) -> None:
-        self._stopping = True
-        self._wake.set()
-
-    def add(self, repo: Repository, pull: Record, who: str) -> Record:
+    def add(self, pull: Record, who: str) -> Record:
         """Add a pull request to the end of its base branch's queue. Returns a copy of the entry as added."""
-        kept = {key: pull[key] for key in ("number", "head_sha", "base_ref")}
-        new = {"state": "QUEUED", "reason": None, "words": None}
+        kept = {key: pull[key] for key in ("repository", "number", "head_sha", "base_ref")}
+        new = {"state": "QUEUED", "reason": None, "words": None, "who": who}
         with self.runner.state.lock:  # the queue's thread may change the entry as soon as it is added
-            entry = dict(self.runner.state.add("queue", repository=repo.name, who=who, **kept, **new))
-        self._wake.set()
-        return entry
+            return dict(self.runner.state.add("queue", **kept, **new))
 
     def _watch(self) -> None:
-        while not self._stopping:
+        while not self.stopping.wait(TICK):
             firsts: dict[tuple[str, str], Record] = {}
             for entry in self.runner.state.of("queue", reason=None):
                 firsts.setdefault((entry["repository"], entry["base_ref"]), entry)
             for entry in firsts.values():
+                repo = self.runner.hosting.known(entry["repository"])
                 try:
                     with self.runner.hosting.moving:
-                        self._step(entry)
+                        self._step(repo, entry)
                 except Exception as error:  # noqa: BLE001 - the entry leaves the queue, which goes on
                     words, reason = f"{type(error).__name__}: {error}", "UNKNOWN_REMOVAL_REASON"
-                    self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words)
-            self._wake.wait(TICK if firsts else None)
-            self._wake.clear()
+                    self.runner.state.update(entry, reason=reason, words=words)
 
-    def _step(self, entry: Record) -> None:
+    def _step(self, repo: Repository, entry: Record) -> None:
         """Handle the first entry of one queue: remove it, begin its checks, or merge it."""
-        repo = self.runner.hosting.known(entry["repository"])
         [pull] = self.runner.state.of("pulls", repository=repo.name, number=entry["number"])
-        if pull["merged"]:
-            self._remove(repo, entry, "ALREADY_MERGED", "it was merged outside the queue")
-        elif pull["state"] == "closed" or pull["base_ref"] != entry["base_ref"]:
-            self._remove(repo, entry, "MANUAL", "it was closed, or its base was changed")
-        elif pull["head_sha"] != entry["head_sha"]:
-            self._remove(repo, entry, "MANUAL", "its head branch was pushed to")
+        if pull["state"] == "closed" or any(pull[key] != entry[key] for key in ("base_ref", "head_sha")):
+            words = "it was closed, merged or pushed to, or its base was changed"
+            self._remove(repo, entry, "MANUAL", words)
         elif entry["state"] == "QUEUED":
             self._begin(repo, entry, pull)
         else:
@@ -77,11 +65,9 @@ class Queue:
 
     def _begin(self, repo: Repository, entry: Record, pull: Record) -> None:
         """Create the branch with the merge, and request its checks by a merge_group event."""
-        before, base = repo.refs(), repo.resolve(f"refs/heads/{entry['base_ref']}")
-        sha = None
-        if base is not None and self.method is not None:
-            login = shapes.LOGINS[entry["who"]]
-            sha = write(repo, pull, self.method, base=base, login=login, given={})
+        before, login = repo.refs(), shapes.LOGINS[entry["who"]]
+        base = before[f"refs/heads/{entry['base_ref']}"]
+        sha = write(repo, pull, str(self.method), base=base, login=login, given={})
         if sha is None:
             self._remove(repo, entry, "MERGE_CONFLICT", "it does not merge into its base")
             return
@@ -89,10 +75,12 @@ class Queue:
         repo.move(f"refs/heads/{branch}", sha)
         self.runner.state.update(entry, branch=branch, queue_sha=sha, base_sha=base)
         triggers.pushed(self.runner, repo, before, entry["who"])
-        started = triggers.checks_requested(self.runner, repo, entry, entry["who"])
         files = repo.workflows(sha)
-        jobs = {run["id"]: events.job_names(events.parse(files[Path(run["path"]).name])) for run in started}
-        deciding = [run for run, names in jobs.items() if self.required in names]
+        deciding = [
+            run["id"]
+            for run in triggers.checks_requested(self.runner, repo, entry)
+            if self.required in events.job_names(events.parse(files[Path(run["path"]).name]))
+        ]
         self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding)
         if not deciding:  # GitHub says so when the time for the check is up
             words = f"no workflow with a job '{self.required}' listens to merge_group"
@@ -101,15 +89,13 @@ class Queue:
     def _judge(self, repo: Repository, entry: Record, pull: Record) -> None:
         """Merge the entry if its required check succeeded; remove it if that failed."""
         before, ref = repo.refs(), f"refs/heads/{entry['base_ref']}"
-        if before.get(ref) != entry["base_sha"]:  # the base has moved, so the merge must be checked again
+        runs = [run for run in self.runner.state.of("runs") if run["id"] in entry["runs"]]
+        if before[ref] != entry["base_sha"]:  # the base has moved, so the merge must be checked again
             self._drop_branch(repo, entry)
             self.runner.state.update(entry, state="QUEUED")
-            return
-        runs = [run for run in self.runner.state.of("runs") if run["id"] in entry["runs"]]
-        if runs and all(run["status"] == "completed" for run in runs):
-            if any(run["conclusion"] != "success" for run in runs):
-                self._remove(repo, entry, "CI_FAILURE", f"'{self.required}' failed")
-                return
+        elif any(run["conclusion"] not in (None, "success") for run in runs):
+            self._remove(repo, entry, "CI_FAILURE", f"'{self.required}' failed")
+        elif all(run["conclusion"] for run in runs):
             repo.move(ref, entry["queue_sha"], entry["base_sha"])
             triggers.closed(self.runner, repo, pull, entry["who"], merged=entry["queue_sha"])
             triggers.pushed(self.runner, repo, before, entry["who"])
@@ -118,8 +104,7 @@ class Queue:
     def _remove(self, repo: Repository, entry: Record, reason: str, words: str) -> None:
         """Remove an entry from the queue; `reason` is GitHub's code, `words` explains it to people."""
         self._drop_branch(repo, entry)
-        state = "MERGED" if reason == "MERGE" else "UNMERGEABLE"
-        self.runner.state.update(entry, state=state, reason=reason, words=words)
+        self.runner.state.update(entry, reason=reason, words=words)
 
     def _drop_branch(self, repo: Repository, entry: Record) -> None:
         before = repo.refs()
@@ -151,10 +136,10 @@ def _words(repo: Repository, pull: Record, method: str, base: str) -> tuple[str,
     """Return GitHub's default title and text of a merge; a squash of one commit keeps its message."""
     number, title = pull["number"], pull["title"]
     if method == "merge":
-        owner = pull["head_repository"].split("/")[0]
+        owner = pull["head_repository"].partition("/")[0]
         return f"Merge pull request #{number} from {owner}/{pull['head_ref']}", title
     commits = repo.run("rev-list", "--reverse", f"{base}..{pull['head_sha']}").splitlines()
-    messages = [str(repo.commit_facts(commit)["message"]) for commit in commits]
+    messages = [repo.message(commit) for commit in commits]
     if len(messages) == 1:
         title, _, text = messages[0].partition("\n")
         return f"{title} (#{number})", text.strip()

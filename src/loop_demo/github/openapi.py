@@ -2,8 +2,7 @@
 
 Run it by `make github-openapi` after adding a route or changing a version; it needs npm. GitHub publishes
 OpenAPI; openapi.json has it as plain JSON Schema without descriptions. The schemas allow no additional
-fields, so that a field which GitHub has renamed is noticed in requests and in answers. `default` holds
-placeholders for an object's required fields.
+fields, so that a field which GitHub has renamed is noticed in requests and in answers.
 """
 
 import base64
@@ -23,11 +22,21 @@ FILE, LICENSE = "package/generated/api.github.com.json", "package/LICENSE"
 # The npm package, and its hash as `npm view PACKAGE dist.integrity` prints it after `sha512-`
 PACKAGE = "@octokit/openapi@23.0.2"
 SHA512 = "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg=="
-ACTIONS = ("opened", "synchronize", "reopened", "edited", "closed")
-EVENTS = ("push", "workflow_dispatch", "merge_group checks_requested", "workflow_run completed")
-KEPT = ("type", "required", "enum", "const")
-PLACEHOLDERS: dict[str, Any] = {"boolean": False, "integer": 0, "array": [], "string": ""}
-LIMITS = ("maxProperties", "minItems", "maxItems", "minLength", "maxLength")
+EVENTS = (
+    *("push", "workflow_dispatch", "merge_group checks_requested", "workflow_run completed"),
+    *(f"pull_request {action}" for action in ("opened", "synchronize", "reopened", "edited", "closed")),
+)
+KEPT = (
+    "type",
+    "required",
+    "enum",
+    "const",
+    "maxProperties",
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+)
 
 
 def published() -> tuple[dict[str, Any], str]:
@@ -40,10 +49,9 @@ def published() -> tuple[dict[str, Any], str]:
         if found != SHA512:
             sys.exit(f"{PACKAGE}: its SHA-512 is {found}, expected {SHA512}; do not use it")
         with tarfile.open(packed) as tar:
-            description, terms = tar.extractfile(FILE), tar.extractfile(LICENSE)
-            if description is None or terms is None:
-                sys.exit(f"{PACKAGE} has no {FILE} or no {LICENSE}; change their paths here")
-            return json.load(description), terms.read().decode()
+            for name in (FILE, LICENSE):
+                tar.extract(name, folder, filter="data")
+        return json.loads(Path(folder, FILE).read_text()), Path(folder, LICENSE).read_text()
 
 
 class Described:
@@ -61,36 +69,36 @@ class Described:
             found = found[part]
         return dict(found)
 
-    def schema(self, node: dict[str, Any], *, closed: bool = True) -> dict[str, Any]:
-        """Convert an OpenAPI schema to plain JSON Schema; `closed` forbids fields that are not described."""
+    def schema(self, node: dict[str, Any]) -> dict[str, Any]:
+        """Convert an OpenAPI schema to plain JSON Schema, which forbids fields that are not described."""
         if "$ref" in node:
-            name = f"{node['$ref'].rpartition('/')[2]}{'' if closed else '+'}"
+            name = node["$ref"].rpartition("/")[2]
             if name not in self.defs:
                 self.defs[name] = {}
-                self.defs[name] = self.schema(self.follow(node), closed=closed)
+                self.defs[name] = self.schema(self.follow(node))
             return {"$ref": f"#/$defs/{name}"}
-        made = {key: node[key] for key in (*KEPT, *LIMITS) if key in node}
+        if "allOf" in node:
+            node = self.merged(node)
+        made = {key: node[key] for key in KEPT if key in node}
         if node.get("format") in ("date-time", "uri"):
             made["format"] = node["format"]
-        if properties := node.get("properties"):
-            made["properties"] = {name: self.schema(part) for name, part in properties.items()}
-            required = {name: self.follow(properties[name]) for name in node.get("required", [])}
-            made["default"] = {
-                name: _placeholder(name, part)
-                for name, part in required.items()
-                if part.get("nullable") or part.get("type") in PLACEHOLDERS
-            }
-        if "items" in node:
-            made["items"] = self.schema(node["items"])
-        for key in ("anyOf", "oneOf", "allOf"):
-            if key in node:  # each part of an allOf describes only some fields, so it stays open
-                made[key] = [self.schema(part, closed=closed and key != "allOf") for part in node[key]]
-        more = node.get("additionalProperties")
-        if isinstance(more, dict):
-            made["additionalProperties"] = self.schema(more)
-        elif closed and more is None and "properties" in node and "allOf" not in node:
-            made["additionalProperties"] = False
+        if "properties" in node:
+            made["properties"] = {name: self.schema(part) for name, part in node["properties"].items()}
+            made["additionalProperties"] = node.get("additionalProperties", False)
+        for key in ("items", "additionalProperties"):
+            if isinstance(node.get(key), dict):
+                made[key] = self.schema(node[key])
+        for key in ("anyOf", "oneOf"):
+            if key in node:
+                made[key] = [self.schema(part) for part in node[key]]
         return _nullable(made) if node.get("nullable") else made
+
+    def merged(self, node: dict[str, Any]) -> dict[str, Any]:
+        """Return an `allOf` as one object, because each part describes only some of its fields."""
+        parts = [self.follow(part) for part in node["allOf"]]
+        fields = {name: field for part in parts for name, field in part.get("properties", {}).items()}
+        required = dict.fromkeys(name for part in parts for name in part.get("required", []))
+        return {**node, "type": "object", "properties": fields, "required": list(required)}
 
     def operation(self, how: str, path: str) -> dict[str, Any]:
         """Return the schemas of one call's query, body and answers."""
@@ -99,29 +107,21 @@ class Described:
         query = {p["name"]: self.schema(p["schema"]) for p in parameters if p["in"] == "query"}
         return {
             "query": {"type": "object", "properties": query, "additionalProperties": False},
-            "body": self._content(found.get("requestBody", {})),
+            "body": self._content(found.get("requestBody", {}), {"type": "object", "maxProperties": 0}),
             "answers": {
-                status: self._content(self.follow(answer)) for status, answer in found["responses"].items()
+                status: self._content(self.follow(answer), {"type": "null"})
+                for status, answer in found["responses"].items()
             },
         }
 
-    def _content(self, node: dict[str, Any]) -> dict[str, Any] | None:
+    def _content(self, node: dict[str, Any], otherwise: dict[str, Any]) -> dict[str, Any]:
         content = node.get("content", {}).get("application/json")
-        return self.schema(content["schema"]) if content else None
+        return self.schema(content["schema"]) if content else otherwise
 
     def event(self, name: str) -> dict[str, Any]:
         """Return the schema of the payload of an event, such as "workflow_run completed"."""
         request = self.whole["x-webhooks"][re.sub("[ _]", "-", name)]["post"]["requestBody"]
         return self.schema(request["content"]["application/json"]["schema"])
-
-
-def _placeholder(name: str, node: dict[str, Any]) -> Any:
-    """Return the value of a required field that nobody reads; `{url}` stands for its object's own URL."""
-    if node.get("nullable"):
-        return None
-    if name.endswith("_url"):
-        return f"{{url}}/{name.removesuffix('_url')}"
-    return contract.BORN if node.get("format") == "date-time" else PLACEHOLDERS[node["type"]]
 
 
 def _nullable(made: dict[str, Any]) -> dict[str, Any]:
@@ -139,13 +139,12 @@ def main() -> None:
 
     whole, license_text = published()
     described = Described(whole)
-    events = (*EVENTS, *(f"pull_request {action}" for action in ACTIONS))
     kept = {
         "from": PACKAGE,
         "license": license_text,  # it requires that its text goes with the description
         "operations": {f"{how} {path}": described.operation(how, path) for how, path, *_ in GITHUBS},
         "error": described.schema({"$ref": "#/components/schemas/basic-error"}),
-        "events": {event: described.event(event) for event in events},
+        "events": {event: described.event(event) for event in EVENTS},
         "$defs": described.defs,
     }
     contract.PATH.write_text(json.dumps(kept, separators=(",", ":"), sort_keys=True) + "\n")

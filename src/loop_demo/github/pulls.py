@@ -1,14 +1,15 @@
-"""Handlers of calls about pull requests and their merge queue."""
+"""Handlers of calls about pull requests, their comments, commit statuses, and the merge queue."""
 
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from loop.core.git import GitError
 from loop_demo.github import merging, shapes, triggers
 from loop_demo.github.calls import Call
-from loop_demo.github.hosting import ZERO, Repository
+from loop_demo.github.hosting import ZERO
 from loop_demo.github.state import Record
+
+FIELDS = {"title": "title", "body": "body", "base": "base_ref"}  # what an edit may change: {GitHub's: ours}
 
 
 def pulls(call: Call) -> list[Any]:
@@ -18,45 +19,38 @@ def pulls(call: Call) -> list[Any]:
         pull
         for pull in reversed(call.of("pulls"))
         if state in (pull["state"], "all")
-        and head in (None, f"{pull['head_repository'].split('/')[0]}:{pull['head_ref']}")
+        and head in (None, f"{pull['head_repository'].partition('/')[0]}:{pull['head_ref']}")
         and base in (None, pull["base_ref"])
     ]
-    return [shapes.pull_in_list(call.runner, call.repo, pull) for pull in call.page(found)]
+    return [shapes.pull_in_list(call.repo, pull) for pull in call.page(found)]
 
 
 def pull(call: Call) -> dict[str, Any]:
     """Answer with one pull request."""
-    return shapes.pull(call.runner, call.repo, call.find("pulls", "number", "pull_number"))
+    return shapes.pull(call.repo, call.find("pulls", "number", "pull_number"))
 
 
 def open_pull(call: Call) -> dict[str, Any]:
     """Open a pull request from a branch of the repository or of a fork."""
-    if call.who == "bot" and not call.runner.pulls_by_actions:
+    if call.who == "bot" and call.runner.options.no_pulls_by_actions:
         raise HTTPException(403, "GitHub Actions is not permitted to create or approve pull requests.")
     owner, _, head = call.text("head").rpartition(":")
-    title, base, source = call.text("title"), call.text("base"), _source(call, owner)
-    sha = source.resolve(f"refs/heads/{head}")
-    if sha is None:
+    title, base, body = call.text("title"), call.text("base"), call.text("body", required=False) or None
+    # Another owner's repository of this name is a fork
+    source = call.runner.hosting.find(f"{owner or call.repo.owner}/{call.repo.name.partition('/')[2]}")
+    sha = source.resolve(f"refs/heads/{head}") if source else None
+    if source is None or sha is None:
         raise HTTPException(422, "Validation Failed: head is invalid")
     call.repo.borrow(source, sha)
     with call.runner.hosting.moving:
         _check_base(call, base, source.name, head, sha)
         number = len(call.of("pulls")) + 1
-        text = {"title": title, "body": call.prose(), "login": call.login}
         sides = {"head_repository": source.name, "head_ref": head, "head_sha": sha, "base_ref": base}
         ends = dict.fromkeys(("closed_at", "merged_at", "merged_by", "merge_commit_sha"))
         state = {"state": "open", "merged": False, **ends}
-        pull = call.state.add("pulls", repository=call.repo.name, number=number, **text, **sides, **state)
+        pull = call.add("pulls", number=number, title=title, body=body, **sides, **state)
         triggers.pull_changed(call.runner, call.repo, pull, "opened", call.who)
-    return shapes.pull(call.runner, call.repo, pull)
-
-
-def _source(call: Call, owner: str) -> Repository:
-    """Return the repository of a pull request's branch: another owner's repository of this name is a fork."""
-    name = f"{owner or call.repo.name.split('/')[0]}/{call.repo.name.split('/')[1]}"
-    if (found := call.runner.hosting.find(name)) is None:
-        raise HTTPException(422, "Validation Failed: head is invalid")
-    return found
+    return shapes.pull(call.repo, pull)
 
 
 def _check_base(call: Call, base: str, source: str, head: str, sha: str) -> None:
@@ -73,43 +67,39 @@ def _check_base(call: Call, base: str, source: str, head: str, sha: str) -> None
 def edit_pull(call: Call) -> dict[str, Any]:
     """Edit a pull request's title, text, base or state, and start the workflows that listen to the change."""
     pull = call.find("pulls", "number", "pull_number")
+    asked = {
+        key: call.text(key, required=key != "body") for key in ("title", "body", "base") if key in call.body
+    }
     with call.runner.hosting.moving:
-        new, changes = _edits(call, pull)
+        new = {key: value for key, value in asked.items() if value != (pull[FIELDS[key]] or "")}
+        changes: dict[str, Any] = {key: {"from": pull[FIELDS[key]] or ""} for key in new}
+        if "base" in new:
+            changes["base"] = _retargeted(call, pull, new["base"])
         if changes:
-            call.state.update(pull, **new)
+            call.state.update(pull, **{FIELDS[key]: value or None for key, value in new.items()})
             triggers.pull_changed(call.runner, call.repo, pull, "edited", call.who, changes=changes)
-        _close_or_reopen(call, pull, call.body.get("state", pull["state"]))
-    return shapes.pull(call.runner, call.repo, pull)
+        if call.body.get("state") not in (None, pull["state"]):
+            _change_state(call, pull, call.body["state"])
+    return shapes.pull(call.repo, pull)
 
 
-def _edits(call: Call, pull: Record) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields that an edit changes, and the `changes` of GitHub's event for it."""
-    new: dict[str, Any] = {}
-    changes: dict[str, Any] = {}
-    if "title" in call.body and call.text("title") != pull["title"]:
-        new["title"], changes["title"] = call.text("title"), {"from": pull["title"]}
-    if "body" in call.body and call.prose() != pull["body"]:
-        new["body"], changes["body"] = call.prose(), {"from": pull["body"] or ""}
-    old: str = pull["base_ref"]
-    base: str = call.body.get("base", old)
-    if base != old:
-        if pull["state"] == "closed":
-            raise HTTPException(422, "Cannot change the base branch of a closed pull request.")
-        _check_base(call, base, pull["head_repository"], pull["head_ref"], pull["head_sha"])
-        sha = call.repo.resolve(f"refs/heads/{old}") or ZERO
-        new["base_ref"], changes["base"] = base, {"ref": {"from": old}, "sha": {"from": sha}}
-    return new, changes
+def _retargeted(call: Call, pull: Record, base: str) -> dict[str, Any]:
+    """Return the change of a base in GitHub's event; HTTPException 422 if the base cannot be changed."""
+    if pull["state"] == "closed":
+        raise HTTPException(422, "Cannot change the base branch of a closed pull request.")
+    _check_base(call, base, pull["head_repository"], pull["head_ref"], pull["head_sha"])
+    sha = call.repo.resolve(f"refs/heads/{pull['base_ref']}") or ZERO
+    return {"ref": {"from": pull["base_ref"]}, "sha": {"from": sha}}
 
 
-def _close_or_reopen(call: Call, pull: Record, state: str) -> None:
-    if state == pull["state"]:
-        return
+def _change_state(call: Call, pull: Record, state: str) -> None:
+    """Close or reopen a pull request; HTTPException 422 if that is not possible."""
     if state == "closed":
         triggers.closed(call.runner, call.repo, pull, call.who)
         return
-    source = call.runner.hosting.find(pull["head_repository"])
-    sha = source.resolve(f"refs/heads/{pull['head_ref']}") if source else None
-    if state != "open" or pull["merged"] or source is None or sha is None:
+    source = call.repo.other(pull["head_repository"])
+    sha = source.resolve(f"refs/heads/{pull['head_ref']}")
+    if pull["merged"] or sha is None:
         raise HTTPException(422, "Validation Failed: state cannot be changed")
     call.repo.borrow(source, sha)
     _check_base(call, pull["base_ref"], source.name, pull["head_ref"], sha)
@@ -133,13 +123,44 @@ def merge(call: Call) -> dict[str, Any]:
             sha = merging.write(call.repo, pull, method, base=base, login=call.login, given=call.body)
         if sha is None:
             raise HTTPException(405, "Pull Request is not mergeable")
-        try:
-            call.repo.move(ref, sha, base)
-        except GitError:
-            raise HTTPException(405, "Base branch was modified. Review and try the merge again.") from None
+        call.repo.move(ref, sha, base)
         triggers.closed(call.runner, call.repo, pull, call.who, merged=sha)
         triggers.pushed(call.runner, call.repo, before, call.who)
     return {"sha": sha, "merged": True, "message": "Pull Request successfully merged"}
+
+
+def comments(call: Call) -> list[Any]:
+    """Answer with a pull request's comments, oldest first."""
+    pull = call.find("pulls", "number", "issue_number")
+    return [shapes.comment(call.repo, each) for each in call.page(call.of("comments", issue=pull["number"]))]
+
+
+def add_comment(call: Call) -> dict[str, Any]:
+    """Add a comment to a pull request, and answer with the comment."""
+    pull = call.find("pulls", "number", "issue_number")
+    return shapes.comment(call.repo, call.add("comments", issue=pull["number"], body=call.text("body")))
+
+
+def edit_comment(call: Call) -> dict[str, Any]:
+    """Change a comment's text, and answer with the comment."""
+    comment = call.find("comments", "id", "comment_id")
+    call.state.update(comment, body=call.text("body"))
+    return shapes.comment(call.repo, comment)
+
+
+def add_status(call: Call) -> dict[str, Any]:
+    """Set a commit's status in one context, and answer with the status."""
+    sha = call.repo.resolve(call.path["sha"])
+    if sha is None:
+        raise HTTPException(422, "Validation Failed: sha")
+    given = {"context": "default", "description": None, "target_url": None, **call.body}
+    return shapes.status(call.repo, call.add("statuses", sha=sha, **given))
+
+
+def statuses(call: Call) -> list[Any]:
+    """Answer with a commit's statuses, newest first."""
+    found = call.of("statuses", sha=call.repo.resolve(call.path["ref"]))[::-1]
+    return [shapes.status(call.repo, status) for status in call.page(found)]
 
 
 # The calls below exist only at the stand-in; GitHub has them on the pull request's page and in GraphQL.
@@ -155,4 +176,4 @@ def enqueue(call: Call) -> dict[str, Any]:
     """Add a pull request to the merge queue of its base, and answer with the entry."""
     if call.queue.method is None:
         raise HTTPException(422, "A merge queue is not enabled for the base branch")
-    return call.queue.add(call.repo, call.find("pulls", "number", "pull_number"), call.who)
+    return call.queue.add(call.find("pulls", "number", "pull_number"), call.who)

@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from loop.core.files import write_json
 from loop_demo.github import events, jobs
@@ -24,8 +27,10 @@ MARK = "STAND_IN_RUN"  # an environment variable of every process of a run, by w
 
 # Prefixes of environment variables that must not reach a run, because they describe the process that started
 # the stand-in: its clone, its workflow, its tests, and the arguments that make got for them
-FOREIGN = ("GIT_", "GITHUB_", "RUNNER_", "ACTIONS_", "ACT_", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
-MAKES = ("MAKE", "MFLAGS", "ARGS")
+FOREIGN = (
+    *("GIT_", "GITHUB_", "RUNNER_", "ACTIONS_", "ACT_", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_"),
+    *("MAKE", "MFLAGS", "ARGS"),
+)
 OURS = ("LOOP_", "UV_")  # prefixes of variables that a job in a container gets too
 # GitHub's actions and the folders of the stand-in's replacements, whatever commit a workflow pins
 PLAYED = {f"actions/{act}-artifact": "artifact" for act in ("upload", "download")}
@@ -46,27 +51,15 @@ class Event:
     head: str | None = None
 
 
-@dataclass
 class Runner:
-    """Queues and executes the runs that events start, at most `at_once` at the same time."""
+    """Queues and executes the runs that events start. `options` are the stand-in's (see __main__.py)."""
 
-    state: State
-    hosting: Hosting
-    root: Path
-    url: str
-    act: str
-    at_once: int
-    secrets: list[str]
-    variables: list[str]
-    hooks: Hooks
-    image: str | None = None
-    mounts: list[str] = field(default_factory=list)
-    pulls_by_actions: bool = True
-    on_end: Callable[[dict[str, Any]], None] = lambda _: None  # a callback that gets each run that has ended
-
-    def __post_init__(self) -> None:
+    def __init__(self, options: Namespace, state: State, hosting: Hosting) -> None:
+        self.options, self.state, self.hosting = options, state, hosting
+        self.hooks = Hooks(options.hook, options.hook_secret)
         self.grants: dict[str, jobs.Grants] = {}  # {token of a job: its grants}, while the run lasts
-        self._pool = ThreadPoolExecutor(max_workers=max(self.at_once, 1))
+        self.on_end: Callable[[Record], None] = lambda _: None  # gets each run that has ended
+        self._pool = ThreadPoolExecutor(max_workers=max(options.at_once, 1))
         self._stopping = False
 
     def start(self) -> None:
@@ -87,7 +80,7 @@ class Runner:
             self._kill(run)
         self._pool.shutdown(wait=True)
 
-    def enqueue(self, repo: Repository, file: str, event: Event) -> dict[str, Any]:
+    def enqueue(self, repo: Repository, file: str, event: Event) -> Record:
         """Queue a run of a workflow file, in the version that the event's commit has."""
         workflow = events.parse(repo.workflows(event.commit)[file])
         path = f".github/workflows/{file}"
@@ -117,8 +110,8 @@ class Runner:
                 ref=ref,
                 run_started_at=None,
             )
-            (folder := self._folder(run)).mkdir(parents=True)
-            write_json(folder / "event.json", event.payload)
+            (self.folder(run) / "artifacts").mkdir(parents=True)
+            write_json(self.folder(run) / "event.json", event.payload)
         self._submit(run)
         return run
 
@@ -135,17 +128,9 @@ class Runner:
             self._kill(run)
         return True
 
-    def summary(self, run: Record) -> Path:
-        """Return the file with a run's step summaries. Steps write to it because act deletes its own file."""
-        return self._folder(run) / "summary.md"
-
-    def log(self, run: Record) -> Path:
-        """Return the file with act's output for a run."""
-        return self._folder(run) / "log.txt"
-
     def artifacts(self, run: Record) -> list[Path]:
         """Return the zip files of a run's artifacts; each is named after its artifact."""
-        return sorted((self._folder(run) / "artifacts").glob("*.zip"))
+        return sorted((self.folder(run) / "artifacts").glob("*.zip"))
 
     def _environments(self, run: Record) -> jobs.Environments:
         branch, held = run["ref"].removeprefix("refs/heads/"), self.state.settings(run["repository"])
@@ -154,11 +139,12 @@ class Runner:
             for name, each in held.get("environments", {}).items()
         }
 
-    def _folder(self, run: Record) -> Path:
-        return self.root / str(run["id"])
+    def folder(self, run: Record) -> Path:
+        """Return the folder of a run's log, summary and artifacts."""
+        return Path(self.options.root, "runs", str(run["id"]))
 
     def _submit(self, run: Record) -> None:
-        if self.at_once:
+        if self.options.at_once:
             self._pool.submit(self._execute, run)
 
     def _execute(self, run: Record) -> None:
@@ -168,7 +154,7 @@ class Runner:
             self.state.update(run, status="in_progress", run_started_at=now())
         tokens: dict[str, jobs.Grants] = {}
         try:
-            tokens = self._plan(run)
+            tokens = self._prepared(run)
             self.grants |= tokens
             code = self._act(run)
             self._finish(run, "success" if code == 0 else "failure")
@@ -180,13 +166,13 @@ class Runner:
 
     def _finish(self, run: Record, conclusion: str, words: str = "") -> None:
         self._kill(run)  # kill processes that a step has left running
-        with self.log(run).open("a") as log:
+        with (self.folder(run) / "log.txt").open("a") as log:
             log.write(words)
-        (self._folder(run) / "secrets").unlink(missing_ok=True)
+        (self.folder(run) / "secrets").unlink(missing_ok=True)
         # GitHub keeps all artifacts. The stand-in keeps only those of pull requests, because a run on main
         # downloads them later.
         for scratch in ("plan", "act", *(["artifacts"] if run["event"] != "pull_request" else [])):
-            shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
+            shutil.rmtree(self.folder(run) / scratch, ignore_errors=True)
         conclusion = "cancelled" if run.get("cancelled") else conclusion
         self.state.update(run, status="completed", conclusion=conclusion)
         if self._stopping:
@@ -197,40 +183,39 @@ class Runner:
             words = f"starting workflows at the end of run {run['id']} failed: {error}"
             print(words, file=sys.stderr, flush=True)
 
-    def _plan(self, run: Record) -> dict[str, jobs.Grants]:
-        """Write the workflows of the run's commit for act, and return the grants of the jobs' tokens.
+    def _prepared(self, run: Record) -> dict[str, jobs.Grants]:
+        """Write what act needs for a run, and return the grants of the jobs' tokens.
 
-        Only the workflows are written, because a job's workspace begins empty, as at GitHub;
+        Of the commit only the workflows are written, because a job's workspace begins empty, as at GitHub;
         `actions/checkout` fills it.
         """
-        repo = self.hosting.known(run["repository"])
-        folder = self._folder(run) / "plan" / ".github" / "workflows"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        files, file = repo.workflows(run["commit"]), Path(run["path"]).name
-        most = "read" if run["fork"] else "write"
-        ready, tokens = jobs.prepared(files, file, most, self._environments(run))
+        files, file = self.hosting.known(run["repository"]).workflows(run["commit"]), Path(run["path"]).name
+        environments, most = self._environments(run), "read" if run["fork"] else "write"
+        ready, tokens = jobs.prepared(files, file, most, environments)
+        folder = self.folder(run)
+        (workflows := folder / "plan" / ".github" / "workflows").mkdir(parents=True)
         for name, text in ready.items():
-            (folder / name).write_text(text)
-        (self._folder(run) / "artifacts").mkdir(exist_ok=True)
+            (workflows / name).write_text(text)
+        (folder / "secrets").touch(mode=0o600)
+        for name, settings in {
+            "secrets": [] if run["fork"] else [*self.options.secret, *jobs.lines(environments)],
+            "variables": self.options.var,
+            "environment": [f"{key}={value}" for key, value in self._environment(run).items()],
+        }.items():
+            (folder / name).write_text("\n".join(settings))
         return tokens
 
     def _act(self, run: Record) -> int:
         """Run a workflow with act, and return act's exit status."""
-        (secrets := self._folder(run) / "secrets").touch(mode=0o600)
-        for file, settings in {
-            secrets: [] if run["fork"] else [*self.secrets, *jobs.lines(self._environments(run))],
-            self._folder(run) / "variables": self.variables,
-            self._folder(run) / "environment": [f"{k}={v}" for k, v in self._environment(run).items()],
-        }.items():
-            file.write_text("\n".join(settings))
-        with self.log(run).open("w") as log:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        ours = {"ACT_DISABLE_VERSION_CHECK": "1", "GIT_TERMINAL_PROMPT": "0", MARK: str(self.folder(run))}
+        with (self.folder(run) / "log.txt").open("w") as log:
             process = subprocess.Popen(
                 self._command(run),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._host(run),
+                env={**kept, **ours},
                 start_new_session=True,
             )
             if self._stopping or run.get("cancelled"):
@@ -238,7 +223,7 @@ class Runner:
             return process.wait()
 
     def _command(self, run: Record) -> list[str]:
-        folder = self._folder(run)
+        folder = self.folder(run)
         options = {
             "directory": f"{folder}/plan",
             "workflows": f"{folder}/plan/{run['path']}",
@@ -253,55 +238,42 @@ class Runner:
             "action-cache-path": f"{folder}/act",
             "pull": "false",
         }
-        labels = [f"--platform={label}={self.image or '-self-hosted'}" for label in LABELS]
+        labels = [f"--platform={label}={self.options.image or '-self-hosted'}" for label in LABELS]
         flags = ["--no-recurse", "--action-offline-mode", "--no-cache-server", "--no-skip-checkout", "--rm"]
-        flags += self._played(folder / "plan")
-        if self.image:
+        texts = [path.read_text() for path in (folder / "plan").rglob("*.yml")]
+        played = {match.groups() for text in texts for match in USES.finditer(text)}
+        flags += [f"--local-repository={name}@{sha}={PLAYS / PLAYED[name]}" for name, sha in sorted(played)]
+        if self.options.image:
             # Containers see this host's folders at the same paths
-            folders = (self.root.parent, os.environ["LOOP_CACHE"], *self.mounts)
+            folders = (self.options.root, os.environ["LOOP_CACHE"], *self.options.mount)
             volumes = " ".join(f"--volume={folder}:{folder}" for folder in folders)
             flags += ["--network=host", f"--container-options={volumes}"]
-        return [self.act, run["event"], *(f"--{k}={v}" for k, v in options.items()), *labels, *flags]
-
-    @staticmethod
-    def _played(plan: Path) -> list[str]:
-        """Return act's options that replace GitHub's actions, pinned by commit, with the stand-in's own."""
-        found = {match.groups() for path in plan.rglob("*.yml") for match in USES.finditer(path.read_text())}
-        return [f"--local-repository={name}@{sha}={PLAYS / PLAYED[name]}" for name, sha in sorted(found)]
+        return [self.options.act, run["event"], *(f"--{k}={v}" for k, v in options.items()), *labels, *flags]
 
     def _environment(self, run: Record) -> dict[str, str]:
         """Return the environment variables of a run's jobs that differ from act's own values."""
         return {
             "GITHUB_REPOSITORY": run["repository"],
-            "GITHUB_SERVER_URL": self.url,
-            "GITHUB_API_URL": self.url,
-            "LOOP_GITHUB_API_URL": self.url,
-            "LOOP_GITHUB_STEP_SUMMARY": str(self.summary(run)),
-            "STAND_IN_ARTIFACTS": f"{self._folder(run)}/artifacts",
+            **dict.fromkeys(("GITHUB_SERVER_URL", "GITHUB_API_URL", "LOOP_GITHUB_API_URL"), self.hosting.url),
+            "LOOP_GITHUB_STEP_SUMMARY": f"{self.folder(run)}/summary.md",
+            "STAND_IN_ARTIFACTS": f"{self.folder(run)}/artifacts",
             "GITHUB_RUN_ID": str(run["id"]),
             "GITHUB_RUN_NUMBER": str(run["run_number"]),
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_REF": run["ref"],
             "SHA_REF": run["commit"],  # act sets GITHUB_SHA from this variable
             # A job on this host inherits the stand-in's variables; a job in a container gets only these.
-            **{name: value for name, value in os.environ.items() if self.image and name.startswith(OURS)},
+            **({k: v for k, v in os.environ.items() if k.startswith(OURS)} if self.options.image else {}),
         }
-
-    def _host(self, run: Record) -> dict[str, str]:
-        """Return the environment for act: the stand-in's own, without its caller's variables (FOREIGN)."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN + MAKES)}
-        ours = {"ACT_DISABLE_VERSION_CHECK": "1", "GIT_TERMINAL_PROMPT": "0", MARK: str(self._folder(run))}
-        return {**kept, **ours}
 
     def _kill(self, run: Record) -> None:
         """Kill every process of a run, found by MARK, because act starts each step in its own session."""
-        import psutil  # imported here, because psutil is needed only when a run ends
+        mark = str(self.folder(run))
 
         def running() -> list[psutil.Process]:
             found = psutil.process_iter(["environ"])
-            return [each for each in found if (each.info["environ"] or {}).get(MARK) == folder]
+            return [each for each in found if (each.info["environ"] or {}).get(MARK) == mark]
 
-        folder = str(self._folder(run))
         while left := running():
             for process in left:
                 with suppress(psutil.NoSuchProcess):

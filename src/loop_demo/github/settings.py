@@ -5,6 +5,7 @@
 "rules": [rules in GitHub's form]}.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -21,54 +22,55 @@ def change(call: Call) -> Response:
     return Response(status_code=204)
 
 
+def _held(call: Call, key: str) -> Any:
+    return call.state.settings(call.repo.name).get(key, {})
+
+
 def _environment(call: Call) -> dict[str, Any]:
-    found = call.state.settings(call.repo.name).get("environments", {}).get(call.path["environment_name"])
-    if found is None:
+    if (found := _held(call, "environments").get(call.path["environment_name"])) is None:
         raise HTTPException(404, "Not Found")
     return dict(found)
 
 
 def environments(call: Call) -> dict[str, Any]:
     """Answer with the repository's environments, and for each whether only some branches may use it."""
-    found = call.state.settings(call.repo.name).get("environments", {})
     limited = {"protected_branches": False, "custom_branch_policies": True}
     shown = [
         {
             "id": shapes.number(f"{call.repo.name}/{name}"),
             "name": name,
-            "url": f"{call.runner.url}/repos/{call.repo.name}/environments/{name}",
+            "url": f"{call.repo.api}/environments/{name}",
             "deployment_branch_policy": None if each["branches"] is None else limited,
         }
-        for name, each in found.items()
+        for name, each in _held(call, "environments").items()
     ]
-    return {"total_count": len(shown), "environments": call.page(shown)}
+    return call.counted("environments", shown)
 
 
 def policies(call: Call) -> dict[str, Any]:
     """Answer with the names of the branches that may use an environment."""
-    shown = [{"name": name, "type": "branch"} for name in _environment(call)["branches"] or []]
-    return {"total_count": len(shown), "branch_policies": call.page(shown)}
+    return _named(call, "branch_policies", _environment(call)["branches"] or [], type="branch")
 
 
 def environment_secrets(call: Call) -> dict[str, Any]:
     """Answer with the names of an environment's secrets."""
-    return _named(call, list(_environment(call)["secrets"]))
+    return _named(call, "secrets", _environment(call)["secrets"])
 
 
 def secrets(call: Call) -> dict[str, Any]:
     """Answer with the names of the repository's own secrets."""
-    return _named(call, [secret.partition("=")[0] for secret in call.runner.secrets])
+    return _named(call, "secrets", [secret.partition("=")[0] for secret in call.runner.options.secret])
 
 
 def organization_secrets(call: Call) -> dict[str, Any]:
     """Answer with the names of the organization's secrets that the repository may use."""
-    return _named(call, call.state.settings(call.repo.name).get("organization_secrets", []))
+    return _named(call, "secrets", _held(call, "organization_secrets"))
 
 
-def _named(call: Call, names: list[str]) -> dict[str, Any]:
-    return {"total_count": len(names), "secrets": call.page([{"name": name} for name in names])}
+def _named(call: Call, key: str, names: Iterable[str], **fields: str) -> dict[str, Any]:
+    return call.counted(key, [{"name": name, **fields} for name in names])
 
 
 def rules(call: Call) -> list[Any]:
     """Answer with the active rules of a branch."""
-    return call.page(call.state.settings(call.repo.name).get("rules", []))
+    return call.page([*_held(call, "rules")])

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from loop_demo.github import contract, events, shapes
-from loop_demo.github.hosting import ZERO, Refs, Repository
+from loop_demo.github.hosting import EMPTY, ZERO, Refs, Repository
 from loop_demo.github.runs import Event, Runner
 from loop_demo.github.shapes import LOGINS
 from loop_demo.github.state import Record, now
@@ -15,29 +15,31 @@ from loop_demo.github.state import Record, now
 Fits = Callable[[dict[str, Any]], bool]  # whether an event starts a workflow with this rule
 
 
-def _event(name: str, payload: dict[str, Any], **fields: str) -> Event:
+def _event(repo: Repository, who: str, name: str, payload: dict[str, Any], **fields: str) -> Event:
     """Make an event with these further fields; ValueError if its payload does not match the description."""
+    payload |= {"repository": shapes.repository(repo), "sender": shapes.user(repo, LOGINS[who])}
     return Event(name, contract.event(name, payload), **fields)
 
 
-def _facts(runner: Runner, repo: Repository, who: str) -> dict[str, Any]:
-    """Return the fields that the payload of every event has: the repository and the sender."""
-    return {"repository": shapes.repository(runner, repo), "sender": shapes.user(runner, LOGINS[who])}
+def _started(runner: Runner, repo: Repository, event: Event, fits: Fits) -> list[Record]:
+    """Start the workflows at an event's commit that listen to it with a rule that fits; return their runs."""
+    started = []
+    for file, text in repo.workflows(event.commit).items():
+        rule = events.trigger(events.parse(text), event.name)
+        if rule is not None and fits(rule):
+            started.append(runner.enqueue(repo, file, event))
+    return started
 
 
 def pushed(runner: Runner, repo: Repository, before: Refs, who: str) -> None:
     """Handle moved refs: start the workflows that listen to pushes, and update the pull requests."""
     after = repo.refs()
     _choose_default_branch(repo, before, after)
-    for ref in sorted(set(before) | set(after)):
+    for ref in sorted(before | after):
         old, new = before.get(ref, ZERO), after.get(ref, ZERO)
-        if old == new:
-            continue
-        payload = _push_payload(runner, repo, ref, old=old, new=new, who=who)
-        runner.hooks.send("push", payload)
-        if who != "bot" and new != ZERO:  # as at GitHub, a push with a workflow's token starts no workflow
-            _start_on_push(runner, repo, payload)
-        _follow(runner, repo, ref, new, who)
+        if old != new:
+            _announce(runner, repo, ref, old=old, new=new, who=who)
+            _follow(runner, repo, ref, new, who)
 
 
 def _choose_default_branch(repo: Repository, before: Refs, after: Refs) -> None:
@@ -47,61 +49,43 @@ def _choose_default_branch(repo: Repository, before: Refs, after: Refs) -> None:
         repo.run("symbolic-ref", "HEAD", min(has))
 
 
-def _push_payload(
-    runner: Runner, repo: Repository, ref: str, *, old: str, new: str, who: str
-) -> dict[str, Any]:
-    """Return the payload of GitHub's push event, which workflows and webhooks get."""
+def _announce(runner: Runner, repo: Repository, ref: str, *, old: str, new: str, who: str) -> None:
+    """Send a moved ref's event to the webhooks, and start the workflows that listen to it."""
     commit = ZERO if new == ZERO else repo.resolve(new) or ZERO
-    commits = [] if commit == ZERO else repo.commits(old, commit)
-    page = f"{runner.url}/{repo.name}"
+    gone = commit == ZERO
+    start = None if gone else repo.start(old, commit)
     payload = {
         "ref": ref,
         "before": old,
         "after": commit,
         "created": old == ZERO,
         "deleted": new == ZERO,
-        "forced": ZERO not in (old, commit) and not repo.descends(commit, old),
-        "compare": f"{page}/compare/{old[:12]}...{commit[:12]}",
-        "head_commit": None if commit == ZERO else shapes.pushed_commit(page, repo.pushed_facts(commit)),
-        "commits": [shapes.pushed_commit(page, found) for found in commits],
+        "forced": old != ZERO and not gone and not repo.descends(commit, old),
+        "head_commit": None if gone else repo.pushed_facts(commit),
+        "commits": [] if gone else repo.commits(start, commit),
         "pusher": {"name": LOGINS[who]},
-        **_facts(runner, repo, who),
     }
+    title = "" if gone else repo.message(commit).partition("\n")[0]
+    event = _event(repo, who, "push", payload, commit=commit, ref=ref, title=title)
     # GitHub gives these two times as Unix times in push events only, and Argo CD reads only that form.
     born = int(datetime.fromisoformat(contract.BORN).timestamp())
-    payload["repository"] |= {"created_at": born, "pushed_at": born}
-    return contract.event("push", payload)
-
-
-def _started(runner: Runner, repo: Repository, event: Event, fits: Fits) -> list[Record]:
-    """Start the workflows at an event's commit that listen to it with a rule that fits; return their runs."""
-    rules = {
-        file: events.trigger(events.parse(text), event.name)
-        for file, text in repo.workflows(event.commit).items()
-    }
-    return [
-        runner.enqueue(repo, file, event) for file, rule in rules.items() if rule is not None and fits(rule)
-    ]
-
-
-def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) -> None:
-    ref, commit, head = payload["ref"], payload["after"], payload["head_commit"]
-    if head is None or events.SKIP.search(str(head["message"])):
-        return
-    paths = repo.changed(payload["before"], commit)
-    title = str(head["message"]).partition("\n")[0]
-    event = Event("push", payload, commit=commit, ref=ref, title=title)
+    event.payload["repository"] |= {"created_at": born, "pushed_at": born}
+    runner.hooks.send("push", event.payload)
+    if who == "bot" or gone or events.SKIP.search(repo.message(commit)):
+        return  # as at GitHub, a push with a workflow's token starts no workflow
+    paths = repo.changed(start or EMPTY, commit)
     _started(runner, repo, event, lambda rule: events.starts_on_push(rule, ref, paths))
 
 
 def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> None:
     """Update the open pull requests after a push: their heads move, and contained ones count as merged."""
+    if not ref.startswith("refs/heads/"):
+        return
+    moved = (repo.name, ref.removeprefix("refs/heads/"))
     for pull in runner.state.of("pulls", state="open"):
-        base, branch = runner.hosting.find(pull["repository"]), ref.removeprefix("refs/heads/")
-        if base is None or branch == ref:
-            continue
-        moves_head = (pull["head_repository"], pull["head_ref"]) == (repo.name, branch)
-        moves_base = (pull["repository"], pull["base_ref"]) == (repo.name, branch)
+        base = runner.hosting.known(pull["repository"])
+        moves_head = (pull["head_repository"], pull["head_ref"]) == moved
+        moves_base = (pull["repository"], pull["base_ref"]) == moved
         if new == ZERO and (moves_head or moves_base):
             closed(runner, base, pull, who)
             continue
@@ -118,10 +102,8 @@ def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> N
 
 def closed(runner: Runner, repo: Repository, pull: Record, who: str, merged: str | None = None) -> None:
     """Close a pull request, merged by the commit `merged` or unmerged; start the workflows that listen."""
-    if merged:
-        fields = {"merged": True, "merged_by": LOGINS[who], "merge_commit_sha": merged, "merged_at": now()}
-        runner.state.update(pull, **fields)
-    runner.state.update(pull, state="closed", closed_at=now())
+    ends = {"merged": True, "merged_by": LOGINS[who], "merge_commit_sha": merged, "merged_at": now()}
+    runner.state.update(pull, state="closed", closed_at=now(), **(ends if merged else {}))
     pull_changed(runner, repo, pull, "closed", who)
 
 
@@ -143,42 +125,36 @@ def pull_changed(runner: Runner, repo: Repository, pull: Record, action: str, wh
     `told` holds further fields of the event's payload, such as `changes` of an edit.
     """
     merge, head = _try_merge(repo, pull), pull["head_sha"]
-    if merge is None:  # GitHub starts no workflow for a pull request with conflicts
+    # GitHub starts no workflow for a pull request with conflicts
+    if merge is None or who == "bot" or events.SKIP.search(repo.message(head)):
         return
-    if who == "bot" or events.SKIP.search(str(repo.commit_facts(head)["message"])):
-        return
-    payload = {"action": action, "number": pull["number"], **told, **_facts(runner, repo, who)}
-    payload["pull_request"] = shapes.pull(runner, repo, pull)
+    payload = {"action": action, "number": pull["number"], "pull_request": shapes.pull(repo, pull), **told}
     shown = {"ref": pull["head_ref"], "title": pull["title"], "head": head}
-    event = _event("pull_request", payload, commit=merge, **shown)
-    paths = repo.changed_since_fork(repo.resolve(f"{merge}^1") or ZERO, head)
+    event = _event(repo, who, "pull_request", payload, commit=merge, **shown)
+    paths = repo.changed(f"{merge}^1...{head}")
     _started(runner, repo, event, lambda rule: events.starts_on_pull(rule, action, pull["base_ref"], paths))
 
 
-def checks_requested(runner: Runner, repo: Repository, entry: Record, who: str) -> list[Record]:
+def checks_requested(runner: Runner, repo: Repository, entry: Record) -> list[Record]:
     """Start the workflows that listen to a merge queue's request for checks, and return their runs."""
-    head, base, ref = entry["queue_sha"], entry["base_sha"], f"refs/heads/{entry['branch']}"
-    payload = {
-        "action": "checks_requested",
-        "merge_group": {
-            "head_sha": head,
-            "head_ref": ref,
-            "base_sha": base,
-            "base_ref": f"refs/heads/{entry['base_ref']}",
-            "head_commit": repo.commit_facts(head),
-        },
-        **_facts(runner, repo, who),
+    head, ref = entry["queue_sha"], f"refs/heads/{entry['branch']}"
+    group = {
+        "head_sha": head,
+        "head_ref": ref,
+        "base_sha": entry["base_sha"],
+        "base_ref": f"refs/heads/{entry['base_ref']}",
+        "head_commit": repo.commit_facts(head),
     }
-    title = str(repo.commit_facts(head)["message"]).partition("\n")[0]
-    event = _event("merge_group", payload, commit=head, ref=ref, title=title)
-    return _started(
-        runner, repo, event, lambda rule: events.starts_on(rule, event.payload["action"], entry["base_ref"])
-    )
+    payload = {"action": "checks_requested", "merge_group": group}
+    title = repo.message(head).partition("\n")[0]
+    event = _event(repo, entry["who"], "merge_group", payload, commit=head, ref=ref, title=title)
+    base = entry["base_ref"]
+    return _started(runner, repo, event, lambda rule: events.starts_on(rule, "checks_requested", base))
 
 
 def dispatched(
     runner: Runner, repo: Repository, file: str, *, ref: str, given: dict[str, Any], who: str
-) -> dict[str, Any]:
+) -> Record:
     """Start one workflow by workflow_dispatch, and return its run.
 
     HTTPException 404 if there is no such workflow, 422 if it cannot be dispatched or the inputs do not fit.
@@ -193,35 +169,30 @@ def dispatched(
     if rule is None:
         raise HTTPException(422, "Workflow does not have 'workflow_dispatch' trigger")
     full = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
-    payload = {"ref": full, "workflow": f".github/workflows/{file}", **_facts(runner, repo, who)}
-    payload["inputs"] = events.dispatch_inputs(rule, given)
-    event = _event("workflow_dispatch", payload, commit=commit, ref=full)
+    inputs = events.dispatch_inputs(rule, given)
+    payload = {"ref": full, "workflow": f".github/workflows/{file}", "inputs": inputs}
+    event = _event(repo, who, "workflow_dispatch", payload, commit=commit, ref=full)
     return runner.enqueue(repo, file, event)
 
 
-def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
+def scheduled(runner: Runner, repo: Repository, file: str) -> Record:
     """Start one workflow as its timer would; HTTPException 404 if it does not exist or has no schedule."""
     commit = repo.resolve(repo.default_branch) or ZERO
     rule = events.trigger(events.parse(repo.workflows(commit).get(file, "")), "schedule")
     if rule is None:
         raise HTTPException(404, "Not Found")
-    payload = {"schedule": rule["cron"][0]["cron"], **_facts(runner, repo, "person")}
-    ref = f"refs/heads/{repo.default_branch}"
-    return runner.enqueue(repo, file, Event("schedule", payload, commit=commit, ref=ref))
+    payload, ref = {"schedule": rule["cron"][0]["cron"]}, f"refs/heads/{repo.default_branch}"
+    event = _event(repo, "person", "schedule", payload, commit=commit, ref=ref)
+    return runner.enqueue(repo, file, event)
 
 
 def completed(runner: Runner, run: Record) -> None:
     """Start the workflows that listen to a run's end, from the default branch and with its rights."""
-    repo = runner.hosting.find(run["repository"])
-    commit = repo.resolve(repo.default_branch) if repo else None
-    if repo is None or commit is None:
+    repo = runner.hosting.known(run["repository"])
+    if (commit := repo.resolve(repo.default_branch)) is None:
         return
-    payload = {
-        "action": "completed",
-        "workflow": shapes.workflow(runner, repo, run),
-        "workflow_run": shapes.run(runner, repo, run),
-        **_facts(runner, repo, "person"),
-    }
-    ref = f"refs/heads/{repo.default_branch}"
-    event = _event("workflow_run", payload, commit=commit, ref=ref, title=run["display_title"])
+    workflow, ended = shapes.workflow(repo, run), shapes.run(repo, run)
+    payload = {"action": "completed", "workflow": workflow, "workflow_run": ended}
+    shown = {"ref": f"refs/heads/{repo.default_branch}", "title": run["display_title"]}
+    event = _event(repo, "person", "workflow_run", payload, commit=commit, **shown)
     _started(runner, repo, event, lambda rule: events.starts_on_run(rule, run["name"], run["head_branch"]))

@@ -1,7 +1,7 @@
 """Simulates failures of GitHub: rate limits, 502 answers and dropped connections, chosen by a seed."""
 
 import random
-import threading
+from collections.abc import Awaitable, Callable
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -25,22 +25,22 @@ class Weather:
 
     def __init__(self, seed: int | None) -> None:
         self._random = None if seed is None else random.Random(seed)  # noqa: S311 - repeatable, not secret
-        self._lock, self._in_a_row = threading.Lock(), 0
+        self._in_a_row = 0
 
     def draw(self) -> str | None:
         """Return the kind of failure for the next call, one of KINDS, or None for no failure."""
         if self._random is None:
             return None
-        with self._lock:
-            bad, kind = self._random.random() < RATE, self._random.choice(KINDS)
-            self._in_a_row = self._in_a_row + 1 if bad and self._in_a_row < MOST else 0
-            return kind if self._in_a_row else None
+        bad, kind = self._random.random() < RATE, self._random.choice(KINDS)
+        self._in_a_row = self._in_a_row + 1 if bad and self._in_a_row < MOST else 0
+        return kind if self._in_a_row else None
 
-
-def instead(kind: str | None) -> Response | None:
-    """Return the response of a call that fails without being performed; None if it is to be performed."""
-    if kind in ("429", "403"):
-        return JSONResponse({"message": LIMITED}, int(kind), {"retry-after": "1"})
-    if kind == "502":
-        return Response("<html><h1>502 Bad Gateway</h1></html>", 502, media_type="text/html")
-    return Dropped() if kind == "dropped before" else None
+    async def over(self, perform: Callable[[], Awaitable[Response]]) -> Response:
+        """Perform a call and return its answer, or the failure that was drawn for it."""
+        kind = self.draw()
+        if kind in ("429", "403"):
+            return JSONResponse({"message": LIMITED}, int(kind), {"retry-after": "1"})
+        if kind == "502":
+            return Response("<html><h1>502 Bad Gateway</h1></html>", 502, media_type="text/html")
+        answer = Dropped() if kind == "dropped before" else await perform()
+        return Dropped() if kind == "dropped after" else answer

@@ -11,13 +11,8 @@ from loop_demo.github.calls import Call
 
 # The fields of a run in which a query's value is looked for
 FILTERS = {"status": ("status", "conclusion"), "event": ("event",), "branch": ("head_branch",)}
-# The most bytes of a summary; GitHub's runner drops a larger one completely, and the step goes on
-SUMMARY = 1024 * 1024
-DROPPED = (
-    "##[error]$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of {}k, got {}k. For more "
-    "information see: https://docs.github.com/actions/using-workflows/"
-    "workflow-commands-for-github-actions#adding-a-markdown-summary\n"
-)
+SUMMARY = 1024 * 1024  # the most bytes of a summary; GitHub's runner drops a larger one, and the step goes on
+DROPPED = "##[error]$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of 1024k, got {}k."
 
 
 def dispatch(call: Call) -> Any:
@@ -27,9 +22,8 @@ def dispatch(call: Call) -> Any:
     run = triggers.dispatched(call.runner, call.repo, file, ref=ref, given=inputs, who=call.who)
     if not call.body.get("return_run_details"):
         return Response(status_code=204)
-    shown = shapes.run(call.runner, call.repo, run)
-    names = {"workflow_run_id": "id", "run_url": "url", "html_url": "html_url"}
-    return {theirs: shown[ours] for theirs, ours in names.items()}
+    shown = shapes.run(call.repo, run)
+    return {"workflow_run_id": run["id"], "run_url": shown["url"], "html_url": shown["html_url"]}
 
 
 def runs(call: Call) -> dict[str, Any]:
@@ -44,13 +38,13 @@ def runs(call: Call) -> dict[str, Any]:
         if file in (None, Path(run["path"]).name)
         and all(value in [run[field] for field in FILTERS[key]] for key, value in asked.items())
     ]
-    shown = [shapes.run(call.runner, call.repo, run) for run in call.page(found)]
+    shown = [shapes.run(call.repo, run) for run in call.page(found)]
     return {"total_count": len(found), "workflow_runs": shown}
 
 
 def run(call: Call) -> dict[str, Any]:
     """Answer with one workflow run."""
-    return shapes.run(call.runner, call.repo, call.find("runs", "id", "run_id"))
+    return shapes.run(call.repo, call.find("runs", "id", "run_id"))
 
 
 def cancel(call: Call) -> dict[str, Any]:
@@ -62,21 +56,15 @@ def cancel(call: Call) -> dict[str, Any]:
 
 def artifacts(call: Call) -> dict[str, Any]:
     """Answer with the artifacts of a run."""
-    run = call.find("runs", "id", "run_id")
-    found = [
-        shapes.artifact(call.runner, call.repo, run, path)
-        for path in call.runner.artifacts(run)
-        if call.query.get("name") in (None, path.stem)
-    ]
-    return {"total_count": len(found), "artifacts": call.page(found)}
+    run, name = call.find("runs", "id", "run_id"), call.query.get("name")
+    paths = [path for path in call.runner.artifacts(run) if name in (None, path.stem)]
+    return call.counted("artifacts", [shapes.artifact(call.repo, run, path) for path in paths])
 
 
 def archive(call: Call) -> Response:
     """Redirect to an artifact's zip file, which GitHub serves from another URL."""
-    if call.path["archive_format"] != "zip":
-        raise HTTPException(404, "Not Found")
     _artifact(call)
-    url = f"{call.runner.url}/_artifact/{call.repo.name}/{call.path['artifact_id']}"
+    url = f"{call.repo.server}/_artifact/{call.repo.name}/{call.path['artifact_id']}"
     return Response(status_code=302, headers={"Location": url})
 
 
@@ -99,20 +87,21 @@ def _artifact(call: Call) -> Path:
 def schedule(call: Call) -> dict[str, Any]:
     """Start a workflow as its timer would, and answer with the run."""
     started = triggers.scheduled(call.runner, call.repo, call.path["workflow_id"])
-    return shapes.run(call.runner, call.repo, started)
+    return shapes.run(call.repo, started)
 
 
 def log(call: Call) -> Response:
     """Answer with act's output for a run."""
-    return _text(call.runner.log(call.find("runs", "id", "run_id")))
+    return PlainTextResponse(_read(call, "log.txt"))
 
 
 def summary(call: Call) -> Response:
     """Answer with a run's summary, to which GitHub's limit for one step applies, as all steps write it."""
-    path = call.runner.summary(call.find("runs", "id", "run_id"))
-    size = path.stat().st_size if path.exists() else 0
-    return PlainTextResponse(DROPPED.format(SUMMARY // 1024, size // 1024)) if size > SUMMARY else _text(path)
+    text = _read(call, "summary.md")
+    size = len(text.encode())
+    return PlainTextResponse(text if size <= SUMMARY else DROPPED.format(size // 1024))
 
 
-def _text(path: Path) -> Response:
-    return PlainTextResponse(path.read_text(errors="replace") if path.exists() else "")
+def _read(call: Call, name: str) -> str:
+    path = call.runner.folder(call.find("runs", "id", "run_id")) / name
+    return path.read_text(errors="replace") if path.exists() else ""
