@@ -5,8 +5,9 @@ store, which gets rows at once and labels when they are known. Features are comp
 function, which uses neither later rows nor a label before its delay has passed.
 """
 
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class World:
         self.retrain_at = self.drift_from + timedelta(days=drift_days)
         self.end = self.retrain_at + timedelta(days=after_days)
         self._load(past)
-        self._next = self._again = 0
+        self._next = 0
         self._lock = threading.Lock()
 
     def _load(self, past: pa.Table) -> None:
@@ -57,31 +58,28 @@ class World:
         made = self.folder.demo.production(past, simulator, self.begin, self.drift_from, self.end)
         wanted = ingest.schema_of(self.folder, self.roles.unlogged)
         calm, drifted = (files.typed(rows, wanted, "production") for rows in made)
-        if not (time := self.roles.time):
-            self.rows = pa.concat_tables([calm, drifted])
-            spans = ((calm, self.begin, self.drift_from), (drifted, self.drift_from, self.end))
-            self.times = np.concatenate([self._spread(*span) for span in spans])
-            table = self._features(self.rows)
-            table = table.take(pc.index_in(self.rows[self.roles.id], table[self.roles.id]))
-        else:
-            rows = pa.concat_tables([calm, drifted])
+        rows, recent = pa.concat_tables([calm, drifted]), past.slice(0, 0)
+        if time := self.roles.time:
             rows = rows.sort_by([(time, "ascending"), (self.roles.id, "ascending")])
-            recent = past.filter(pc.greater_equal(past[time], self.begin - HISTORY))
-            recent = recent.filter(pc.less(recent[time], self.begin))
-            table = self._features(pa.concat_tables([recent, rows]))
+            times = rows[time].to_numpy()
+            since = pc.greater_equal(past[time], self.begin - HISTORY)
+            recent = past.filter(pc.and_(since, pc.less(past[time], self.begin)))
+        else:
+            spans = ((calm, self.begin, self.drift_from), (drifted, self.drift_from, self.end))
+            times = np.concatenate([self._spread(*span) for span in spans])
+        early = int(np.searchsorted(times, np.datetime64(self.begin, "us")))
+        if early:
+            self._append("before", rows.slice(0, early))
+        self.rows, self.times = rows.slice(early), times[early:]
+        section = self.folder.section("features", self.model_params.features)
+        table = features.compute(self.folder, pa.concat_tables([recent, rows]), section)
+        if time:
             table = table.filter(pc.greater_equal(table[time], self.begin))
-            known = rows.filter(pc.less(rows[time], self.begin))
-            self._append("before", known)
-            self.rows = rows.slice(known.num_rows)
-            self.times = self.rows[time].to_numpy()
-        self.ids = self.rows[self.roles.id].to_pylist()
+        else:
+            table = table.take(pc.index_in(self.rows[self.roles.id], table[self.roles.id]))
         names = split.features(table, self.roles)
         self.inputs = split.declared(table, names)
         self.features = table.select(names)
-
-    def _features(self, rows: pa.Table) -> pa.Table:
-        section = self.folder.section("features", self.model_params.features)
-        return features.compute(self.folder, rows, section)
 
     def _spread(self, rows: pa.Table, since: datetime, until: datetime) -> NDArray[Any]:
         """Return a time for each row, spread evenly over the span. Rows of one entity get the same time."""
@@ -111,30 +109,29 @@ class World:
         """Log the next `count` rows before `before`, and return them as bodies for POST /predict."""
         with self._lock:
             first = self._next
-            last = min(first + count, self._index(before or self.end))
-            self._next = max(first, last)
-        if first < last:
-            self._append(f"{first:09d}", self.rows.slice(first, last - first))
-        return [*self._bodies(first, last)]
+            self._next = max(first, min(first + count, self._index(before or self.end)))
+            places = range(first, self._next)
+        if places:
+            self._append(f"{first:09d}", self.rows.slice(first, len(places)))
+        return self._bodies(places)
 
     def again(self, count: int) -> list[dict[str, Any]]:
-        """Return `count` of the latest rows again as bodies for POST /predict; they are not logged twice."""
-        with self._lock:
-            last, begin = self._next, max(0, self._next - RECENT)
-            first = begin + self._again % max(1, last - begin)
-            self._again += count
-        return [*self._bodies(first, min(first + count, last))]
+        """Return some of the latest rows again as bodies for POST /predict; they are not logged twice."""
+        latest = range(max(0, self._next - RECENT), self._next)
+        return self._bodies(random.sample(latest, min(count, len(latest))))
 
-    def _bodies(self, first: int, last: int) -> Iterator[dict[str, Any]]:
-        """Yield rows as bodies for POST /predict, in the form that the model's declared inputs require."""
-        key = columns.key(self.inputs)
-        for place, row in enumerate(self.features.slice(first, max(0, last - first)).to_pylist(), first):
+    def _bodies(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Return rows as bodies for POST /predict, in the form that the model's declared inputs require."""
+        key, bodies = columns.key(self.inputs), []
+        rows = self.features.take(pa.array(places, pa.int64())).to_pylist()
+        for place, row in zip(places, rows, strict=True):
             if self.inputs[0].datatype == "FP32":
                 body: dict[str, Any] = {"features": [*row.values()]}
             else:
                 named = {each.name: each.json(row[each.name]) for each in self.inputs}
                 body = {key: named if key == "features" else named[key]}
-            yield {"id": self.ids[place], **body}
+            bodies.append({"id": self.rows[self.roles.id][place].as_py(), **body})
+        return bodies
 
     def _index(self, before: datetime) -> int:
         return int(np.searchsorted(self.times, np.datetime64(before, "us")))
