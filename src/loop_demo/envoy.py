@@ -74,12 +74,12 @@ def _bootstrap(folder: Path, ports: Mapping[str, int]) -> dict[str, Any]:
     def file(name: str) -> dict[str, Any]:
         return {"path_config_source": {"path": str(folder / name)}}
 
-    gateway = {"rds": {"route_config_name": "routes", "config_source": file("rds.json")}}
-    tracks = sorted(ports.keys() - {"gateway", "admin"})
-    routes = {track: {"route_config": _table({"route": {"cluster": track}})} for track in tracks}
-    listeners = [
-        _listener(name, ports[name], route) for name, route in {"gateway": gateway, **routes}.items()
-    ]
+    listeners = []
+    for name in sorted(ports.keys() - {"admin"}):
+        routes = {"route_config": _table({"route": {"cluster": name}})}
+        if name == "gateway":
+            routes = {"rds": {"route_config_name": "routes", "config_source": file("rds.json")}}
+        listeners.append(_listener(name, ports[name], routes))
     return {
         "node": {"id": "demo", "cluster": "demo"},
         "admin": {"address": _address(ports["admin"])},
@@ -96,11 +96,8 @@ def _listener(name: str, port: int, routes: Mapping[str, Any]) -> dict[str, Any]
         **routes,
         "http_filters": [{"name": "router", "typed_config": {"@type": f"{filters}.http.router.v3.Router"}}],
     }
-    return {
-        "name": name,
-        "address": _address(port),
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    }
+    chains = [{"filters": [{"name": "http", "typed_config": manager}]}]
+    return {"name": name, "address": _address(port), "filter_chains": chains}
 
 
 def _cluster(track: str, port: int) -> dict[str, Any]:
@@ -119,14 +116,7 @@ def _routes(weights: Mapping[str, int], paths: Iterable[str]) -> dict[str, Any]:
     if not sum(weights.values()):
         nothing = {"status": 503, "body": {"inline_string": "no track is ready"}}
         return {"@type": ROUTES, **_table({"direct_response": nothing})}
-    clusters = [
-        {
-            "name": track,
-            "weight": weight,
-            "response_headers_to_add": [{"header": {"key": "x-track", "value": track}}],
-        }
-        for track, weight in sorted(weights.items())
-    ]
+    clusters = [{"name": track, "weight": weight} for track, weight in sorted(weights.items())]
     return {"@type": ROUTES, **_table({"route": {"weighted_clusters": {"clusters": clusters}}}, paths)}
 
 
