@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,42 +35,39 @@ class Console:
 
     def line(self, text: str) -> None:
         """Print a line of a command's output unchanged; square brackets in it are not read as markup."""
-        self.rich.print(f"[dim]{self._clock()}[/]   ", end="")
-        self.rich.print(text, markup=False, style="dim")
+        self.rich.print(Text(f"{self._clock()}   {text}"), style="dim")
 
     def markdown(self, text: str) -> None:
         """Print Markdown as a pull request would show it, except for charts, which only GitHub draws."""
         text = re.sub(r"(?s)```mermaid\n.*?\n```", "*(a chart, which GitHub draws)*", text)
         self.rich.print(Markdown(text))
 
-    def print(self, text: str) -> None:
-        """Print a command's whole output and keep its colours."""
-        self.rich.print(Text.from_ansi(text), soft_wrap=True)
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+        """Print a table."""
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*row)
+        self.rich.print(table)
 
     def metrics(self, found: dict[str, Any]) -> None:
         """Print a table of a model's metrics on its test window."""
-        table = Table("metric", "test window")
-        for name, value in found.items():
-            if isinstance(value, int | float):
-                table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
-        self.rich.print(table)
+        numbers = {name: value for name, value in found.items() if isinstance(value, int | float)}
+        shown = ((n, f"{v:,}" if isinstance(v, int) else f"{v:.4f}") for n, v in numbers.items())
+        self.table(("metric", "test window"), shown)
 
     def beside_published(self, published: dict[str, dict[str, float]], metrics: dict[str, float]) -> None:
         """Print a table of the metrics that others have published, and of the demo model on the same rows."""
         names = list(dict.fromkeys(name for values in published.values() for name in values))
-        table = Table("model", *(name.replace("_", " ") for name in names))
-        for model, values in published.items():
-            table.add_row(model, *(f"{values[name]:.3f}" for name in names))
-        table.add_row("[bold]this model", *(f"[bold]{metrics[name]:.4f}" for name in names))
-        self.rich.print(table)
+        rows = [[model, *(f"{values[name]:.3f}" for name in names)] for model, values in published.items()]
+        rows.append(["[bold]this model", *(f"[bold]{metrics[name]:.4f}" for name in names)])
+        self.table(("model", *(name.replace("_", " ") for name in names)), rows)
 
     def times(self) -> None:
         """Print the table at the demo's end: the seconds that each chapter took, and their sum."""
-        table = Table("chapter", "seconds", box=None)
-        for title, seconds in self.took.items():
-            table.add_row(title, f"{seconds:.0f}")
-        table.add_row("[bold]total", f"[bold]{time.monotonic() - self.begin:.0f}")
-        self.rich.print(table)
+        rows = [[title, f"{seconds:.0f}"] for title, seconds in self.took.items()]
+        self.table(
+            ("chapter", "seconds"), [*rows, ["[bold]total", f"[bold]{time.monotonic() - self.begin:.0f}"]]
+        )
 
     def _clock(self) -> str:
         seconds = int(time.monotonic() - self.begin)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from rich.text import Text
 
 from loop.core import params, paths, plain, repository
 from loop.core.dvc import share_cache
@@ -21,7 +21,6 @@ from loop.core.names import package, public
 from loop.core.project import Project
 from loop.fork import folders
 from loop.packaging.process import Server, free_port
-from loop.runtime import columns
 from loop_demo import story
 from loop_demo.console import Console
 from loop_demo.envoy import Envoy
@@ -85,27 +84,25 @@ def staged(root: Path, folder: Path, source: Path | None, tell: Console, model: 
         loop(clone, told, "repro", model)
         Git(clone).run("add", "--all")
         Git(clone).run("commit", "--quiet", "-m", "Train the first model")
-        first_answer(clone, model, told, tell)
         world = World(clone, model, folder / "store", **DAYS)
         ports = {name: free_port() for name in ("admin", "gateway", "stable", "canary")}
         envoy = stack.enter_context(Envoy(folder / "envoy", ports))
         node = Node(hub.clone_url, folder, model, envoy, tell.step)
         stage = Stage(tell, hub, clone, model, told, envoy, world, published=source is not None)
+        first_answer(stage)
         stack.enter_context(node)
         yield stage
 
 
-def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Console) -> None:
+def first_answer(stage: Stage) -> None:
     """Show the first model's metrics, serve the model on this machine, and show its answer to one request."""
-    project = Project(clone, model)
-    tell.metrics(read_json(project.metrics))
-    loop(clone, environment, "bento", model)
-    meta = read_json(project.trained / "meta.json")
-    key, row = columns.key(msgspec.convert(meta["inputs"], list[columns.Input])), meta["example"]
+    project = Project(stage.clone, stage.model)
+    stage.tell.metrics(read_json(project.metrics))
+    stage.loop("bento", stage.model)
     with Server(Path(read_json(project.build / "bento.json")["path"])) as server:
-        url, body = f"{server.url}/predict", {key: row if key == "features" else row[key]}
-        answer = httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status()
-    tell.step(f"the model, served on this machine, answers: {answer.text}")
+        [body] = stage.world.take(1)
+        answer = httpx.post(f"{server.url}/predict", json=body, timeout=30, trust_env=False)
+    stage.tell.step(f"the model, served on this machine, answers: {answer.raise_for_status().text}")
 
 
 def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: str) -> None:
@@ -164,7 +161,8 @@ def credentials(hub: Hub) -> dict[str, str]:
 def closing(stage: Stage, folder: Path, tell: Console) -> None:
     """Print production's history from Git, and a list of the places where the demo's results can be read."""
     stage.git.run("checkout", "--quiet", "--detach", stage.git.fetch("main"))
-    tell.print(stage.loop("history", public(stage.model), "--environment", ENVIRONMENT))
+    history = stage.loop("history", public(stage.model), "--environment", ENVIRONMENT)
+    tell.rich.print(Text.from_ansi(history), soft_wrap=True)
     stage.loop("repro", stage.model)  # CI has trained main's commit, so its outputs come from DVC's cache
     stage.loop("report")
     places = {
