@@ -138,14 +138,11 @@ def merge(number: int | None) -> None:
     hub = _hub(paths.root())
     if number is None:
         pulls = _pull_requests(hub)
-        if not pulls:
-            raise LoopError("no pull request is open", fix="./loop github propose")
-        if len(pulls) > 1:
-            listed = "; ".join(pulls.values())
-            raise LoopError(
-                f"{len(pulls)} pull requests are open: {listed}", fix="./loop github merge NUMBER"
-            )
-        number = next(iter(pulls))
+        if len(pulls) != 1:
+            listed = "; ".join(pulls.values()) or "none"
+            fix = "./loop github merge NUMBER" if pulls else "./loop github propose"
+            raise LoopError(f"open pull requests: {listed}", fix=fix)
+        [number] = pulls
     hub.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash"})
     click.echo(f"merged: #{number}")
     _wait(hub)
@@ -162,10 +159,9 @@ def _stopped(root: Path) -> bool:
     with suppress(GitError):  # a person may have removed the setting
         Git(root).run("config", "--remove-section", f"url.{facts['clone']}")
     path.unlink()
-    if not _serves(facts["api"]):
-        return False  # the stand-in has ended by itself, and another program may have its process id now
-    os.kill(facts["pid"], signal.SIGTERM)
-    return True
+    if serves := _serves(facts["api"]):  # otherwise another program may have its process id now
+        os.kill(facts["pid"], signal.SIGTERM)
+    return serves
 
 
 def _hub(root: Path) -> "GitHub":
@@ -183,11 +179,10 @@ def _serves(url: str) -> bool:
     """Return whether a server answers at a URL."""
     import httpx
 
-    try:
+    with suppress(httpx.HTTPError):
         httpx.get(url, timeout=5, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _pull_requests(hub: "GitHub") -> dict[int, str]:
@@ -203,22 +198,20 @@ def _wait(hub: "GitHub") -> None:
         return list(hub.call("GET", "/actions/runs", params={"per_page": 100})["workflow_runs"])
 
     ended = {run["id"] for run in newest() if run["status"] == "completed"}
-    failed: list[int] = []
-    deadline, calm = time.monotonic() + LONGEST, 0
-    while time.monotonic() < deadline:
+    failed, calm, deadline = [], 0, time.monotonic() + LONGEST
+    while calm < 2:  # noqa: PLR2004 - checks in a row, because the end of a run may start another one
+        if time.monotonic() > deadline:
+            raise LoopError(
+                f"a workflow did not end within {LONGEST} s", fix=f"read its log in {FOLDER}/runs"
+            )
+        time.sleep(1)
         runs = newest()
         for run in reversed(runs):
             if run["status"] == "completed" and run["id"] not in ended:
                 ended.add(run["id"])
                 click.echo(f"{run['conclusion']:9} {run['name']}: {run['display_title']}")
                 if run["conclusion"] not in {"success", "cancelled"}:
-                    failed.append(run["id"])
+                    failed.append(f"{FOLDER}/runs/{run['id']}/log.txt")
         calm = calm + 1 if all(run["status"] == "completed" for run in runs) else 0
-        if calm > 1:  # two checks in a row, because the end of a run may start another one
-            break
-        time.sleep(1)
-    else:
-        raise LoopError(f"a workflow did not end within {LONGEST} s", fix=f"read its log in {FOLDER}/runs")
     if failed:
-        logs = ", ".join(f"{FOLDER}/runs/{run}/log.txt" for run in failed)
-        raise Rejected("a workflow has failed", fix=f"read {logs}")
+        raise Rejected("a workflow has failed", fix=f"read {', '.join(failed)}")

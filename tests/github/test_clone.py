@@ -42,7 +42,7 @@ def test_git_reaches_the_stand_in_by_the_forks_own_url(fork):
     git(fork, "push", "-q", URL, "HEAD:refs/heads/more")
     loop(fork, "github", "start")
     assert "refs/heads/more" in git(fork, "ls-remote", URL)
-    assert "no pull request is open" in loop(fork, "github", "merge", code=2)
+    assert "open pull requests: none" in loop(fork, "github", "merge", code=2)
     assert "stopped" in loop(fork, "github", "stop")
     assert (fork / ".git/config").read_text() == before
     assert "not running" in loop(fork, "github", "stop")
