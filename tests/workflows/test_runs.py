@@ -154,51 +154,6 @@ def test_an_interrupted_run_has_failed(tmp_path: Path, end: str) -> None:
 
 
 LISTEN = "name: Then\non: {workflow_run: {workflows: [Tiny]}}\n"
-SEEN = """\
-    steps:
-      - run: echo "PUSH_KEY has ${#PUSH_KEY} characters, STORES_READ ${#KEY}"
-        env: {PUSH_KEY: "${{ secrets.PUSH_KEY }}", KEY: "${{ secrets.KEY }}"}
-"""
-JOB = "    runs-on: ubuntu-latest\n    permissions: {}\n"
-SECRETS = f"""\
-name: Secrets
-on: {{push: {{}}, workflow_dispatch: {{}}}}
-jobs:
-  named:
-{JOB}    environment: {{name: main-only, deployment: false}}
-{SEEN}\
-  unnamed:
-{JOB}{SEEN}\
-  passed:
-    permissions: {{}}
-    uses: ./.github/workflows/called.yml
-    secrets: {{PUSH_KEY: "${{{{ secrets.PUSH_KEY }}}}"}}
-"""
-CALLED = f"""\
-name: Called
-on: {{workflow_call: {{secrets: {{PUSH_KEY: {{}}}}}}}}
-jobs:
-  called:
-{JOB}    environment: main-only
-{SEEN}"""
-
-
-@pytest.mark.parametrize("branch", ["main", "topic"])
-def test_an_environments_secrets_belong_to_its_branch(standin: StandIn, folder: Path, branch: str) -> None:
-    """Main's jobs, called ones too, get the secrets of main's environment; on other branches they fail."""
-    held = {"main-only": {"branches": ["main"], "secrets": {"PUSH_KEY": "a-key"}}}
-    standin.own("POST", f"_settings/{standin.name}", {"environments": held})
-    files = {".github/workflows/secrets.yml": SECRETS, ".github/workflows/called.yml": CALLED}
-    clone = standin.seed(folder, files)
-    clone.push("change", {"a": "1\n"}, branch)
-    (run,) = standin.wait()
-    log = standin.log(run)
-    allowed = branch == "main"
-    assert run["conclusion"] == ("success" if allowed else "failure"), log
-    assert log.count("PUSH_KEY has 5 characters") == (2 if allowed else 0)
-    assert log.count("PUSH_KEY has 0 characters") == 1
-    assert log.count("is not allowed to deploy to main-only") >= (0 if allowed else 1)
-    assert "a-key" not in log
 
 
 def test_a_forks_reports_become_comments(standin: StandIn, folder: Path) -> None:

@@ -19,42 +19,22 @@ SCOPES = ("actions", "checks", "contents", "issues", "pull-requests", "statuses"
 LEVELS = ("none", "read", "write")
 
 Grants = dict[str, str]  # {scope: read or write}
-# {name: the environment's secrets, or None if the run's branch may not use it}
-Environments = dict[str, dict[str, str] | None]
-SECRET = re.compile(r"\bsecrets\.([A-Za-z_]\w*)")
-DENIED = "::error::This branch is not allowed to deploy to {} due to environment protection rules."
 
 
 class Invalid(Exception):
     """A workflow that GitHub would refuse to start."""
 
 
-def lines(environments: Environments) -> list[str]:
-    """Return the secrets of all environments as NAME=value lines for act.
-
-    act has no environments, so each secret gets a name that contains its environment's name.
-    """
-    return [
-        f"{_own_name(name, place)}={value}"
-        for place, secrets in environments.items()
-        for name, value in (secrets or {}).items()
-    ]
-
-
-def prepared(
-    files: dict[str, str], file: str, most: str, environments: Environments
-) -> tuple[dict[str, str], dict[str, Grants]]:
+def prepared(files: dict[str, str], file: str, most: str) -> tuple[dict[str, str], dict[str, Grants]]:
     """Return the workflows that a run of `file` needs, as JSON (valid YAML), and each token's grants.
 
-    `most` is the highest level of any grant: "read" for a run of a fork's pull request. A job that names an
-    environment gets that environment's secrets; a job of a called workflow gets only those that the caller
-    passes on. Raises Invalid if GitHub would refuse the workflow.
+    `most` is the highest level of any grant: "read" for a run of a fork's pull request. Raises Invalid if
+    GitHub would refuse the workflow.
     """
     ready: dict[str, str] = {}
     tokens: dict[str, Grants] = {}
-    held = {(name, place) for place, secrets in environments.items() for name in secrets or {}}
 
-    def prepare(file: str, limit: Grants, passed: set[tuple[str, str]]) -> None:
+    def prepare(file: str, limit: Grants) -> None:
         if file in ready:
             raise Invalid(f"{file} is called twice in one run, which the stand-in does not support")
         if file not in files:
@@ -66,31 +46,16 @@ def prepared(
             if over := [scope for scope, level in asked.items() if _lower(level, limit.get(scope)) != level]:
                 raise Invalid(f"{file}: job {name} requests more permissions than its caller grants: {over}")
             if "uses" in job:
-                given = job.get("secrets") or {}
-                own = {pair for pair in passed if given == "inherit" or pair[0] in given}
-                if isinstance(given, dict):
-                    renamed = {_own_name(*pair): f"${{{{ secrets.{_own_name(*pair)} }}}}" for pair in own}
-                    job["secrets"] = {**given, **renamed}
-                prepare(str(job["uses"]).removeprefix(LOCAL), asked, own)
+                prepare(str(job["uses"]).removeprefix(LOCAL), asked)
                 continue
-            # Act does not support `environment` of jobs, so it is removed
-            place = job.pop("environment", None)
-            place = place.get("name") if isinstance(place, dict) else place
-            if place in environments and environments[place] is None:
-                job["steps"] = [{"run": f"echo '{DENIED.format(place)}'; exit 1"}]
-            names = {secret for secret, where in passed if where == place}
-            job["steps"] = _own(job.get("steps"), names, str(place))
+            job.pop("environment", None)  # act does not support environments of jobs
             token = f"ghs_{token_hex(18)}"
             tokens[token] = {scope: _lower(level, most) for scope, level in asked.items() if level != "none"}
             job["env"] = {**(job.get("env") or {}), VARIABLE: token}
-        on = workflow.get("on")
-        # Act passes only declared secrets to a called workflow
-        if passed and isinstance(on, dict) and on.get("workflow_call"):
-            declared: dict[str, Any] = {_own_name(*pair): {} for pair in passed}
-            on["workflow_call"]["secrets"] = {**(on["workflow_call"].get("secrets") or {}), **declared}
+            job["steps"] = json.loads(TOKEN.sub(f"env.{VARIABLE}", json.dumps(job.get("steps"))))
         ready[file] = json.dumps(workflow)
 
-    prepare(file, dict.fromkeys(SCOPES, "write"), held)
+    prepare(file, dict.fromkeys(SCOPES, "write"))
     return ready, tokens
 
 
@@ -110,20 +75,3 @@ def allows(grants: Grants, scope: str, level: str) -> bool:
 
 def _lower(level: str, other: str | None) -> str:
     return min(level, other or "none", key=LEVELS.index)
-
-
-def _own_name(secret: str, environment: str) -> str:
-    return re.sub(r"\W", "_", f"{secret}_OF_{environment}").upper()
-
-
-def _own(value: Any, names: set[str], environment: str) -> Any:
-    """Return steps that read the job's own token, and an environment's secrets by the names of `lines`."""
-
-    def own(found: re.Match[str]) -> str:
-        return f"secrets.{_own_name(found[1], environment)}" if found[1] in names else found[0]
-
-    if isinstance(value, dict):
-        return {key: _own(inner, names, environment) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_own(inner, names, environment) for inner in value]
-    return TOKEN.sub(f"env.{VARIABLE}", SECRET.sub(own, value)) if isinstance(value, str) else value

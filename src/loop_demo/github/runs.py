@@ -132,13 +132,6 @@ class Runner:
         """Return the zip files of a run's artifacts; each is named after its artifact."""
         return sorted((self.folder(run) / "artifacts").glob("*.zip"))
 
-    def _environments(self, run: Record) -> jobs.Environments:
-        branch, held = run["ref"].removeprefix("refs/heads/"), self.state.settings(run["repository"])
-        return {
-            name: each["secrets"] if each["branches"] is None or branch in each["branches"] else None
-            for name, each in held.get("environments", {}).items()
-        }
-
     def folder(self, run: Record) -> Path:
         """Return the folder of a run's log, summary and artifacts."""
         return Path(self.options.root, "runs", str(run["id"]))
@@ -190,15 +183,14 @@ class Runner:
         `actions/checkout` fills it.
         """
         files, file = self.hosting.known(run["repository"]).workflows(run["commit"]), Path(run["path"]).name
-        environments, most = self._environments(run), "read" if run["fork"] else "write"
-        ready, tokens = jobs.prepared(files, file, most, environments)
+        ready, tokens = jobs.prepared(files, file, "read" if run["fork"] else "write")
         folder = self.folder(run)
         (workflows := folder / "plan" / ".github" / "workflows").mkdir(parents=True)
         for name, text in ready.items():
             (workflows / name).write_text(text)
         (folder / "secrets").touch(mode=0o600)
         for name, settings in {
-            "secrets": [] if run["fork"] else [*self.options.secret, *jobs.lines(environments)],
+            "secrets": [] if run["fork"] else self.options.secret,
             "variables": self.options.var,
             "environment": [f"{key}={value}" for key, value in self._environment(run).items()],
         }.items():

@@ -1,4 +1,4 @@
-"""A repository's settings: environments, secrets and branch rules.
+"""A repository's settings, as `./loop doctor` checks them: environments, secrets and branch rules.
 
 `POST /_settings` sets all settings at once. Its body has the optional keys {"environments": {name:
 {"branches": [names], or null for any branch, "secrets": {name: value}}}, "organization_secrets": [names],
