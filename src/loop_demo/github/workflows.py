@@ -90,18 +90,9 @@ def schedule(call: Call) -> dict[str, Any]:
     return shapes.run(call.repo, started)
 
 
-def log(call: Call) -> Response:
-    """Answer with act's output for a run."""
-    return PlainTextResponse(_read(call, "log.txt"))
-
-
 def summary(call: Call) -> Response:
     """Answer with a run's summary, to which GitHub's limit for one step applies, as all steps write it."""
-    text = _read(call, "summary.md")
+    path = call.runner.folder(call.find("runs", "id", "run_id")) / "summary.md"
+    text = path.read_text(errors="replace") if path.exists() else ""
     size = len(text.encode())
     return PlainTextResponse(text if size <= SUMMARY else DROPPED.format(size // 1024))
-
-
-def _read(call: Call, name: str) -> str:
-    path = call.runner.folder(call.find("runs", "id", "run_id")) / name
-    return path.read_text(errors="replace") if path.exists() else ""
