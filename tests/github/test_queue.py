@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from standin import Clone, StandIn, repositories
 
-from loop_demo.github import merging, pulls
+from loop_demo.github import pulls
 from loop_demo.github.state import State
 
 CHECK = "Everything is fine"
@@ -77,11 +77,8 @@ def test_the_base_becomes_the_checked_commit(standin: StandIn, folder: Path) -> 
 def test_an_entry_is_shown_as_it_was_when_asked(tmp_path: Path) -> None:
     """A later change in the queue does not change an answer that was already made."""
     state = State(tmp_path / "state.json")
-    runner: Any = SimpleNamespace(state=state)
     call: Any = SimpleNamespace(state=state, of=state.of)
-    queue = merging.Queue(runner, "merge", CHECK)
-    pull = {"repository": "acme/loop", "number": 1, "head_sha": "a", "base_ref": "main"}
-    assert queue.add(pull, "person")["state"] == "QUEUED"
+    state.add("queue", repository="acme/loop", state="QUEUED")
     shown = pulls.queue(call)
     state.update(state.of("queue")[0], state="AWAITING_CHECKS")
     assert [entry["state"] for entry in shown] == ["QUEUED"]

@@ -26,7 +26,7 @@ from loop_demo.github.app import Server, build
 from loop_demo.github.hosting import Hosting
 from loop_demo.github.merging import METHODS, Queue
 from loop_demo.github.runs import Runner
-from loop_demo.github.state import State
+from loop_demo.github.state import Record, State
 from loop_demo.github.weather import Weather
 
 WORDS = """\
@@ -95,13 +95,18 @@ def main() -> None:
     for name in names:
         hosting.create(name)
     runner = Runner(options, State(options.root / "state.json"), hosting)
-    runner.on_end = lambda run: triggers.completed(runner, run)
     keys = {"person": "token", "bot": "bot_token", "stranger": "stranger_token"}
     ready = {"url": url, "repositories": {name: f"{url}/{name}.git" for name in names}}
     ready |= {keys[who]: token for token, who in known.items()}
     if options.with_stdin:
         threading.Thread(target=stop_with_stdin, daemon=True).start()
     queue = Queue(runner, options.merge_queue, options.required_check)
+
+    def ended(run: Record) -> None:
+        triggers.completed(runner, run)
+        queue.advance()
+
+    runner.on_end = ended
     app = build(Server(queue, Weather(options.weather), known), lambda: print(json.dumps(ready), flush=True))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])

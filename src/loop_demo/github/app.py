@@ -83,10 +83,9 @@ def build(server: "Server", on_ready: Callable[[], None]) -> Starlette:
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         server.runner.start()
-        server.queue.start()
+        server.queue.advance()
         on_ready()
         yield
-        server.queue.stopping.set()
         server.runner.stop()
 
     routes = [

@@ -1,11 +1,10 @@
 """Merges pull requests: writes the merge commits, and checks them first where a merge queue is required.
 
 The queue checks one pull request at a time, on a branch of its own, as a queue whose groups have one entry.
-It moves on when the first entry's runs have ended and when someone else has moved a branch.
+It moves on when a run ends.
 """
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from loop_demo.github.runs import Runner
 from loop_demo.github.state import Record
 
 METHODS = ("merge", "squash", "rebase")
-TICK = 0.1  # seconds between two checks of the waiting entries
 
 
 @dataclass
@@ -25,32 +23,25 @@ class Queue:
     runner: Runner
     method: str | None  # how the queue merges; None if repositories have no queue
     required: str  # the name of the job that must succeed before a merge
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def start(self) -> None:
-        if self.method:
-            threading.Thread(target=self._watch, daemon=True).start()
 
     def add(self, pull: Record, who: str) -> Record:
         """Add a pull request to the end of its base branch's queue. Returns a copy of the entry as added."""
         kept = {key: pull[key] for key in ("repository", "number", "head_sha", "base_ref")}
         new = {"state": "QUEUED", "reason": None, "words": None, "who": who}
-        with self.runner.state.lock:  # the queue's thread may change the entry as soon as it is added
-            return dict(self.runner.state.add("queue", **kept, **new))
+        added = dict(self.runner.state.add("queue", **kept, **new))
+        self.advance()
+        return added
 
-    def _watch(self) -> None:
-        while not self.stopping.wait(TICK):
-            firsts: dict[tuple[str, str], Record] = {}
+    def advance(self) -> None:
+        """Handle the first entry of each queue, until it waits for its checks."""
+        waiting = set()
+        with self.runner.hosting.moving:
             for entry in self.runner.state.of("queue", reason=None):
-                firsts.setdefault((entry["repository"], entry["base_ref"]), entry)
-            for entry in firsts.values():
-                repo = self.runner.hosting.known(entry["repository"])
-                try:
-                    with self.runner.hosting.moving:
-                        self._step(repo, entry)
-                except Exception as error:  # noqa: BLE001 - the entry leaves the queue, which goes on
-                    words, reason = f"{type(error).__name__}: {error}", "UNKNOWN_REMOVAL_REASON"
-                    self.runner.state.update(entry, reason=reason, words=words)
+                place = (entry["repository"], entry["base_ref"])
+                if place not in waiting:
+                    self._step(self.runner.hosting.known(entry["repository"]), entry)
+                if entry["reason"] is None:
+                    waiting.add(place)
 
     def _step(self, repo: Repository, entry: Record) -> None:
         """Handle the first entry of one queue: remove it, begin its checks, or merge it."""
@@ -92,7 +83,7 @@ class Queue:
         runs = [run for run in self.runner.state.of("runs") if run["id"] in entry["runs"]]
         if before[ref] != entry["base_sha"]:  # the base has moved, so the merge must be checked again
             self._drop_branch(repo, entry)
-            self.runner.state.update(entry, state="QUEUED")
+            self._begin(repo, entry, pull)
         elif any(run["conclusion"] not in (None, "success") for run in runs):
             self._remove(repo, entry, "CI_FAILURE", f"'{self.required}' failed")
         elif all(run["conclusion"] for run in runs):
