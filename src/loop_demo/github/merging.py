@@ -70,7 +70,7 @@ class Queue:
         deciding = [
             run["id"]
             for run in triggers.checks_requested(self.runner, repo, entry)
-            if self.required in events.job_names(events.parse(files[Path(run["path"]).name]))
+            if events.has_job(events.parse(files[Path(run["path"]).name]), self.required)
         ]
         self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding)
         if not deciding:  # GitHub says so when the time for the check is up
