@@ -17,13 +17,13 @@ from loop_demo.github.calls import Call
 
 def change(call: Call) -> Response:
     """Replace all settings of a repository."""
-    with call.state.change() as data:
-        data["settings"][call.repo.name] = call.body
+    call.add("set", settings=call.body)
     return Response(status_code=204)
 
 
 def _held(call: Call, key: str) -> Any:
-    return call.state.settings(call.repo.name).get(key, {})
+    found = call.of("set")
+    return found[-1]["settings"].get(key, {}) if found else {}
 
 
 def _environment(call: Call) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 """Stores the stand-in's data that is not in Git, such as pull requests and runs, in one JSON file."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from loop.core.files import read_json, write_json
 
-Record = dict[str, Any]  # a pull request, comment, status, run or entry of a merge queue
+Record = dict[str, Any]
+KINDS = ("pulls", "comments", "statuses", "runs", "queue", "set")  # of records; "set" are settings
 
 
 def now() -> str:
@@ -23,37 +22,25 @@ class State:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.lock = threading.RLock()
-        empty = {"next_id": 1, "settings": {}}
-        lists: dict[str, Any] = {kind: [] for kind in ("pulls", "comments", "statuses", "runs", "queue")}
         kept = read_json(path) if path.exists() else {}
-        self._data: dict[str, Any] = {**empty, **lists, **kept}
+        self._data: dict[str, Any] = {"next_id": 1, **{kind: [] for kind in KINDS}, **kept}
 
     def of(self, kind: str, **fields: Any) -> list[Record]:
         """Return the records of a kind (such as "pulls") whose fields have the given values, oldest first."""
         with self.lock:
             return [r for r in self._data[kind] if all(r[key] == value for key, value in fields.items())]
 
-    def settings(self, repository: str) -> dict[str, Any]:
-        """Return what a person has set for a repository (settings.py describes the keys)."""
-        with self.lock:
-            return dict(self._data["settings"].get(repository, {}))
-
-    @contextmanager
-    def change(self) -> Iterator[dict[str, Any]]:
-        """Yield the data for changing, and write it to disk when the block ends."""
-        with self.lock:
-            yield self._data
-            write_json(self._path, self._data)
-
-    def add(self, kind: str, **fields: Any) -> dict[str, Any]:
+    def add(self, kind: str, **fields: Any) -> Record:
         """Append a record to a list such as "pulls", with a new id and its times, and return it."""
-        with self.change() as data:
-            record = {"id": data["next_id"], **fields, "created_at": now(), "updated_at": now()}
-            data["next_id"] += 1
-            data[kind].append(record)
+        with self.lock:
+            record = {"id": self._data["next_id"], **fields, "created_at": now()}
+            self._data["next_id"] += 1
+            self._data[kind].append(record)
+            self.update(record)
             return record
 
-    def update(self, record: dict[str, Any], **fields: Any) -> None:
-        """Change the fields of a record that came from `add` or `of`."""
-        with self.change():
+    def update(self, record: Record, **fields: Any) -> None:
+        """Change the fields of a record that came from `add` or `of`, and write all records to disk."""
+        with self.lock:
             record.update(fields, updated_at=now())
+            write_json(self._path, self._data)
