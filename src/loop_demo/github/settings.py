@@ -5,7 +5,7 @@
 "rules": [rules in GitHub's form]}.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -47,28 +47,17 @@ def environments(call: Call) -> dict[str, Any]:
     return call.counted("environments", shown)
 
 
-def policies(call: Call) -> dict[str, Any]:
-    """Answer with the names of the branches that may use an environment."""
-    return _named(call, "branch_policies", _environment(call)["branches"] or [], type="branch")
+def named(
+    key: str, names: Callable[[Call], Iterable[str]], **fields: str
+) -> Callable[[Call], dict[str, Any]]:
+    """Return a handler that answers with a list of names as the field `key`."""
+    return lambda call: call.counted(key, [{"name": name, **fields} for name in names(call)])
 
 
-def environment_secrets(call: Call) -> dict[str, Any]:
-    """Answer with the names of an environment's secrets."""
-    return _named(call, "secrets", _environment(call)["secrets"])
-
-
-def secrets(call: Call) -> dict[str, Any]:
-    """Answer with the names of the repository's own secrets."""
-    return _named(call, "secrets", [secret.partition("=")[0] for secret in call.runner.options.secret])
-
-
-def organization_secrets(call: Call) -> dict[str, Any]:
-    """Answer with the names of the organization's secrets that the repository may use."""
-    return _named(call, "secrets", _held(call, "organization_secrets"))
-
-
-def _named(call: Call, key: str, names: Iterable[str], **fields: str) -> dict[str, Any]:
-    return call.counted(key, [{"name": name, **fields} for name in names])
+policies = named("branch_policies", lambda call: _environment(call)["branches"] or [], type="branch")
+environment_secrets = named("secrets", lambda call: _environment(call)["secrets"])
+secrets = named("secrets", lambda call: [each.partition("=")[0] for each in call.runner.options.secret])
+organization_secrets = named("secrets", lambda call: _held(call, "organization_secrets"))
 
 
 def rules(call: Call) -> list[Any]:
