@@ -11,7 +11,6 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from loop_demo.github import shapes
 from loop_demo.github.calls import Call
 
 
@@ -36,12 +35,7 @@ def environments(call: Call) -> dict[str, Any]:
     """Answer with the repository's environments, and for each whether only some branches may use it."""
     limited = {"protected_branches": False, "custom_branch_policies": True}
     shown = [
-        {
-            "id": shapes.number(f"{call.repo.name}/{name}"),
-            "name": name,
-            "url": f"{call.repo.api}/environments/{name}",
-            "deployment_branch_policy": None if each["branches"] is None else limited,
-        }
+        {"name": name, "deployment_branch_policy": None if each["branches"] is None else limited}
         for name, each in _held(call, "environments").items()
     ]
     return call.counted("environments", shown)
