@@ -26,17 +26,8 @@ EVENTS = (
     *("push", "workflow_dispatch", "merge_group checks_requested", "workflow_run completed"),
     *(f"pull_request {action}" for action in ("opened", "synchronize", "reopened", "edited", "closed")),
 )
-KEPT = (
-    "type",
-    "required",
-    "enum",
-    "const",
-    "maxProperties",
-    "minItems",
-    "maxItems",
-    "minLength",
-    "maxLength",
-)
+KEPT = ("type", "required", "enum", "const")
+LIMITS = ("maxProperties", "minItems", "maxItems", "minLength", "maxLength")
 
 
 def published() -> tuple[dict[str, Any], str]:
@@ -79,7 +70,7 @@ class Described:
             return {"$ref": f"#/$defs/{name}"}
         if "allOf" in node:
             node = self.merged(node)
-        made = {key: node[key] for key in KEPT if key in node}
+        made = {key: node[key] for key in (*KEPT, *LIMITS) if key in node}
         if node.get("format") in ("date-time", "uri"):
             made["format"] = node["format"]
         if "properties" in node:
@@ -120,8 +111,8 @@ class Described:
 
     def event(self, name: str) -> dict[str, Any]:
         """Return the schema of the payload of an event, such as "workflow_run completed"."""
-        request = self.whole["x-webhooks"][re.sub("[ _]", "-", name)]["post"]["requestBody"]
-        return self.schema(request["content"]["application/json"]["schema"])
+        hook = self.whole["x-webhooks"][re.sub("[ _]", "-", name)]["post"]
+        return self._content(hook["requestBody"], {})
 
 
 def _nullable(made: dict[str, Any]) -> dict[str, Any]:
