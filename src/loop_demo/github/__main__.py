@@ -21,7 +21,7 @@ import uvicorn
 
 from loop.core.files import read_json, write_json
 from loop.core.paths import program
-from loop_demo.github import triggers
+from loop_demo.github import shapes, triggers
 from loop_demo.github.app import Server, build
 from loop_demo.github.hosting import Hosting
 from loop_demo.github.merging import METHODS, Queue
@@ -68,9 +68,9 @@ def arguments() -> argparse.Namespace:
 
 
 def tokens(path: Path) -> dict[str, str]:
-    """Return {token: the user it belongs to}; tokens are saved, so they stay the same after a restart."""
+    """Return {token: its account}; tokens are saved, so they stay the same after a restart."""
     if not path.exists():
-        kinds = {"person": "ghp", "bot": "ghs", "stranger": "ghp"}
+        kinds = {"person": "ghp", shapes.BOT: "ghs", shapes.STRANGER: "ghp"}
         write_json(path, {f"{kind}_{secrets.token_hex(18)}": who for who, kind in kinds.items()})
         path.chmod(0o600)
     return dict(read_json(path))
@@ -89,13 +89,13 @@ def main() -> None:
     options.root, options.act = options.root.resolve(), options.act or program("act")
     listener = socket.create_server((options.host, 0))
     url = f"http://{options.host}:{listener.getsockname()[1]}"
-    known = tokens(options.root / "tokens.json")
+    known = tokens(options.root / "accounts.json")
     names = options.repository or ["acme/loop"]
     hosting = Hosting(options.root / "repositories", url)
     for name in names:
         hosting.create(name)
     runner = Runner(options, State(options.root / "state.json"), hosting)
-    keys = {"person": "token", "bot": "bot_token", "stranger": "stranger_token"}
+    keys = {"person": "token", shapes.BOT: "bot_token", shapes.STRANGER: "stranger_token"}
     ready = {"url": url, "repositories": {name: f"{url}/{name}.git" for name in names}}
     ready |= {keys[who]: token for token, who in known.items()}
     if options.with_stdin:

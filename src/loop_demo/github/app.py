@@ -115,14 +115,14 @@ def _token(request: Request) -> str:
 
 
 class Server:
-    """Checks who makes a call and whether they may, and sends the answer. `tokens` are {token: user}."""
+    """Checks who makes a call and whether they may, and sends the answer. `tokens` are {token: account}."""
 
     def __init__(self, queue: Queue, skies: Weather, tokens: dict[str, str]) -> None:
         self.runner, self.queue, self.weather, self.tokens = queue.runner, queue, skies, tokens
         self.ends = f"{datetime.now(UTC) + LIFE:%Y-%m-%d %H:%M:%S} UTC"
 
     def who(self, request: Request, need: str, *, writes: bool) -> str:
-        """Return who a request's token belongs to; HTTPException if the token may not make the call.
+        """Return the account of a request's token; HTTPException if the token may not make the call.
 
         A job's token needs the scope `need`, as in a private repository. A stranger's token may only open
         pull requests, comment, and write to the stranger's own repositories.
@@ -133,9 +133,9 @@ class Server:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
         if granted is not None and need and not allows(granted, need, level):
             raise HTTPException(403, f"Resource not accessible by integration: needs {need}: {level}")
-        who, theirs = self.tokens.get(token, "bot"), request.path_params.get("owner")
+        who, theirs = self.tokens.get(token, shapes.BOT), request.path_params.get("owner")
         proposes = need == "pull-requests" and request.method == "POST"
-        if who == "stranger" and need and writes and not proposes and theirs != shapes.LOGINS[who]:
+        if who == shapes.STRANGER and need and writes and not proposes and theirs != who:
             raise HTTPException(403, "Must have push access to repository")
         return who
 

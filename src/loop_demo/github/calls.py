@@ -5,7 +5,6 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from loop_demo.github import shapes
 from loop_demo.github.hosting import Repository
 from loop_demo.github.merging import Queue
 from loop_demo.github.state import Record
@@ -19,7 +18,7 @@ class Call:
 
     def __init__(self, queue: Queue, request: Request, *, repo: Repository, who: str, body: Any) -> None:
         self.queue, self.runner, self.state = queue, queue.runner, queue.runner.state
-        self.repo, self.who, self.login, self.body = repo, who, shapes.LOGINS[who], dict(body)
+        self.repo, self.who, self.body = repo, who, dict(body)
         self.path, self.query = request.path_params, request.query_params
 
     def text(self, key: str, *, required: bool = True) -> str:
@@ -43,7 +42,7 @@ class Call:
 
     def add(self, kind: str, **fields: Any) -> Record:
         """Add a record of a kind (such as "pulls") by the caller to the repository."""
-        return self.state.add(kind, repository=self.repo.name, login=self.login, **fields)
+        return self.state.add(kind, repository=self.repo.name, login=self.who, **fields)
 
     def of(self, kind: str, **fields: Any) -> list[Record]:
         """Return the repository's records of a kind (such as "pulls") whose fields have the given values."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loop_demo.github import events, shapes, triggers
+from loop_demo.github import events, triggers
 from loop_demo.github.hosting import Repository
 from loop_demo.github.runs import Runner
 from loop_demo.github.state import Record
@@ -56,9 +56,9 @@ class Queue:
 
     def _begin(self, repo: Repository, entry: Record, pull: Record) -> None:
         """Create the branch with the merge, and request its checks by a merge_group event."""
-        before, login = repo.refs(), shapes.LOGINS[entry["who"]]
+        before = repo.refs()
         base = before[f"refs/heads/{entry['base_ref']}"]
-        sha = write(repo, pull, str(self.method), base=base, login=login, given={})
+        sha = write(repo, pull, str(self.method), base=base, login=entry["who"], given={})
         if sha is None:
             self._remove(repo, entry, "MERGE_CONFLICT", "it does not merge into its base")
             return

@@ -32,7 +32,7 @@ def pull(call: Call) -> dict[str, Any]:
 
 def open_pull(call: Call) -> dict[str, Any]:
     """Open a pull request from a branch of the repository or of a fork."""
-    if call.who == "bot" and call.runner.options.no_pulls_by_actions:
+    if call.who == shapes.BOT and call.runner.options.no_pulls_by_actions:
         raise HTTPException(403, "GitHub Actions is not permitted to create or approve pull requests.")
     owner, _, head = call.text("head").rpartition(":")
     title, base, body = call.text("title"), call.text("base"), call.text("body", required=False) or None
@@ -120,7 +120,7 @@ def merge(call: Call) -> dict[str, Any]:
         base = before.get(ref := f"refs/heads/{pull['base_ref']}")
         sha = None
         if pull["state"] == "open" and base:
-            sha = merging.write(call.repo, pull, method, base=base, login=call.login, given=call.body)
+            sha = merging.write(call.repo, pull, method, base=base, login=call.who, given=call.body)
         if sha is None:
             raise HTTPException(405, "Pull Request is not mergeable")
         call.repo.move(ref, sha, base)

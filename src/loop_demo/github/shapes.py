@@ -12,7 +12,7 @@ from loop_demo.github.contract import BORN
 from loop_demo.github.hosting import Repository
 from loop_demo.github.state import Record
 
-LOGINS = {"person": "person", "bot": "github-actions[bot]", "stranger": "mallory"}
+BOT, STRANGER = "github-actions[bot]", "mallory"  # accounts beside `person`
 BOT_ID = 41898282  # the id of GitHub's bot for Actions, which its e-mail address contains
 
 
@@ -23,11 +23,10 @@ def number(name: str) -> int:
 
 def user(repo: Repository, login: str) -> dict[str, Any]:
     """Return GitHub's JSON object for an account."""
-    bot = login.endswith("[bot]")
     return {
         "login": login,
-        "id": BOT_ID if bot else number(login),
-        "type": "Bot" if bot else "User",
+        "id": BOT_ID if login == BOT else number(login),
+        "type": "Bot" if login == BOT else "User",
         "url": f"{repo.server}/users/{number(login)}",
     }
 

@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from loop_demo.github import contract, events, shapes
 from loop_demo.github.hosting import EMPTY, ZERO, Refs, Repository
 from loop_demo.github.runs import Event, Runner
-from loop_demo.github.shapes import LOGINS
 from loop_demo.github.state import Record, now
 
 Fits = Callable[[dict[str, Any]], bool]  # whether an event starts a workflow with this rule
@@ -17,7 +16,7 @@ Fits = Callable[[dict[str, Any]], bool]  # whether an event starts a workflow wi
 
 def _event(repo: Repository, who: str, name: str, payload: dict[str, Any], **fields: str) -> Event:
     """Make an event with these further fields; ValueError if its payload does not match the description."""
-    payload |= {"repository": shapes.repository(repo), "sender": shapes.user(repo, LOGINS[who])}
+    payload |= {"repository": shapes.repository(repo), "sender": shapes.user(repo, who)}
     return Event(name, contract.event(name, payload), **fields)
 
 
@@ -63,7 +62,7 @@ def _announce(runner: Runner, repo: Repository, ref: str, *, old: str, new: str,
         "forced": old != ZERO and not gone and not repo.descends(commit, old),
         "head_commit": None if gone else repo.pushed_facts(commit),
         "commits": [] if gone else repo.commits(start, commit),
-        "pusher": {"name": LOGINS[who]},
+        "pusher": {"name": who},
     }
     title = "" if gone else repo.message(commit).partition("\n")[0]
     event = _event(repo, who, "push", payload, commit=commit, ref=ref, title=title)
@@ -71,7 +70,7 @@ def _announce(runner: Runner, repo: Repository, ref: str, *, old: str, new: str,
     born = int(datetime.fromisoformat(contract.BORN).timestamp())
     event.payload["repository"] |= {"created_at": born, "pushed_at": born}
     runner.hooks.send("push", event.payload)
-    if who == "bot" or gone or events.SKIP.search(repo.message(commit)):
+    if who == shapes.BOT or gone or events.SKIP.search(repo.message(commit)):
         return  # as at GitHub, a push with a workflow's token starts no workflow
     paths = repo.changed(start or EMPTY, commit)
     _started(runner, repo, event, lambda rule: events.starts_on_push(rule, ref, paths))
@@ -102,7 +101,7 @@ def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> N
 
 def closed(runner: Runner, repo: Repository, pull: Record, who: str, merged: str | None = None) -> None:
     """Close a pull request, merged by the commit `merged` or unmerged; start the workflows that listen."""
-    ends = {"merged": True, "merged_by": LOGINS[who], "merge_commit_sha": merged, "merged_at": now()}
+    ends = {"merged": True, "merged_by": who, "merge_commit_sha": merged, "merged_at": now()}
     runner.state.update(pull, state="closed", closed_at=now(), **(ends if merged else {}))
     pull_changed(runner, repo, pull, "closed", who)
 
@@ -126,7 +125,7 @@ def pull_changed(runner: Runner, repo: Repository, pull: Record, action: str, wh
     """
     merge, head = _try_merge(repo, pull), pull["head_sha"]
     # GitHub starts no workflow for a pull request with conflicts
-    if merge is None or who == "bot" or events.SKIP.search(repo.message(head)):
+    if merge is None or who == shapes.BOT or events.SKIP.search(repo.message(head)):
         return
     payload = {"action": action, "number": pull["number"], "pull_request": shapes.pull(repo, pull), **told}
     shown = {"ref": pull["head_ref"], "title": pull["title"], "head": head}
