@@ -18,7 +18,7 @@ from loop.core.project import Project
 from loop.monitoring.dispatch import retrainings
 from loop_demo.envoy import Envoy
 from loop_demo.fault import spoilt
-from loop_demo.team import ENVIRONMENT, Proposal, Team
+from loop_demo.team import ENVIRONMENT, Team
 from loop_demo.traffic import Traffic, replay
 from loop_demo.world import World
 
@@ -48,15 +48,15 @@ def first_release(stage: Stage) -> None:
 
 def change_a_param(stage: Stage) -> None:
     """Chapter 1: a pull request changes a parameter. CI evaluates the model and reports the difference."""
-    proposal = trained_with(stage, "better", stage.world.folder.demo.BETTER)
-    stage.expect(stage.checked(proposal), "success")
-    stage.tell.markdown(stage.hub.report(proposal.number))
+    pull = trained_with(stage, "better", stage.world.folder.demo.BETTER)
+    stage.expect(stage.checked(pull), "success")
+    stage.tell.markdown(stage.hub.report(pull["number"]))
     if stage.published and (published := getattr(stage.world.folder.demo, "PUBLISHED", None)):
         stage.tell.beside_published(published, read_json(Project(stage.clone, stage.model).metrics))
-    stage.merge(proposal)
+    stage.merge(pull)
 
 
-def trained_with(stage: Stage, branch: str, changes: dict[str, Any]) -> Proposal:
+def trained_with(stage: Stage, branch: str, changes: dict[str, Any]) -> dict[str, Any]:
     """Open a pull request that sets parameters and contains the model trained with them."""
 
     def edit() -> None:
@@ -120,10 +120,10 @@ def stopped(stage: Stage) -> None:
     candidate = trained_with(stage, "worse", stage.world.folder.demo.WORSE)
     stage.expect(stage.checked(data), "failure", "validate stopped the data")
     unchanged = "nothing was trained, and production is unchanged"
-    stage.tell.step(f"#{data.number} is rejected by validation: {unchanged}")
+    stage.tell.step(f"#{data['number']} is rejected by validation: {unchanged}")
     stage.expect(stage.checked(candidate), "failure", "block")
-    stage.tell.markdown(stage.hub.report(candidate.number))
-    stage.tell.step(f"#{candidate.number} is blocked by the gate, and production is unchanged")
+    stage.tell.markdown(stage.hub.report(candidate["number"]))
+    stage.tell.step(f"#{candidate['number']} is blocked by the gate, and production is unchanged")
 
 
 def drift(stage: Stage) -> None:
@@ -188,9 +188,9 @@ def bad_canary(stage: Stage) -> None:
         service = stage.clone / "bentos" / stage.model / "asgi.py"
         service.write_text(spoilt(service.read_text()))
 
-    proposal = stage.propose("numbered", "Number predictions as the gateway does", edit)
-    stage.expect(stage.checked(proposal), "success")
-    stage.merge(proposal)
+    pull = stage.propose("numbered", "Number predictions as the gateway does", edit)
+    stage.expect(stage.checked(pull), "success")
+    stage.merge(pull)
     served = stage.state().stable
     key = judged(stage)
     now = stage.state()

@@ -21,14 +21,6 @@ ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")
 FAILED = "❌"  # act's mark of a failed step
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A pull request."""
-
-    number: int
-    branch: str
-
-
 @dataclass
 class Team:
     """The people of a team, who share one clone; `environment` is what their commands get besides."""
@@ -53,21 +45,21 @@ class Team:
         assert found is not None  # noqa: S101 - the fork has an overlay of its model
         return found
 
-    def propose(self, name: str, title: str, edit: Callable[[], object]) -> Proposal:
+    def propose(self, name: str, title: str, edit: Callable[[], object]) -> dict[str, Any]:
         """Open a pull request from a branch of main with the changes that `edit` makes to the files."""
         self.git.run("checkout", "--quiet", "-B", name, self.git.fetch("main"))
         edit()
         self.git.run("add", "--all")
         self.git.run("commit", "--quiet", "-m", title)
         self.git.run("push", "--quiet", "--force", "origin", name)
-        number = self.hub.person.pull_request(name, title, "")["number"]
-        self.tell.step(f"pull request #{number}: {title}")
-        return Proposal(int(number), name)
+        pull = self.hub.person.pull_request(name, title, "")
+        self.tell.step(f"pull request #{pull['number']}: {title}")
+        return pull
 
-    def checked(self, proposal: Proposal) -> dict[str, Any]:
+    def checked(self, pull: dict[str, Any]) -> dict[str, Any]:
         """Wait until the CI of a pull request has ended, and return the run."""
-        run = self.finished("ci.yml", branch=proposal.branch)
-        self.tell.step(f"CI of #{proposal.number}: {run['conclusion']}")
+        run = self.finished("ci.yml", branch=pull["head"]["ref"])
+        self.tell.step(f"CI of #{pull['number']}: {run['conclusion']}")
         return run
 
     def finished(
@@ -96,11 +88,11 @@ class Team:
             ended = f"{run['name']} ended in {run['conclusion']}"
             raise LoopError(f"{ended}, expected {conclusion} {told!r}\n{log.partition(FAILED)[0][-3000:]}")
 
-    def merge(self, proposal: Proposal) -> None:
+    def merge(self, pull: dict[str, Any]) -> None:
         """Merge a pull request, and wait until release.yml has released the model."""
         before = self.hub.runs("release.yml")
-        self.hub.merge(proposal.number)
-        self.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses and releases the model")
+        self.hub.merge(pull["number"])
+        self.tell.step(f"#{pull['number']} merged; release.yml builds, rehearses and releases the model")
         self.expect(self.finished("release.yml", before), "success")
 
     def merge_release(self) -> None:

@@ -22,10 +22,10 @@ def test_a_pull_request_is_evaluated_and_released(scene: Scene) -> None:
         params.edit(team.clone, {f"models.{team.model}.train.n_estimators": MORE_TREES})
         team.loop("repro", team.model)
 
-    proposal = team.propose("more-trees", f"Train {MORE_TREES} trees", edit)
-    team.expect(team.checked(proposal), "success")
-    assert "champion" in hub.report(proposal.number)
-    team.merge(proposal)
+    pull = team.propose("more-trees", f"Train {MORE_TREES} trees", edit)
+    team.expect(team.checked(pull), "success")
+    assert "champion" in hub.report(pull["number"])
+    team.merge(pull)
 
 
 def test_a_good_canary_is_promoted(scene: Scene) -> None:
