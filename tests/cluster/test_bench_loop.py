@@ -4,7 +4,9 @@ from pathlib import Path
 
 import bench_loop
 import pytest
-from bench_loop import Case, Failed, Sample, Side, compared, lines
+from bench_loop import Case, Sample, Side, compared, lines
+
+from loop.core.errors import LoopError
 
 
 def test_each_round_is_compared_with_itself(tmp_path: Path) -> None:
@@ -18,7 +20,7 @@ def test_each_round_is_compared_with_itself(tmp_path: Path) -> None:
 
     def broken(side: Side, number: int) -> Sample:
         if side.name == "after" and number:
-            raise Failed("it said no\nand why")
+            raise LoopError("it said no\nand why")
         return 1.0, 1.0
 
     cases = [Case("`gate`", "≤ 0.5", slower), Case("`status`", "≤ 0.5", broken)]
@@ -46,5 +48,5 @@ def test_a_command_that_has_not_done_its_work_is_not_timed(tmp_path: Path, scrip
     side.tree.mkdir()
     whole = bench_loop.Command("sh -c 'echo done; touch out'", "done", "out")
     assert all(figure >= 0 for figure in whole(side, 0))
-    with pytest.raises(Failed, match=why):
+    with pytest.raises(LoopError, match=why):
         bench_loop.Command(f"sh -c '{script}'", "done", "out")(side, 0)

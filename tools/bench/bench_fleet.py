@@ -8,13 +8,11 @@ same cores. `./loop repro` must have trained the models.
 """
 
 import argparse
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,17 +21,17 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 from bench_models import bodies
-from shared import BENCH, ROOT, console, kubectl, run, write_table
+from shared import ROOT, Cluster, clone, console, open_loop, run, start, write_table
 
 from loop.core import params, repository
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
+from loop.core.git import Git
 from loop.core.names import public
 from loop.core.project import Project
 from loop.delivery import render
 
 OUT = ROOT / "build" / "bench-fleet"
-CLUSTER = ROOT / "tools" / "cluster"
 ENVIRONMENT = "dev"
 MOST_FAILED, MOST_P99 = 0.0005, 100.0  # the accepted share of failed requests, and milliseconds
 HEAD = ("all models", "rows each", "model", "requests/s", "failed", "p50, ms", "p99, ms", "worst, ms")
@@ -42,9 +40,9 @@ HEAD = ("all models", "rows each", "model", "requests/s", "failed", "p50, ms", "
 class Fleet:
     """A scratch clone whose models are released to the cluster."""
 
-    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
-        self.clone, self.facts = folder / "clone", facts
-        registry = facts["registry"]
+    def __init__(self, folder: Path, cluster: Cluster) -> None:
+        self.cluster, self.clone = cluster, clone(folder, ROOT)
+        registry = cluster.facts["registry"]
         registries = folder / "registries.conf"
         registries.write_text(f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
         self.environment = {
@@ -53,24 +51,16 @@ class Fleet:
             **os.environ,
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
             "CONTAINERS_REGISTRIES_CONF": str(registries),
-            "LOOP_BASE_IMAGE": run(CLUSTER / "base", f"{registry}/bench").strip(),
+            "LOOP_BASE_IMAGE": run(ROOT / "tools" / "cluster" / "base", f"{registry}/bench").strip(),
         }
-        run("git", "clone", "--quiet", ROOT, self.clone)
-        run("git", "init", "--quiet", "--bare", "--initial-branch=main", folder / "origin.git")
-        for words in (
-            ("config", "user.name", "bench"),
-            ("config", "user.email", "bench@example.com"),
-            ("checkout", "--quiet", "-B", "main"),
-            ("remote", "set-url", "origin", folder / "origin.git"),
-        ):
-            run("git", "-C", self.clone, *words)
         shutil.copytree(ROOT / "data", self.clone / "data", dirs_exist_ok=True)
         shutil.copy(ROOT / "dvc.lock", self.clone)
         ours = repository.read(ROOT)
         repository.write(self.clone, repository.Repository(ours.name, ours.url, f"{registry}/bench"))
-        run("git", "-C", self.clone, "add", "--all")
-        run("git", "-C", self.clone, "commit", "--quiet", "--message=Trained models")
-        run("git", "-C", self.clone, "push", "--quiet", "origin", "main")
+        self.git = Git(self.clone)
+        self.git.run("add", "--all")
+        self.git.run("commit", "--quiet", "--message=Trained models")
+        self.git.run("push", "--quiet", "origin", "main")
 
     def release(self, model: str) -> None:
         """Release a model to the cluster, and wait until its pods are ready."""
@@ -78,36 +68,31 @@ class Fleet:
         for command in ("gate", "register", "bento", "rehearse", "image", "push-image"):
             self.loop(command, name)
         self.loop("release", name, f"--environment={ENVIRONMENT}")
-        run("git", "-C", self.clone, "pull", "--quiet", "origin", "main")
-        self.apply(self.clone / "kustomize" / "overlays" / ENVIRONMENT / name)
+        self.git.run("pull", "--quiet", "origin", "main")
+        self.cluster.apply(render.build(self.clone / "kustomize" / "overlays" / ENVIRONMENT / name))
         space = f"--namespace={name}-{ENVIRONMENT}"
-        self.kubectl("rollout", "status", "deployment/serving-stable", space, "--timeout=180s")
+        self.cluster.kubectl("rollout", "status", "deployment/serving-stable", space, "--timeout=180s")
 
     def loop(self, *words: str) -> None:
         run(self.clone / "loop", *words, env=self.environment, cwd=self.clone)
 
-    def apply(self, folder: Path) -> None:
-        rendered = render.build(folder)
-        self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=rendered)
-
-    def kubectl(self, *words: str, stdin: str | None = None) -> str:
-        return kubectl(self.facts, *words, stdin=stdin)
-
     def host(self, model: str) -> str:
         """Return the host name by which the gateway routes to the model."""
         space = f"--namespace={public(model)}-{ENVIRONMENT}"
-        return self.kubectl("get", "httproute", "serving", space, "--output=jsonpath={.spec.hostnames[0]}")
+        path = "--output=jsonpath={.spec.hostnames[0]}"
+        return self.cluster.kubectl("get", "httproute", "serving", space, path)
 
     def wait_routed(self, model: str) -> None:
         """Wait until the gateway sends the model's requests to its pods."""
         deadline = time.monotonic() + 60
         headers = {"Host": self.host(model)}
         while True:
-            answer = httpx.get(f"{self.facts['gateway']}/health", headers=headers, trust_env=False)
+            answer = httpx.get(f"{self.cluster.facts['gateway']}/health", headers=headers, trust_env=False)
             if answer.is_success:
                 return
             if time.monotonic() > deadline:
-                sys.exit(f"{public(model)}: the gateway answers {answer.status_code}: {answer.text[:200]}")
+                said = f"the gateway answers {answer.status_code}: {answer.text[:200]}"
+                raise LoopError(f"{public(model)}: {said}")
             time.sleep(0.2)
 
 
@@ -118,18 +103,17 @@ def loads(
 
     `rates` are requests per second, and `rows` the number of rows in a request.
     """
-    gateway, started = urlsplit(fleet.facts["gateway"]), {}
-    for model, rate in rates.items():
+    gateway, asked = urlsplit(fleet.cluster.facts["gateway"]), {}
+    for model in rates:
         (folder := scratch / f"{public(model)}-{rows}").mkdir(exist_ok=True)
-        command = [sys.executable, BENCH / "open_loop.py", f"--address={gateway.hostname}"]
-        command += [f"--host={fleet.host(model)}", str(gateway.port), "/predict", f"{rate:.2f}", str(seconds)]
-        started[model] = command + bodies(model, folder, rows)
-    processes = {
-        model: subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        for model, command in started.items()
-    }
-    printed = {model: process.communicate()[0] for model, process in processes.items()}
-    return {model: json.loads(text) for model, text in printed.items()}
+        asked[model] = bodies(model, folder, rows), {"address": gateway.hostname, "host": fleet.host(model)}
+
+    def load(model: str) -> dict[str, Any]:
+        files, options = asked[model]
+        return open_loop(gateway.port, "/predict", files, rates[model], seconds, **options)
+
+    with ThreadPoolExecutor(len(rates)) as pool:
+        return dict(zip(rates, pool.map(load, rates), strict=True))
 
 
 def line(rate: float, rows: int, model: str, of: dict[str, Any]) -> tuple[str, ...]:
@@ -156,11 +140,10 @@ def main() -> int:
     if left := [model for model, rate in models.items() if not (rate and lock.records(model))]:
         said = f"{', '.join(map(public, left))}: not trained, or sla.requests_per_second is not set"
         raise LoopError(said, fix="./loop repro, or set it in params.yaml")
-    facts = json.loads(run(sys.executable, CLUSTER, "status", "--json"))
-    rows, good = [HEAD], True
+    cluster, rows, good = Cluster(), [HEAD], True
     with tempfile.TemporaryDirectory(prefix="bench-fleet-", dir="/var/tmp") as made:
-        fleet = Fleet(Path(made), facts)
-        fleet.apply(fleet.clone / "kustomize" / "platform")
+        fleet = Fleet(Path(made), cluster)
+        cluster.apply(render.build(fleet.clone / "kustomize" / "platform"))
         for model in models:
             console.print(f"[dim]releasing {public(model)}")
             fleet.release(model)
@@ -182,7 +165,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LoopError as error:
-        sys.exit(f"bench-fleet: {error}")
+    start("bench-fleet", main)

@@ -11,11 +11,8 @@ import json
 import math
 import shutil
 import statistics
-import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,24 +20,28 @@ from typing import Any
 import httpx
 import psutil
 from matplotlib.figure import Figure
-from shared import ROOT, kubectl, run, write_table
+from shared import ROOT, Cluster, cpu_seconds, run, start, wait, write_table
 
 from loop.core import edited, params, repository
+from loop.core.errors import LoopError
+from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.names import public
 from loop.core.paths import program
 from loop.core.release_state import State, Track, files
+from loop.delivery.render import build
 from loop_demo.hub import Hub
 
 OUT = ROOT / "build" / "bench-gitops"
 PATTERN = public(next(iter(params.read(ROOT))))  # the model of which the benchmark's models are copies
+COMMITS = 10  # commits to measure for each number of models; the median counts
 SMALLEST = 1e-3  # smaller figures are raised to this value before their logarithm is taken
 ENVIRONMENTS = ("dev", "staging", "production")
 PROGRAMS = ("application-controller", "repo-server", "applicationset-controller", "server")
-BUSY = (  # a PromQL query for the amount of work that Argo CD has left
-    'sum(workqueue_depth{job="argocd-application-controller"})'
+BUSY = (  # a PromQL query for the most work that Argo CD had left in the last three scrapes
+    'max_over_time((sum(workqueue_depth{job="argocd-application-controller"})'
     ' + sum(workqueue_unfinished_work_seconds{job="argocd-application-controller"})'
-    ' + sum(argocd_repo_pending_request_total{job="argocd-repo-server"})'
+    ' + sum(argocd_repo_pending_request_total{job="argocd-repo-server"}))[6s:2s])'
 )
 # Pods on fake nodes do not really run, so no image is pulled and no volume is mounted.
 ON_FAKE_NODES = """\
@@ -149,22 +150,13 @@ def _copy(source: Path, to: Path, name: str) -> None:
 # The cluster under test
 
 
-class Cluster:
-    """The local cluster, whose addresses `tools/cluster` prints."""
+class ArgoCD(Cluster):
+    """The local cluster, with questions to its Argo CD."""
 
     def __init__(self) -> None:
-        self.tool: list[str | Path] = [sys.executable, ROOT / "tools" / "cluster"]
-        self.facts: dict[str, Any] = json.loads(run(*self.tool, "status", "--json"))
-        self.kustomize = program("kustomize")
+        super().__init__()
         self.argocd = httpx.Client(base_url=self.facts["argocd"], timeout=30, trust_env=False)
         self.prometheus = httpx.Client(base_url=self.facts["prometheus"], timeout=30, trust_env=False)
-
-    def kubectl(self, *args: str, stdin: str | None = None) -> str:
-        return kubectl(self.facts, *args, stdin=stdin)
-
-    def apply(self, *objects: dict[str, Any]) -> None:
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=text)
 
     def application(self, name: str) -> dict[str, Any]:
         """Return an Application's status; empty if the Application does not exist yet."""
@@ -177,36 +169,19 @@ class Cluster:
         answer = self.argocd.get("/api/v1/applications", params={"fields": fields}).raise_for_status()
         return [one for one in answer.json().get("items") or [] if "-model-" in one["metadata"]["name"]]
 
-    def programs(self) -> dict[str, psutil.Process]:
-        """Return the processes of Argo CD's programs."""
+    def programs(self) -> dict[str, int]:
+        """Return the process ids of Argo CD's programs."""
         records = Path(self.facts["kubeconfig"]).parent / "processes"
-        pids = {name: json.loads((records / f"argocd-{name}.json").read_text())["pid"] for name in PROGRAMS}
-        return {name: psutil.Process(pid) for name, pid in pids.items()}
+        return {name: read_json(records / f"argocd-{name}.json")["pid"] for name in PROGRAMS}
 
-    def idle(self) -> bool:
-        """Return whether Argo CD has no work left."""
-        answer = self.prometheus.get("/api/v1/query", params={"query": BUSY}).raise_for_status()
-        return all(float(row["value"][1]) == 0 for row in answer.json()["data"]["result"])
+    def settle(self) -> None:
+        """Wait until Argo CD has no work left, in three of Prometheus' scrapes in a row."""
 
+        def idle() -> bool:
+            answer = self.prometheus.get("/api/v1/query", params={"query": BUSY}).raise_for_status()
+            return all(float(row["value"][1]) == 0 for row in answer.json()["data"]["result"])
 
-def wait(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.05) -> None:
-    """Wait until `ready()` is true; exit if it takes longer than `seconds`."""
-    end = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > end:
-            sys.exit(f"{what}: not within {seconds:.0f} s")
-        time.sleep(every)
-
-
-def settle(cluster: Cluster) -> None:
-    """Wait until Argo CD is idle in three checks in a row, 2 s apart as Prometheus' scrapes are."""
-    checks: deque[bool] = deque(maxlen=3)
-
-    def calm() -> bool:
-        checks.append(cluster.idle())
-        return checks.count(True) == checks.maxlen
-
-    wait("Argo CD is idle", calm, 900, every=2.1)
+        wait("Argo CD is idle", idle, 900, every=0.5)
 
 
 def git_server(facts: dict[str, Any], root: Path) -> Hub:
@@ -215,44 +190,45 @@ def git_server(facts: dict[str, Any], root: Path) -> Hub:
     return Hub(root, {}, [*options, *(f"--hook={url}" for url in facts["hooks"])])
 
 
-def follow(cluster: Cluster, fleet: Fleet, hub: Hub) -> None:
+def follow(cluster: ArgoCD, fleet: Fleet, hub: Hub) -> None:
     """Make Argo CD follow the scratch repository, by applying its token, project and ApplicationSet."""
     label = {"argocd.argoproj.io/secret-type": "repository"}
     meta = {"name": "bench", "namespace": "argocd", "labels": label}
     login = {"type": "git", "url": hub.url, "username": "bench", "password": hub.person.token}
-    cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": login})
-    rendered = run(cluster.kustomize, "build", fleet.tree / "argocd")
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=rendered)
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": login}
+    cluster.apply(json.dumps(secret))
+    cluster.apply(build(fleet.tree / "argocd"))
 
 
-def volumes(cluster: Cluster, count: int) -> None:
+def volumes(cluster: ArgoCD, count: int) -> None:
     """Create `count` volumes, so that the pods' claims can be bound. No volume is mounted."""
     spec = {"storageClassName": "bench", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"]}
     spec["hostPath"] = {"path": "/nonexistent"}
     kind: dict[str, Any] = {"apiVersion": "v1", "kind": "PersistentVolume", "spec": spec}
-    cluster.apply(*({**kind, "metadata": {"name": f"bench-{number:03}"}} for number in range(count)))
+    made = [{**kind, "metadata": {"name": f"bench-{number:03}"}} for number in range(count)]
+    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
 
 
 # The measurements
 
 
-def render(cluster: Cluster, fleet: Fleet) -> dict[str, float]:
+def render(fleet: Fleet) -> dict[str, float]:
     """Time `kustomize build` of one overlay (median of five) and of all overlays one after another."""
+    kustomize, overlays = program("kustomize"), fleet.overlays()
 
-    def build(path: str) -> float:
+    def seconds(path: str) -> float:
         begin = time.monotonic()
-        run(cluster.kustomize, "build", fleet.tree / path)
+        run(kustomize, "build", fleet.tree / path)
         return time.monotonic() - begin
 
-    overlays = fleet.overlays()
-    one = statistics.median(build(overlays[0]) for _ in range(5))
-    return {"render one, s": one, "render all, s": sum(map(build, overlays))}
+    one = statistics.median(seconds(overlays[0]) for _ in range(5))
+    return {"render one, s": one, "render all, s": sum(map(seconds, overlays))}
 
 
-def appear(cluster: Cluster, fleet: Fleet, models: int) -> dict[str, float]:
+def appear(cluster: ArgoCD, fleet: Fleet, models: int) -> dict[str, float]:
     """Add models, push, and time how long it takes until every Application exists and is synced."""
-    volumes(cluster, models * len(ENVIRONMENTS))
     wanted = models * len(ENVIRONMENTS)
+    volumes(cluster, wanted)
     begin = time.monotonic()
     fleet.grow(models)
 
@@ -269,20 +245,20 @@ def has_synced(status: dict[str, Any]) -> bool:
     return bool(sync.get("status") == "Synced" and operation.get("phase") == "Succeeded")
 
 
-def deliver(cluster: Cluster, fleet: Fleet, commits: int) -> dict[str, float]:
+def deliver(cluster: ArgoCD, fleet: Fleet) -> dict[str, float]:
     """Time from `git push` until a webhook has synced the Application, and Argo CD's CPU per commit."""
     seconds, spent = [], cpu(cluster)
-    for turn in range(commits):
-        settle(cluster)
-        number, environment = turn * fleet.models // commits, ENVIRONMENTS[turn % len(ENVIRONMENTS)]
+    for turn in range(COMMITS):
+        cluster.settle()
+        number, environment = turn * fleet.models // COMMITS, ENVIRONMENTS[turn % len(ENVIRONMENTS)]
         name, commit = f"{environment}-{_name(number)}", fleet.release(environment, number)
         there = lambda at=commit, app=name: synced_at(cluster.application(app), at)  # noqa: E731
         begin = time.monotonic()
         fleet.push()
         wait(f"{name} is at {commit}", there, 600)
         seconds.append(time.monotonic() - begin)
-    settle(cluster)
-    used = {name: (after - spent[name]) / commits for name, after in cpu(cluster).items()}
+    cluster.settle()
+    used = {name: (after - spent[name]) / COMMITS for name, after in cpu(cluster).items()}
     return {
         "commit → synced, median s": statistics.median(seconds),
         "commit → synced, slowest s": max(seconds),
@@ -297,15 +273,15 @@ def synced_at(status: dict[str, Any], commit: str) -> bool:
     return has_synced(status) and synced_to == status["sync"].get("revision") == commit
 
 
-def cpu(cluster: Cluster) -> dict[str, float]:
+def cpu(cluster: ArgoCD) -> dict[str, float]:
     """Return the CPU seconds of each Argo CD program so far, including its children (kustomize, git)."""
-    return {name: sum(process.cpu_times()[:4]) for name, process in cluster.programs().items()}
+    return {name: cpu_seconds(pid) for name, pid in cluster.programs().items()}
 
 
-def memory(cluster: Cluster) -> dict[str, float]:
+def memory(cluster: ArgoCD) -> dict[str, float]:
     """Return the resident memory of each Argo CD program in MB."""
-    programs = cluster.programs().items()
-    return {f"memory: {name}, MB": process.memory_info().rss / 2**20 for name, process in programs}
+    rss = {name: psutil.Process(pid).memory_info().rss for name, pid in cluster.programs().items()}
+    return {f"memory: {name}, MB": used / 2**20 for name, used in rss.items()}
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
@@ -350,13 +326,11 @@ def main() -> None:
     """Run the benchmark for each number of models, on a cluster that follows no repository yet."""
     parser = argparse.ArgumentParser("bench-gitops", description=__doc__)
     parser.add_argument("--models", type=int, nargs="+", default=[1, 10, 100], metavar="N")
-    commits = "commits to measure; the median counts (10)"
-    parser.add_argument("--commits", type=int, default=10, metavar="N", help=commits)
     options = parser.parse_args()
     sizes, results = sorted(options.models), {}
-    cluster = Cluster()
+    cluster = ArgoCD()
     if cluster.kubectl("get", "applicationsets", "--all-namespaces", "--output=name"):
-        sys.exit("the cluster follows a repository already: make cluster-down && make cluster")
+        raise LoopError("the cluster follows a repository already", fix="make cluster-down && make cluster")
     # Enough nodes for two pods per model and environment, which exist during a rolling update
     run(*cluster.tool, "nodes", f"cpu={math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50)}")
     with (
@@ -366,10 +340,10 @@ def main() -> None:
         fleet = Fleet(Path(scratch) / "tree", hub.url, hub.clone_url)
         follow(cluster, fleet, hub)
         for models in sizes:
-            results[models] = appear(cluster, fleet, models) | deliver(cluster, fleet, options.commits)
-            results[models] |= memory(cluster) | render(cluster, fleet)
+            results[models] = appear(cluster, fleet, models) | deliver(cluster, fleet)
+            results[models] |= memory(cluster) | render(fleet)
             report(results)
 
 
 if __name__ == "__main__":
-    main()
+    start("bench-gitops", main)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,9 +26,8 @@ from typing import Any
 
 import bench_serving
 import pandas as pd
-import psutil
 from matplotlib.figure import Figure
-from shared import ROOT, Panel, bars, console, machine, write_table, wrk
+from shared import ROOT, Panel, bars, clone, console, cpu_seconds, machine, run, start, wait, write_table, wrk
 
 from loop.core import edited, models, params, paths, release_state
 from loop.core.errors import Exit, LoopError
@@ -65,10 +64,6 @@ SMALL = {
 Sample = tuple[float, float]
 
 
-class Failed(Exception):
-    """A measured command failed, or did not do its work."""
-
-
 class Side:
     """One of the two builds that are compared: its clone, which has an origin, and its own cache."""
 
@@ -80,23 +75,10 @@ class Side:
         mine = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
         self.env = {**mine, "LOOP_CACHE": str(folder / "cache")}
 
-    def run(self, *command: str, codes: tuple[int, ...] = (0,), env: Mapping[str, str | None] = {}) -> str:
-        """Run a command in the clone and return its output; raise Failed on any other exit code."""
-        wanted = {**self.env, **env}
-        done = subprocess.run(
-            command,
-            cwd=self.tree,
-            env={name: value for name, value in wanted.items() if value is not None},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=TOO_LONG,
-        )
-        if done.returncode not in codes:
-            raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}")
-        return done.stdout
+    def run(self, *command: str, env: dict[str, str] | None = None, **options: Any) -> str:
+        """Run a command in the clone and return all that it prints; LoopError as `shared.run` raises it."""
+        own = {"cwd": self.tree, "env": self.env | (env or {}), "timeout": TOO_LONG}
+        return run(*command, **own, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, **options)
 
     def commit_all(self, message: str) -> None:
         self.run("git", "add", "--all")
@@ -135,9 +117,9 @@ class Command:
         output = side.run(*words, **self.options)
         wall, cpu = time.perf_counter() - begun, waited_for() - before
         if self.said not in output:
-            raise Failed(f"{self.command} did not print {self.said!r}:\n{output[-2000:]}")
+            raise LoopError(f"{self.command} did not print {self.said!r}:\n{output[-2000:]}")
         if missing := [made for made in self.makes if not (side.tree / made).exists()]:
-            raise Failed(f"{self.command} left no {', '.join(missing)}")
+            raise LoopError(f"{self.command} left no {', '.join(missing)}")
         return wall, cpu
 
 
@@ -160,7 +142,7 @@ def demo_from_nothing(side: Side, _: int) -> Sample:
     """Time `make demo` with empty caches, including those of uv and Go."""
     fresh = side.folder / "nothing"
     shutil.rmtree(fresh, ignore_errors=True)
-    env = {"LOOP_CACHE": None, "XDG_CACHE_HOME": str(fresh), "GOMODCACHE": f"{fresh}/modules"}
+    env = {"LOOP_CACHE": f"{fresh}/loop", "XDG_CACHE_HOME": str(fresh), "GOMODCACHE": f"{fresh}/modules"}
     try:
         return demo(side, 0, env={**env, "GOFLAGS": "-modcacherw"})
     finally:
@@ -203,37 +185,31 @@ def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side
             change(side, number)
             side.run("./loop", "repro", MODEL)
             side.commit_all("Change")
-            before, begun = spent(hub.process.pid), time.perf_counter()
+            before, begun = cpu_seconds(hub.process.pid), time.perf_counter()
             side.run("git", "push", "--quiet", "--force", hub.clone_url, "change:change")
             pull = hub.person.pull_request("change", "Change", "why")["number"]
-            run = ended(hub.person, "pull_request")
+            tested = ended(hub.person, "pull_request")
             if reported:
                 ended(hub.person, "workflow_run")
-            wall, cpu = time.perf_counter() - begun, spent(hub.process.pid) - before
-            if run["conclusion"] != "success":
-                raise Failed(f"CI: {run['conclusion']}: {hub.log(run)[-3000:]}")
+            wall, cpu = time.perf_counter() - begun, cpu_seconds(hub.process.pid) - before
+            if tested["conclusion"] != "success":
+                raise LoopError(f"CI: {tested['conclusion']}: {hub.log(tested)[-3000:]}")
             if reported and MODEL not in hub.report(pull, seconds=1):
-                raise Failed(f"the report of pull request {pull} does not name {MODEL}")
+                raise LoopError(f"the report of pull request {pull} does not name {MODEL}")
             return wall, cpu
     finally:
         side.run("git", "switch", "--quiet", "--force", "main")
         side.run("./loop", "repro", MODEL)
 
 
-def spent(pid: int) -> float:
-    """Return the CPU seconds of a process and of its ended children."""
-    return float(sum(psutil.Process(pid).cpu_times()[:4]))
-
-
 def ended(github: GitHub, event: str) -> dict[str, Any]:
     """Wait until the only run of an event has completed, and return it."""
-    end = time.monotonic() + TOO_LONG
-    while time.monotonic() < end:
-        runs = github.call("GET", "/actions/runs", params={"event": event, "per_page": "10"})["workflow_runs"]
-        if runs and all(run["status"] == "completed" for run in runs):
-            return dict(runs[0])
-        time.sleep(0.05)
-    raise Failed(f"the run of {event} has not completed after {TOO_LONG} s")
+
+    def completed() -> dict[str, Any] | None:
+        runs = github.call("GET", "/actions/runs", params={"event": event})["workflow_runs"]
+        return runs[0] if runs and all(run["status"] == "completed" for run in runs) else None
+
+    return dict(wait(f"the run of {event} has completed", completed, TOO_LONG))
 
 
 def serving(connections: int, side: Side, _: int) -> Sample:
@@ -241,13 +217,14 @@ def serving(connections: int, side: Side, _: int) -> Sample:
     side.run("./loop", "bento", MODEL)
     width = len(read_json(side.project.trained / "meta.json")["features"])
     with tempfile.TemporaryDirectory(dir=side.folder) as made:
-        asked = bench_serving.write_bodies(bench_serving.SERVERS[0], width, Path(made) / "asked")
+        bench_serving.write_bodies(bench_serving.SERVERS[0], width, Path(made) / "asked")
+        asked = sorted(Path(made, "asked").glob("*.json"))
         bento = Path(read_json(side.project.build / "bento.json")["path"])
         with Server(bento, log_dir=Path(made) / "log") as server:
-            wrk(server, "/predict", asked.one, connections, 1)  # warm up
-            got = wrk(server, "/predict", asked.one, connections, 5)
+            wrk(server, "/predict", asked, connections, 1)  # warm up
+            got = wrk(server, "/predict", asked, connections, 5)
     if got["failed"]:
-        raise Failed(f"{got['failed']:.0f} requests failed")
+        raise LoopError(f"{got['failed']:.0f} requests failed")
     return got["per_s"], got["cpu_ms"]
 
 
@@ -286,29 +263,21 @@ EXTRAS = tuple(dict.fromkeys(case.extra for case in CASES if case.extra))
 
 
 def side(name: str, source: str) -> Side:
-    """Clone a folder's HEAD or a commit of this repository, with its own cache; SystemExit if missing."""
+    """Clone a folder's HEAD or a commit of this repository, with its own cache; LoopError if missing."""
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     repository, ref = (Path(source), "HEAD") if Path(source).is_dir() else (ROOT, source)
     if not (commit := Git(repository).commit(ref)):
-        raise SystemExit(
-            f"bench-loop: {source} is neither a commit of {ROOT} nor a folder with one: "
-            "name the commit to compare with, as in ARGS=v1.2.0"
-        )
-    author = ("--config=user.name=t", "--config=user.email=t@example.test")
-    clone = ["git", "clone", "--quiet", "--no-checkout", *author, repository, folder / "clone"]
-    subprocess.run(clone, check=True)
-    made = Side(name, folder, commit)
-    made.run("git", "checkout", "--quiet", "-B", "main", commit)
-    made.run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder / "origin.git"))
-    made.run("git", "remote", "set-url", "origin", str(folder / "origin.git"))
+        said = f"{source} is neither a commit of {ROOT} nor a folder with one"
+        raise LoopError(said, fix="name the commit to compare with, as in ARGS=v1.2.0")
+    clone(folder, repository, commit)
     # The build's cache has this machine's environments and programs, but no trained or built results
     (folder / "cache").mkdir()
     for shared in [paths.cache() / "envs", paths.cache() / "programs", *paths.cache().glob("uv-*")]:
         shared.mkdir(parents=True, exist_ok=True)
         (folder / "cache" / shared.name).symlink_to(shared)
-    return made
+    return Side(name, folder, commit)
 
 
 def warm(made: Side) -> None:
@@ -364,7 +333,7 @@ def compared(case: Case, sides: tuple[Side, Side], rounds: int) -> dict[str, Any
                 console.print(f"[dim]{case.name}: {number + 1} of {rounds}: {one.name}", end=" ")
                 samples[one.name].append(case.measure(one, number))
                 console.print("[dim]{:.2f}, CPU {:.2f}".format(*samples[one.name][-1]))
-    except (Failed, subprocess.TimeoutExpired) as error:
+    except (LoopError, subprocess.TimeoutExpired) as error:
         console.print(f"{one.name}: {error}", style="red", markup=False, highlight=False)
         return {"target": case.target, "failed": f"{one.name}: {str(error).splitlines()[0]}"}
     return {"target": case.target, "samples": samples}
@@ -415,11 +384,9 @@ def plot(results: dict[str, dict[str, Any]]) -> Figure:
     return drawn
 
 
-def report(results: dict[str, dict[str, Any]], sides: tuple[Side, Side]) -> None:
+def report(results: dict[str, dict[str, Any]], facts: dict[str, Any]) -> None:
     """Print the result table, and write it as Markdown, JSON and a plot."""
     write_table(OUT / "loop.md", lines(results))
-    commits = {one.name: one.commit for one in sides}
-    facts = {**machine(), "writes_bytecode": not sys.dont_write_bytecode, "commits": commits}
     (OUT / "loop.json").write_text(json.dumps({"machine": facts, "cases": results}, indent=1) + "\n")
     plot(results).savefig(OUT / "loop.svg")
     console.print(f"{OUT}: loop.md, loop.json, loop.svg")
@@ -432,8 +399,8 @@ def main() -> int:
     earlier = "earlier build: commit, or folder for its HEAD (origin/main)"
     add("before", nargs="?", default="origin/main", help=earlier)
     add("--rounds", type=int, default=5, help="of commands (5)")
-    add("--with", nargs="+", choices=(*EXTRAS, "all"), default=[], dest="extras", metavar="WHAT")
-    add("--long-rounds", type=int, default=1, help=f"of --with {' '.join(EXTRAS)} (1)")
+    also = f"measure these too, but only once: {', '.join(EXTRAS)}, or all"
+    add("--with", nargs="+", choices=(*EXTRAS, "all"), default=[], dest="extras", metavar="WHAT", help=also)
     add("--only", default="", help="measure only cases whose name contains this")
     options = parser.parse_args()
     wanted = [*(EXTRAS if "all" in options.extras else options.extras), ""]
@@ -444,15 +411,14 @@ def main() -> int:
     sides = (side("before", options.before), side("after", "HEAD"))
     for one in sides:
         warm(one)
+    commits = {one.name: one.commit for one in sides}
+    facts = {**machine(), "writes_bytecode": not sys.dont_write_bytecode, "commits": commits}
     results: dict[str, dict[str, Any]] = {}
     for case in cases:
-        results[case.name] = compared(case, sides, options.long_rounds if case.extra else options.rounds)
-        report(results, sides)
+        results[case.name] = compared(case, sides, 1 if case.extra else options.rounds)
+        report(results, facts)
     return int(any("failed" in found for found in results.values()))
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LoopError as error:
-        sys.exit(f"bench-loop: {error}")
+    start("bench-loop", main)

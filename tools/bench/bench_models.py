@@ -10,14 +10,13 @@ model.
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import bench_serving
 import psutil
-from shared import ROOT, console, middle, open_loop, write_table, wrk
+from shared import ROOT, console, middle, open_loop, start, write_table, wrk
 
 from loop.core import params
 from loop.core.errors import LoopError
@@ -31,6 +30,8 @@ from loop.review.evidence import sizes
 
 OUT = ROOT / "build" / "bench-models"
 ROWS = 500  # the number of different requests
+ROUNDS = 3  # the number of repetitions; the median counts
+SHORT = 5  # seconds of each measurement but the first open loop
 CONSTANT = '''"""A scorer that returns the same score at once, to measure the server without the model."""
 
 import json
@@ -88,8 +89,8 @@ def memory(server: Server) -> float:
     return sum(one.memory_full_info().uss for one in (mine, *mine.children(recursive=True))) / 1e6
 
 
-def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, Any]:
-    """Measure one model, and return all its figures."""
+def measured(model: str, seconds: int) -> dict[str, Any]:
+    """Measure one model, in open loops of `seconds`, and return all its figures."""
     project = Project(ROOT, model)
     bento, target = built(project).path, project.params.sla
     if not (rate := target.requests_per_second):
@@ -102,7 +103,7 @@ def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, 
         with Server(bento, log_dir=log) as server:
             ready = server.ready_after
             most(server, files, 1)  # warm up
-            steady = [open_loop(server, "/predict", files, rate, seconds) for _ in range(rounds)]
+            steady = [open_loop(server.port, "/predict", files, rate, seconds) for _ in range(ROUNDS)]
         (scratch / "bento").symlink_to(bento)
         constant = scratch / "constant"
         shutil.copytree(bento, constant, symlinks=True)
@@ -115,13 +116,13 @@ def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, 
         }
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
         alone: list[dict[str, Any]] = []
-        for turn in range(rounds):
+        for turn in range(ROUNDS):
             for name in [*servers][:: 1 if turn % 2 else -1]:
                 with servers[name] as server:
                     most(server, files, 1)
-                    runs[name].append(most(server, files, short) | {"mb": memory(server)})
+                    runs[name].append(most(server, files, SHORT) | {"mb": memory(server)})
                     if name == "constant":
-                        alone.append(open_loop(server, "/predict", files, rate, short))
+                        alone.append(open_loop(server.port, "/predict", files, rate, SHORT))
     return {
         "target": {"per_s": rate, "p99_ms": target.p99_ms},
         "steady": {name: value for name, value in middle(steady).items() if name != "statuses"},
@@ -158,14 +159,12 @@ def main() -> None:
     parser = argparse.ArgumentParser("bench-models", description=__doc__)
     parser.add_argument("models", nargs="*", default=sorted(params.read(ROOT)))
     parser.add_argument("--seconds", type=int, default=60, help="seconds of each open-loop measurement (60)")
-    parser.add_argument("--short", type=int, default=5, help="seconds of each other measurement (5)")
-    parser.add_argument("--rounds", type=int, default=3, help="number of repetitions; the median counts (3)")
     given = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}
     for model in map(package, given.models):
         console.print(f"[dim]{public(model)}")
-        found[model] = measured(model, seconds=given.seconds, rounds=given.rounds, short=given.short)
+        found[model] = measured(model, given.seconds)
         (OUT / "models.json").write_text(json.dumps(found, indent=1) + "\n")
     rows = [row(model, of) for model, of in found.items()]
     head = [name for name, _ in rows[0]]
@@ -173,7 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LoopError as error:
-        sys.exit(f"bench-models: {error}")
+    start("bench-models", main)

@@ -14,9 +14,8 @@ import tempfile
 from pathlib import Path
 
 import duckdb
-from shared import ROOT, console, write_table
+from shared import ROOT, console, start, write_table
 
-from loop.core.errors import LoopError
 from loop.core.git import Git
 
 FEATURES, SEGMENT, DAYS = 15, 200_000, 14  # a line is about 330 bytes, so a segment about 64 MB
@@ -106,7 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LoopError as error:
-        sys.exit(f"bench-monitor: {error}")
+    start("bench-monitor", main)

@@ -8,7 +8,6 @@ params.yaml, which `./loop repro` and `./loop bento` must have made. docs/perfor
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import httpx
 import numpy as np
 import psutil
 import xgboost
-from shared import BENCH, ROOT, Panel, bars, console, machine, middle, open_loop, run, write_table, wrk
+from shared import BENCH, ROOT, Panel, bars, console, machine, middle, open_loop, run, start, write_table, wrk
 
 from loop.core import params, paths
 from loop.core.errors import LoopError
@@ -40,6 +39,7 @@ PACKAGE = next(iter(params.read(ROOT)))
 SERVICE = PACKAGE.title().replace("_", "")  # the service's name in bentos/<package>/service.py
 ROWS = 100  # rows in a request with many rows
 STEADY = 200  # requests per second of the open loop
+PACKAGES = ("bentoml", "fastapi", "uvicorn", "mlflow", "xgboost-cpu", "pydantic")
 SAME = 1e-6  # how far a server's score may be from XGBoost's own
 
 
@@ -88,17 +88,8 @@ SERVERS = (
 # The requests
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The files with the request bodies for one server."""
-
-    one: list[Path]
-    many: Path
-    npy: Path | None
-
-
-def write_bodies(server: Server, width: int, folder: Path) -> Asked:
-    """Write request bodies for a server: a hundred rows of random features, singly and as one request."""
+def write_bodies(server: Server, width: int, folder: Path) -> None:
+    """Write bodies for a server: a hundred rows of random features as 000.json and so on, many and npy."""
     folder.mkdir()
     rows = np.random.default_rng(1).lognormal(size=(ROWS, width)).round(2).astype(np.float32)
     lists, named = [[round(value, 2) for value in row] for row in rows.tolist()], server.key == "features"
@@ -108,7 +99,6 @@ def write_bodies(server: Server, width: int, folder: Path) -> Asked:
     (folder / "many").write_text(json.dumps({server.key: lists}))
     np.save(file := BytesIO(), rows)
     (folder / "npy").write_bytes(file.getvalue())
-    return Asked(sorted(folder.glob("*.json")), folder / "many", folder / "npy" if server.npy else None)
 
 
 # The running server
@@ -147,13 +137,13 @@ class Running(process.Server):
         return max(one.rss for one in memory) / 1e6, sum(one.pss for one in memory) / 1e6
 
 
-def check(live: Running, asked: Asked, scratch: Path) -> None:
+def check(live: Running, asked: Path, scratch: Path) -> None:
     """Check that a server's scores equal XGBoost's own, so that all servers do the same work."""
     booster = xgboost.Booster({"nthread": 1}, model_file=scratch / "bento/src/model/model.ubj")
-    true = booster.inplace_predict(np.load(asked.many.with_name("npy")))
+    true = booster.inplace_predict(np.load(asked / "npy"))
     headers = {"Content-Type": "application/json"}
     with httpx.Client(base_url=live.url, headers=headers, trust_env=False, timeout=30) as client:
-        for path, body in ((live.server.one, asked.one[0]), (live.server.many, asked.many)):
+        for path, body in ((live.server.one, asked / "000.json"), (live.server.many, asked / "many")):
             answer = client.post(path, content=body.read_bytes()).raise_for_status().json()
             given = np.ravel(answer[live.server.scores])
             if np.abs(given - true[: len(given)]).max() > SAME:
@@ -163,33 +153,30 @@ def check(live: Running, asked: Asked, scratch: Path) -> None:
 # The measurements
 
 
-def measure(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[str, Any]:
-    """Start a server and measure it once; before that, measure how busy the machine is otherwise."""
-    others = psutil.cpu_percent(interval=1)
+def measure(server: Server, asked: Path, scratch: Path, seconds: int) -> dict[str, Any]:
+    """Start a server and measure it once."""
+    one, many, npy = sorted(asked.glob("*.json")), [asked / "many"], [asked / "npy"]
     with Running(server, scratch) as live:
         check(live, asked, scratch)
-        idle = live.memory()
-        one, many = server.one, server.many
-        wrk(live, one, asked.one, 16, 1)  # warm up
-        measured = {f"{n} connections": wrk(live, one, asked.one, n, seconds) for n in (1, 16, 64)}
-        measured[f"{ROWS} rows, JSON"] = wrk(live, many, [asked.many], 16, seconds)
-        if asked.npy:
-            measured[f"{ROWS} rows, npy"] = wrk(live, many, [asked.npy], 16, seconds)
-        steady = open_loop(live, server.one, asked.one, STEADY, 2 * seconds)
+        wrk(live, server.one, one, 16, 1)  # warm up
+        measured = {f"{n} connections": wrk(live, server.one, one, n, seconds) for n in (1, 16, 64)}
+        measured[f"{ROWS} rows, JSON"] = wrk(live, server.many, many, 16, seconds)
+        if server.npy:
+            measured[f"{ROWS} rows, npy"] = wrk(live, server.many, npy, 16, seconds)
+        steady = open_loop(live.port, server.one, one, STEADY, 2 * seconds)
         resident, together = live.memory()
-        memory = {"idle_mb": idle[0], "resident_mb": resident, "together_mb": together}
-        figures = {"ready_s": live.ready_after, **memory, "others_percent": others}
+        figures = {"ready_s": live.ready_after, "resident_mb": resident, "together_mb": together}
         return {"figures": figures, "wrk": measured, "open": steady}
 
 
-def asked_for(asked: Asked, scratch: Path) -> dict[str, Any]:
+def asked_for(one: list[Path], scratch: Path) -> dict[str, Any]:
     """Measure our server at 500 requests/s for a minute, and at 3,500 requests/s while it is scraped."""
     with Running(SERVERS[0], scratch) as live:
-        wrk(live, live.server.one, asked.one, 16, 1)
-        minute = open_loop(live, live.server.one, asked.one, 500, 60)
+        wrk(live, "/predict", one, 16, 1)
+        minute = open_loop(live.port, "/predict", one, 500, 60)
         with ThreadPoolExecutor(1) as thread:
             scraped = thread.submit(scrapes, live, 13)
-            sustained = open_loop(live, live.server.one, asked.one, 3500, 15)
+            sustained = open_loop(live.port, "/predict", one, 3500, 15)
         return {"500 requests/s": minute, "3500 requests/s": sustained, "scrapes then": scraped.result()}
 
 
@@ -205,40 +192,24 @@ def scrapes(live: Running, seconds: int) -> dict[str, float]:
     return {"p50_ms": statistics.median(milliseconds), "worst_ms": max(milliseconds)}
 
 
-def overload(asked: Asked, scratch: Path) -> dict[str, Any]:
+def overload(one: list[Path], many: list[Path], scratch: Path) -> dict[str, Any]:
     """Overload our server for 30 s, and measure single rows before and right after.
 
     The load is three times the number of 100-row requests that the server can answer.
     """
     with Running(SERVERS[0], scratch) as live:
-        single, many = live.server.one, live.server.many
-        before = open_loop(live, single, asked.one, STEADY, 5)
-        load = round(3 * wrk(live, many, [asked.many], 16, 3)["per_s"])
+        before = open_loop(live.port, "/predict", one, STEADY, 5)
+        load = round(3 * wrk(live, "/predict", many, 16, 3)["per_s"])
         calm = live.memory()[0]
         with ThreadPoolExecutor(1) as thread:
-            flood = thread.submit(open_loop, live, many, [asked.many], load, 30, connections=1000)
+            flood = thread.submit(open_loop, live.port, "/predict", many, load, 30, connections=1000)
             memory = [calm]
             while not flood.done():
                 memory.append(live.memory()[0])
                 time.sleep(0.5)
-        after = open_loop(live, single, asked.one, STEADY, 5)
+        after = open_loop(live.port, "/predict", one, STEADY, 5)
         mb = {"before": calm, "most": max(memory)}
         return {"before": before, "flood": flood.result(), "the 5 s after": after, "memory_mb": mb}
-
-
-def described() -> dict[str, Any]:
-    """Describe the machine and the versions, and how busy the machine is with other work."""
-    busy = psutil.cpu_percent(interval=2)
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    packages = ("bentoml", "fastapi", "uvicorn", "mlflow", "xgboost-cpu", "pydantic")
-    return {
-        **machine(),
-        "cpu": names[0] if names else platform.processor(),
-        "others_cpu_percent": busy,
-        "load": os.getloadavg(),
-        **{name: version(name) for name in packages},
-    }
 
 
 # The report
@@ -305,7 +276,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="number of repetitions; the median counts (2)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as made:
-        scratch, facts = Path(made), described()
+        scratch, facts = Path(made), machine() | {name: version(name) for name in PACKAGES}
         bento = built(Project(ROOT, PACKAGE)).path
         if not (bento / "src" / "model" / "model.ubj").is_file():
             said = f"{PACKAGE}, the first model of params.yaml, has no model.ubj, so it is not of XGBoost"
@@ -314,19 +285,20 @@ def main() -> None:
         env = {**os.environ, "PYTHONPATH": f"{bento}/src", "BENTO": f"{bento}/src"}
         run(sys.executable, RIVALS / "by_mlflow.py", scratch / "mlflow", env=env)
         width = len(read_json(bento / "src" / "model" / "meta.json")["features"])
-        asked = {server: write_bodies(server, width, scratch / str(at)) for at, server in enumerate(SERVERS)}
+        asked = {server: scratch / str(at) for at, server in enumerate(SERVERS)}
+        for server, folder in asked.items():
+            write_bodies(server, width, folder)
         rounds: dict[Server, list[Any]] = {server: [] for server in SERVERS}
         for _ in range(options.rounds):
             for server in SERVERS:
                 console.print(f"[dim]{server.name}")
                 rounds[server].append(measure(server, asked[server], scratch, options.seconds))
         results = {server.name: middle(rounds[server]) for server in SERVERS}
-        ours = {**asked_for(asked[SERVERS[0]], scratch), "overload": overload(asked[SERVERS[0]], scratch)}
+        own = asked[SERVERS[0]]
+        one = sorted(own.glob("*.json"))
+        ours = {**asked_for(one, scratch), "overload": overload(one, [own / "many"], scratch)}
     report({"machine": facts, "servers": results, "ours": ours})
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LoopError as error:
-        sys.exit(f"bench-serving: {error}")
+    start("bench-serving", main)

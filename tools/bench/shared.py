@@ -1,11 +1,12 @@
-"""Load generators, medians, facts about the machine and tables, which the benchmarks share."""
+"""Commands, load generators, the local cluster, medians, tables and charts, which the benchmarks share."""
 
 import json
 import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,73 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Column, Table
 
+from loop.core.errors import LoopError
+
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parents[1]
 console = Console()
+
+
+def start(name: str, main: Callable[[], int | None]) -> None:
+    """Run a benchmark, and exit with what it returns, or with its name and the message of its LoopError."""
+    try:
+        sys.exit(main())
+    except LoopError as error:
+        sys.exit(f"{name}: {error}")
+
+
+def run(*command: str | Path, codes: Sequence[int] = (0,), **options: Any) -> str:
+    """Run a command and return its output; LoopError with the command's own message on another exit code."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    done = subprocess.run(command, text=True, check=False, **(pipes | options))
+    if done.returncode not in codes:
+        words = " ".join(map(str, command[:6]))
+        said = (done.stderr or done.stdout).strip()[-2000:]
+        raise LoopError(f"{words} ended with {done.returncode}:\n{said}")
+    return done.stdout
+
+
+def wait(what: str, ready: Callable[[], Any], seconds: float, every: float = 0.05) -> Any:
+    """Wait until `ready()` returns something that is true, and return it; LoopError after `seconds`."""
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        if time.monotonic() > end:
+            raise LoopError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(every)
+    return found
+
+
+def clone(folder: Path, source: Path, commit: str = "HEAD") -> Path:
+    """Clone a commit of a repository as branch main of FOLDER/clone, whose origin is an empty repository."""
+    tree, origin = folder / "clone", folder / "origin.git"
+    author = ("--config=user.name=bench", "--config=user.email=bench@example.com")
+    run("git", "clone", "--quiet", "--no-checkout", *author, source, tree)
+    run("git", "checkout", "--quiet", "-B", "main", commit, cwd=tree)
+    run("git", "init", "--quiet", "--bare", "--initial-branch=main", origin)
+    run("git", "remote", "set-url", "origin", origin, cwd=tree)
+    return tree
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process and of its ended children."""
+    return float(sum(psutil.Process(pid).cpu_times()[:4]))
+
+
+class Cluster:
+    """The local cluster, whose addresses and paths `tools/cluster` prints."""
+
+    def __init__(self) -> None:
+        self.tool = (sys.executable, ROOT / "tools" / "cluster")
+        self.facts: dict[str, Any] = json.loads(run(*self.tool, "status", "--json"))
+
+    def kubectl(self, *words: str, **options: Any) -> str:
+        """Run the cluster's kubectl and return its output."""
+        program = Path(self.facts["kubeconfig"]).parent / "programs" / "kubectl"
+        return run(program, f"--kubeconfig={self.facts['kubeconfig']}", *words, **options)
+
+    def apply(self, manifests: str) -> None:
+        """Apply manifests in YAML or JSON."""
+        self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=manifests)
 
 
 def wrk(server: Any, path: str, bodies: list[Path], connections: int, seconds: int) -> dict[str, float]:
@@ -29,8 +94,8 @@ def wrk(server: Any, path: str, bodies: list[Path], connections: int, seconds: i
     how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=15s", "-s", BENCH / "wrk.lua"]
     command = ["wrk", *how, f"http://127.0.0.1:{server.port}{path}", "--", media, *bodies]
     before = server.cpu_seconds()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    spent, got = server.cpu_seconds() - before, json.loads(done.stdout.splitlines()[-1])
+    printed = run(*command)
+    spent, got = server.cpu_seconds() - before, json.loads(printed.splitlines()[-1])
     return {
         "per_s": got["requests"] / got["seconds"],
         "cpu_ms": 1e3 * spent / max(got["requests"], 1),
@@ -39,28 +104,18 @@ def wrk(server: Any, path: str, bodies: list[Path], connections: int, seconds: i
 
 
 def open_loop(
-    server: Any, path: str, bodies: list[Path], rate: float, seconds: int, *, connections: int = 64
+    port: int, path: str, bodies: list[Path], rate: float, seconds: int, **options: str | int
 ) -> dict[str, Any]:
-    """Measure the latency at a given request rate, counted from the time at which each request was due."""
-    program = [sys.executable, BENCH / "open_loop.py", f"--connections={connections}"]
-    command = [*program, str(server.port), path, str(rate), str(seconds), *bodies]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
+    """Measure the latency at a given request rate, counted from the time at which each request was due.
+
+    `options` are those of open_loop.py.
+    """
+    words = [f"--{name}={value}" for name, value in options.items()]
+    numbers = (str(rate), str(seconds))
+    answer: dict[str, Any] = json.loads(
+        run(sys.executable, BENCH / "open_loop.py", *words, str(port), path, *numbers, *bodies)
+    )
     return answer
-
-
-def run(*command: str | Path, stdin: str | None = None, **options: Any) -> str:
-    """Run a command and return its output; if it fails, exit with the command's own message."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, **options)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command[:6]))}: {(done.stderr or done.stdout).strip()[-2000:]}")
-    return done.stdout
-
-
-def kubectl(facts: dict[str, Any], *words: str, stdin: str | None = None) -> str:
-    """Run kubectl on the cluster that `tools/cluster status --json` describes, and return its output."""
-    program = Path(facts["kubeconfig"]).parent / "programs" / "kubectl"
-    return run(program, f"--kubeconfig={facts['kubeconfig']}", *words, stdin=stdin)
 
 
 def middle(rounds: list[Any]) -> Any:
@@ -71,9 +126,12 @@ def middle(rounds: list[Any]) -> Any:
 
 
 def machine() -> dict[str, Any]:
-    """Describe the machine and the time of the measurement."""
+    """Describe the machine, the time of the measurement, and how busy the machine is with other work."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": next((line.partition(": ")[2] for line in lines if line.startswith("model name")), ""),
+        "others_cpu_percent": psutil.cpu_percent(interval=2),
         "cores": psutil.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "system": f"{platform.system()} {platform.release()}",
