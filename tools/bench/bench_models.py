@@ -34,28 +34,20 @@ ROUNDS = 3  # the number of repetitions; the median counts
 SHORT = 5  # seconds of each measurement but the first open loop
 CONSTANT = '''"""A scorer that returns the same score at once, to measure the server without the model."""
 
-import json
+import msgspec
 import numpy as np
 
+from loop.runtime.columns import size
+from loop.runtime.model import Meta
+
+
 def load(folder):
-    meta = json.loads((folder / "meta.json").read_text())
-    width = len(meta["classes"]) if meta["task"] == "multiclass" else len(meta.get("centre", []))
-    def score(rows):
-        count = len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows)
-        return np.full((count, width) if width else count, 0.5)
-    return score
+    width = msgspec.json.decode((folder / "meta.json").read_bytes(), type=Meta).width
+    return lambda rows: np.full((size(rows), width) if width else size(rows), 0.5)
 '''
 FASTAPI = bench_serving.Server(
     "FastAPI", (*bench_serving.UVICORN, "by_model:app"), ready="/openapi.json", packages=True
 )
-APPLICATION = """
-from pathlib import Path
-
-from loop.runtime import app
-from scorer import load
-
-application = app.create(Path(__file__).parent, load)
-"""
 
 
 def bodies(model: str, scratch: Path, together: int = 1) -> list[Path]:
@@ -108,7 +100,6 @@ def measured(model: str, seconds: int) -> dict[str, Any]:
         constant = scratch / "constant"
         shutil.copytree(bento, constant, symlinks=True)
         (constant / "src" / "scorer.py").write_text(CONSTANT)
-        (constant / "src" / "asgi.py").write_text(APPLICATION)
         servers: dict[str, Server] = {
             "ours": Server(bento, log_dir=log),
             "FastAPI": bench_serving.Running(FASTAPI, scratch),
