@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 from bench_models import bodies
-from shared import ROOT, Cluster, clone, console, open_loop, run, start, write_table
+from shared import ROOT, Cluster, clone, console, open_loop, report, run, start
 
 from loop.core import params, repository
 from loop.core.dvc import Lock
@@ -31,7 +31,6 @@ from loop.core.names import public
 from loop.core.project import Project
 from loop.delivery import render
 
-OUT = ROOT / "build" / "bench-fleet"
 ENVIRONMENT = "dev"
 MOST_FAILED, MOST_P99 = 0.0005, 100.0  # the accepted share of failed requests, and milliseconds
 HEAD = ("all models", "rows each", "model", "requests/s", "failed", "p50, ms", "p99, ms", "worst, ms")
@@ -160,7 +159,7 @@ def main() -> int:
             rows += [line(rate, together, model, of) for model, of in found.items()]
             said = f"{rate:,.0f}/s, {together} rows a request: {failed:.3%} failed"
             console.print(f"{said}, slowest p99 {slowest:,.1f} ms, cores busy to {psutil.cpu_percent():.0f}%")
-    write_table(OUT / "fleet.md", rows)
+    report("fleet", rows)
     return 0 if good else 1
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import psutil
 from matplotlib.figure import Figure
-from shared import ROOT, Cluster, cpu_seconds, run, start, wait, write_table
+from shared import ROOT, Cluster, cpu_seconds, report, run, start, wait
 
 from loop.core import edited, params, repository
 from loop.core.errors import LoopError
@@ -32,7 +32,6 @@ from loop.core.release_state import State, Track, files
 from loop.delivery.render import build
 from loop_demo.hub import Hub
 
-OUT = ROOT / "build" / "bench-gitops"
 PATTERN = public(next(iter(params.read(ROOT))))  # the model of which the benchmark's models are copies
 COMMITS = 10  # commits to measure for each number of models; the median counts
 SMALLEST = 1e-3  # smaller figures are raised to this value before their logarithm is taken
@@ -295,20 +294,17 @@ def exponent(sizes: list[int], values: list[float]) -> float:
 # The report
 
 
-def report(results: dict[int, dict[str, float]]) -> None:
-    """Write results.json, growth.md and growth.png, and print the table."""
+def reported(results: dict[int, dict[str, float]]) -> None:
+    """Report every figure for each number of models, and how it grows with them."""
     sizes, names = list(results), list(next(iter(results.values())))
     rows = {name: [results[n][name] for n in sizes] for name in names}
     growth = {name: exponent(sizes, values) for name, values in rows.items()}
     head = ["", *(f"{n} model{'s' * (n > 1)}" for n in sizes), "grows with models^"]
     lines = [[name, *(f"{value:.2f}" for value in rows[name]), f"{growth[name]:.2f}"] for name in names]
-    write_table(OUT / "growth.md", [head, *lines])
-    (OUT / "results.json").write_text(json.dumps({"models": results, "growth": growth}, indent=2) + "\n")
-    plot(sizes, rows)
-    print(f"{OUT}/growth.md, growth.png, results.json")
+    report("gitops", [head, *lines], {"models": results, "growth": growth}, plot(sizes, rows))
 
 
-def plot(sizes: list[int], rows: dict[str, list[float]]) -> None:
+def plot(sizes: list[int], rows: dict[str, list[float]]) -> Figure:
     """Plot seconds and MB over the number of models on logarithmic axes, where a power is a line."""
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -319,7 +315,7 @@ def plot(sizes: list[int], rows: dict[str, list[float]]) -> None:
         axes.set(xscale="log", yscale="log", xlabel="models (three environments each)", ylabel=unit)
         axes.grid(visible=True, which="both", alpha=0.3)
         axes.legend(fontsize="small")
-    figure.savefig(OUT / "growth.png", dpi=120)
+    return figure
 
 
 def main() -> None:
@@ -342,7 +338,7 @@ def main() -> None:
         for models in sizes:
             results[models] = appear(cluster, fleet, models) | deliver(cluster, fleet)
             results[models] |= memory(cluster) | render(fleet)
-            report(results)
+            reported(results)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ table is written after each case. The latest table is in docs/performance.md.
 """
 
 import argparse
-import json
 import os
 import resource
 import shlex
@@ -27,7 +26,7 @@ from typing import Any
 import bench_serving
 import pandas as pd
 from matplotlib.figure import Figure
-from shared import ROOT, Panel, bars, clone, console, cpu_seconds, machine, run, start, wait, write_table, wrk
+from shared import ROOT, Panel, bars, clone, console, cpu_seconds, machine, report, run, start, wait, wrk
 
 from loop.core import edited, models, params, paths, release_state
 from loop.core.errors import Exit, LoopError
@@ -384,14 +383,6 @@ def plot(results: dict[str, dict[str, Any]]) -> Figure:
     return drawn
 
 
-def report(results: dict[str, dict[str, Any]], facts: dict[str, Any]) -> None:
-    """Print the result table, and write it as Markdown, JSON and a plot."""
-    write_table(OUT / "loop.md", lines(results))
-    (OUT / "loop.json").write_text(json.dumps({"machine": facts, "cases": results}, indent=1) + "\n")
-    plot(results).savefig(OUT / "loop.svg")
-    console.print(f"{OUT}: loop.md, loop.json, loop.svg")
-
-
 def main() -> int:
     """Compare the two builds; return 1 if a case failed."""
     parser = argparse.ArgumentParser("bench-loop", description=__doc__)
@@ -416,7 +407,7 @@ def main() -> int:
     results: dict[str, dict[str, Any]] = {}
     for case in cases:
         results[case.name] = compared(case, sides, 1 if case.extra else options.rounds)
-        report(results, facts)
+        report("loop", lines(results), {"machine": facts, "cases": results}, plot(results))
     return int(any("failed" in found for found in results.values()))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import bench_serving
 import psutil
-from shared import ROOT, console, middle, open_loop, start, write_table, wrk
+from shared import ROOT, console, middle, open_loop, report, start, wrk
 
 from loop.core import params
 from loop.core.errors import LoopError
@@ -28,7 +28,6 @@ from loop.packaging.bento import built
 from loop.packaging.process import Server
 from loop.review.evidence import sizes
 
-OUT = ROOT / "build" / "bench-models"
 ROWS = 500  # the number of different requests
 ROUNDS = 3  # the number of repetitions; the median counts
 SHORT = 5  # seconds of each measurement but the first open loop
@@ -146,20 +145,18 @@ def row(model: str, of: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Measure each model, then print and write the table."""
+    """Measure each model, and write the table after each."""
     parser = argparse.ArgumentParser("bench-models", description=__doc__)
     parser.add_argument("models", nargs="*", default=sorted(params.read(ROOT)))
     parser.add_argument("--seconds", type=int, default=60, help="seconds of each open-loop measurement (60)")
     given = parser.parse_args()
-    OUT.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}
     for model in map(package, given.models):
         console.print(f"[dim]{public(model)}")
         found[model] = measured(model, given.seconds)
-        (OUT / "models.json").write_text(json.dumps(found, indent=1) + "\n")
-    rows = [row(model, of) for model, of in found.items()]
-    head = [name for name, _ in rows[0]]
-    write_table(OUT / "models.md", [head, *([text for _, text in cells] for cells in rows)])
+        rows = [row(model, of) for model, of in found.items()]
+        head = [name for name, _ in rows[0]]
+        report("models", [head, *([text for _, text in cells] for cells in rows)], found)
 
 
 if __name__ == "__main__":

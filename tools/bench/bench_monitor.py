@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import duckdb
-from shared import ROOT, console, start, write_table
+from shared import ROOT, console, report, start
 
 from loop.core.git import Git
 
@@ -101,7 +101,7 @@ def main() -> None:
             rows.append((name, f"{cpu:.1f}", f"{memory:.0f}", said))
         (cpu, memory, _), _, (later, less, _) = figures
         rows.append(("ratio", f"{later / cpu:.2f}", f"{less / memory:.2f}", ""))
-        write_table(ROOT / "build" / "bench-monitor" / "monitor.md", rows)
+        report("monitor", rows)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import httpx
 import numpy as np
 import psutil
 import xgboost
-from shared import BENCH, ROOT, Panel, bars, console, machine, middle, open_loop, run, start, write_table, wrk
+from matplotlib.figure import Figure
+from shared import BENCH, ROOT, Panel, bars, console, machine, middle, open_loop, report, run, start, wrk
 
 from loop.core import params, paths
 from loop.core.errors import LoopError
@@ -33,7 +34,6 @@ from loop.packaging import process
 from loop.packaging.bento import built
 
 RIVALS = BENCH / "rivals"
-OUT = ROOT / "build" / "bench-serving"
 BIN = Path(sys.executable).parent
 PACKAGE = next(iter(params.read(ROOT)))
 SERVICE = PACKAGE.title().replace("_", "")  # the service's name in bentos/<package>/service.py
@@ -252,21 +252,16 @@ def lines(servers: dict[str, Any]) -> list[list[str]]:
     return [*table, ["failed requests", *(f"{count:.0f}" for count in failed)]]
 
 
-def report(results: dict[str, Any]) -> None:
-    """Print the result table, and write it as Markdown, JSON and a plot."""
-    write_table(OUT / "serving.md", lines(results["servers"]))
-    console.print_json(json.dumps(results["ours"]))
-    (OUT / "serving.json").write_text(json.dumps(results, indent=1) + "\n")
+def plot(servers: dict[str, Any]) -> Figure:
+    """Plot requests per second and p99 of each server."""
     panels = (
         ("requests/s, one worker, 16 connections", ("wrk", "16 connections", "per_s"), "{:,.0f}"),
         (f"p99 at {STEADY} requests/s (open loop), ms", ("open", "p99_ms"), "{:.1f}"),
     )
-    servers = results["servers"]
     drawn = [
         Panel(title, [figure(of, path) or 0 for of in servers.values()], form) for title, path, form in panels
     ]
-    bars([*servers], *drawn).savefig(OUT / "serving.svg")
-    console.print(f"{OUT}: serving.json, serving.md, serving.svg")
+    return bars([*servers], *drawn)
 
 
 def main() -> None:
@@ -297,7 +292,9 @@ def main() -> None:
         own = asked[SERVERS[0]]
         one = sorted(own.glob("*.json"))
         ours = {**asked_for(one, scratch), "overload": overload(one, [own / "many"], scratch)}
-    report({"machine": facts, "servers": results, "ours": ours})
+    console.print_json(json.dumps(ours))
+    everything = {"machine": facts, "servers": results, "ours": ours}
+    report("serving", lines(results), everything, plot(results))
 
 
 if __name__ == "__main__":

@@ -139,16 +139,27 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, whose first row is its head, and write it as Markdown."""
+def report(
+    name: str, rows: Sequence[Sequence[str]], results: Any = None, drawn: Figure | None = None
+) -> None:
+    """Print a table, whose first row is its head, and write it to build/bench-NAME, as Markdown.
+
+    The results, as JSON, and a figure are written beside it.
+    """
     head, *others = rows
     table = Table(head[0], *(Column(name, justify="right") for name in head[1:]))
     for row in others:
         table.add_row(*row)
     console.print(table)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = ROOT / "build" / f"bench-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
     ruled = [head, ["---", *["--:"] * (len(head) - 1)], *others]
-    path.write_text("".join(f"| {' | '.join(row)} |\n" for row in ruled))
+    (folder / f"{name}.md").write_text("".join(f"| {' | '.join(row)} |\n" for row in ruled))
+    if results:
+        (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    if drawn:
+        drawn.savefig(folder / f"{name}.svg")
+    console.print(f"written to {folder}")
 
 
 class Panel(NamedTuple):
