@@ -7,19 +7,20 @@ it twice, because the first time it also converts the segments to Parquet.
 """
 
 import argparse
+import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import duckdb
-from shared import ROOT, console, report, start
+from shared import ROOT, console, report, run, start
 
 from loop.core.git import Git
 
 FEATURES, SEGMENT, DAYS = 15, 200_000, 14  # a line is about 330 bytes, so a segment about 64 MB
 READ = """
+import json, resource
 from datetime import datetime
 from sys import argv
 from loop.core.models import Roles
@@ -30,7 +31,9 @@ found = log.read(
     f"{argv[1]}/log", "m", names, roles, store=f"{argv[1]}/store", until=datetime(2026, 3, 15), days=7,
     columns=columns,
 )
-print(found.logged, found.predictions, len(found.rows), int(found.labelled["rows"].sum()), found.broken)
+counts = (found.logged, found.predictions, len(found.rows), int(found.labelled["rows"].sum()), found.broken)
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps((used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, " ".join(map(str, counts)))))
 """
 
 
@@ -67,17 +70,10 @@ def make(folder: Path, lines: int) -> None:
 
 def read(source: Path, folder: Path) -> tuple[float, float, str]:
     """Let one build read the log; return its CPU seconds, peak memory in MB and output."""
-    command = [sys.executable, "-c", READ, str(folder), str(FEATURES)]
     environment = {**os.environ, "PYTHONPATH": str(source / "src")}
-    with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out)
-        # os.wait4 is used because no other call returns the resources of a single process.
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"{source}: reading the log ended with {process.returncode}")
-        out.seek(0)
-        return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, out.read().splitlines()[-1]
+    printed = run(sys.executable, "-", str(folder), str(FEATURES), input=READ, env=environment)
+    cpu, memory, counts = json.loads(printed.splitlines()[-1])
+    return cpu, memory, counts
 
 
 def main() -> None:
