@@ -11,7 +11,6 @@ import argparse
 import os
 import shutil
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -19,12 +18,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pandas as pd
 import psutil
 from bench_models import bodies
-from shared import ROOT, Cluster, clone, console, open_loop, report, run, start
+from shared import ROOT, Cluster, clone, console, open_loop, report, run, start, wait
 
 from loop.core import params, repository
-from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import public
@@ -33,7 +32,6 @@ from loop.delivery import render
 
 ENVIRONMENT = "dev"
 MOST_FAILED, MOST_P99 = 0.0005, 100.0  # the accepted share of failed requests, and milliseconds
-HEAD = ("all models", "rows each", "model", "requests/s", "failed", "p50, ms", "p99, ms", "worst, ms")
 
 
 class Fleet:
@@ -83,22 +81,15 @@ class Fleet:
 
     def wait_routed(self, model: str) -> None:
         """Wait until the gateway sends the model's requests to its pods."""
-        deadline = time.monotonic() + 60
-        headers = {"Host": self.host(model)}
-        while True:
-            answer = httpx.get(f"{self.cluster.facts['gateway']}/health", headers=headers, trust_env=False)
-            if answer.is_success:
-                return
-            if time.monotonic() > deadline:
-                said = f"the gateway answers {answer.status_code}: {answer.text[:200]}"
-                raise LoopError(f"{public(model)}: {said}")
-            time.sleep(0.2)
+        url, headers = f"{self.cluster.facts['gateway']}/health", {"Host": self.host(model)}
+        answers = lambda: httpx.get(url, headers=headers, trust_env=False).is_success  # noqa: E731
+        wait(f"the gateway has a route to {public(model)}", answers, 60)
 
 
 def loads(
     fleet: Fleet, rates: dict[str, float], rows: int, seconds: int, scratch: Path
 ) -> dict[str, dict[str, Any]]:
-    """Send every model's requests at the same time, and return what each open loop printed.
+    """Send every model's requests at the same time, and return what each open loop measured.
 
     `rates` are requests per second, and `rows` the number of rows in a request.
     """
@@ -108,58 +99,49 @@ def loads(
         asked[model] = bodies(model, folder, rows), {"address": gateway.hostname, "host": fleet.host(model)}
 
     def load(model: str) -> dict[str, Any]:
-        files, options = asked[model]
-        return open_loop(gateway.port, "/predict", files, rates[model], seconds, **options)
+        files, more = asked[model]
+        return dict(open_loop(gateway.port or 80, "/predict", files, rates[model], seconds, **more))
 
     with ThreadPoolExecutor(len(rates)) as pool:
         return dict(zip(rates, pool.map(load, rates), strict=True))
 
 
-def line(rate: float, rows: int, model: str, of: dict[str, Any]) -> tuple[str, ...]:
-    """Return a model's row of the table at a rate of all models together."""
-    times = (f"{of[key]:,.1f}" for key in ("p50_ms", "p99_ms", "worst_ms"))
-    return f"{rate:,.0f}", f"{rows}", public(model), f"{of['rate']:,.0f}", f"{of['failed']}", *times
-
-
 def main() -> int:
     """Release and measure every model; return 1 if at some rate too many requests failed or were slow."""
     parser = argparse.ArgumentParser("bench-fleet", description=__doc__)
-    parser.add_argument(
-        "--rate",
-        type=float,
-        nargs="+",
-        default=[3500],
-        help="predictions per second of all models, one after another (3500)",
-    )
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 4], help="rows of a request (1 and 4)")
-    parser.add_argument("--seconds", type=int, default=60, help="seconds of each measurement (60)")
+    add, rates = parser.add_argument, "predictions per second of all models, one after another (3500)"
+    add("--rate", type=float, nargs="+", default=[3500], help=rates)
+    add("--rows", type=int, nargs="+", default=[1, 4], help="rows of a request (1 and 4)")
+    add("--seconds", type=int, default=60, help="seconds of each measurement (60)")
     given = parser.parse_args()
-    models = {model: Project(ROOT, model).params.sla.requests_per_second or 0 for model in params.read(ROOT)}
-    lock = Lock.of(ROOT)
-    if left := [model for model, rate in models.items() if not (rate and lock.records(model))]:
-        said = f"{', '.join(map(public, left))}: not trained, or sla.requests_per_second is not set"
-        raise LoopError(said, fix="./loop repro, or set it in params.yaml")
-    cluster, rows, good = Cluster(), [HEAD], True
+    promised = pd.Series(
+        {name: Project(ROOT, name).params.sla.requests_per_second for name in params.read(ROOT)}
+    )
+    if promised.isna().any():
+        names = ", ".join(map(public, promised.index[promised.isna()]))
+        raise LoopError(f"{names}: sla.requests_per_second is not set", fix="set it in params.yaml")
+    cluster, rows, good = Cluster(), [], True
     with tempfile.TemporaryDirectory(prefix="bench-fleet-", dir="/var/tmp") as made:
         fleet = Fleet(Path(made), cluster)
         cluster.apply(render.build(fleet.clone / "kustomize" / "platform"))
-        for model in models:
+        for model in promised.index:
             console.print(f"[dim]releasing {public(model)}")
             fleet.release(model)
-        for model in models:
+        for model in promised.index:
             fleet.wait_routed(model)
         for rate, together in product(given.rate, given.rows):
-            shares = {model: each / sum(models.values()) for model, each in models.items()}
-            rates = {model: share * rate / together for model, share in shares.items()}
+            rates = (promised / promised.sum() * rate / together).to_dict()
             psutil.cpu_percent()  # begins a new measurement
             found = loads(fleet, rates, together, given.seconds, Path(made))
-            failed = sum(of["failed"] for of in found.values()) / (sum(rates.values()) * given.seconds)
-            slowest = max(of["p99_ms"] for of in found.values())
+            busy = psutil.cpu_percent()
+            failed = sum(of["failed"] for of in found.values()) / (rate / together * given.seconds)
+            slowest = max(of["p99, ms"] for of in found.values())
             good &= failed <= MOST_FAILED and slowest <= MOST_P99
-            rows += [line(rate, together, model, of) for model, of in found.items()]
+            for model, of in found.items():
+                rows.append({"model": public(model), "all models": rate, "rows each": together, **of})
             said = f"{rate:,.0f}/s, {together} rows a request: {failed:.3%} failed"
-            console.print(f"{said}, slowest p99 {slowest:,.1f} ms, cores busy to {psutil.cpu_percent():.0f}%")
-    report("fleet", rows)
+            console.print(f"{said}, slowest p99 {slowest:,.1f} ms, cores busy to {busy:.0f}%")
+    report("fleet", pd.DataFrame(rows).set_index("model").drop(columns="statuses"), rows)
     return 0 if good else 1
 
 

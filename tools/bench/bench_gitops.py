@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pandas as pd
 import psutil
 from matplotlib.figure import Figure
 from shared import ROOT, Cluster, cpu_seconds, report, run, start, wait
@@ -27,7 +29,6 @@ from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.names import public
-from loop.core.paths import program
 from loop.core.release_state import State, Track, files
 from loop.delivery.render import build
 from loop_demo.hub import Hub
@@ -57,33 +58,25 @@ patches:
           spec:
             nodeSelector: {kwok.x-k8s.io/node: fake}
             tolerations: [{key: kwok.x-k8s.io/node, operator: Exists}]
-  - target: {kind: PersistentVolumeClaim}
-    patch: |-
-      - {op: add, path: /spec/storageClassName, value: bench}
 """
-
-
-# The scratch repository
 
 
 class Fleet:
     """The scratch repository: `grow` adds models, `release` gives a model a new image."""
 
-    def __init__(self, tree: Path, url: str, clone_url: str) -> None:
-        self.tree, self.pattern, self.git = tree, tree.with_name("pattern"), Git(tree)
-        self.models, self.releases = 0, 0
-        run("git", "clone", "--quiet", ROOT, self.pattern)
+    def __init__(self, tree: Path, hub: Hub) -> None:
+        self.tree, self.git, self.models, self.releases = tree, Git(tree), 0, 0
         for name in ("argocd", "kustomize"):
-            shutil.copytree(self.pattern / name, tree / name)
+            shutil.copytree(ROOT / name, tree / name)
         for name in ("models", "overlays"):
             shutil.rmtree(tree / "kustomize" / name)
-        repository.write(tree, replace(repository.read(tree), url=url))
+        repository.write(tree, replace(repository.read(tree), url=hub.url))
         (tree / "kustomize/components/fake").mkdir()
         (tree / "kustomize/components/fake/kustomization.yaml").write_text(ON_FAKE_NODES)
         self.git.run("init", "--quiet", "--initial-branch=main")
         self.git.run("config", "user.name", "bench")
         self.git.run("config", "user.email", "bench@example.com")
-        self.git.run("remote", "add", "origin", clone_url)
+        self.git.run("remote", "add", "origin", hub.clone_url)
         self.commit("No model yet")
         self.push()
 
@@ -115,12 +108,15 @@ class Fleet:
         self.git.run("push", "--quiet", "origin", "HEAD:main")
 
     def _add(self, name: str) -> None:
-        pattern = self.pattern / "kustomize"
-        _copy(pattern / "models" / PATTERN, self.tree / "kustomize/models" / name, name)
+        """Copy the pattern as a model of another name, with a release in each environment."""
+        for folder in ("models", *(f"overlays/{environment}" for environment in ENVIRONMENTS)):
+            made = self.tree / "kustomize" / folder / name
+            shutil.copytree(ROOT / "kustomize" / folder / PATTERN, made)
+            for path in filter(Path.is_file, made.rglob("*")):
+                path.write_text(path.read_text().replace(PATTERN, name))
         for environment in ENVIRONMENTS:
-            overlay = self.tree / "kustomize/overlays" / environment / name
-            _copy(pattern / "overlays" / environment / PATTERN, overlay, name)
             self._write(environment, name)
+            overlay = self.tree / "kustomize/overlays" / environment / name
             with edited.rewriting(overlay / "kustomization.yaml") as document:
                 wanted = [f"../../../components/{name}" for name in ("small", "fake")]
                 document["components"] += [one for one in wanted if one not in document["components"]]
@@ -140,15 +136,6 @@ def _name(number: int) -> str:
     return f"model-{number:03}"
 
 
-def _copy(source: Path, to: Path, name: str) -> None:
-    shutil.copytree(source, to)
-    for path in (path for path in to.rglob("*") if path.is_file()):
-        path.write_text(path.read_text().replace(PATTERN, name))
-
-
-# The cluster under test
-
-
 class ArgoCD(Cluster):
     """The local cluster, with questions to its Argo CD."""
 
@@ -157,21 +144,25 @@ class ArgoCD(Cluster):
         self.argocd = httpx.Client(base_url=self.facts["argocd"], timeout=30, trust_env=False)
         self.prometheus = httpx.Client(base_url=self.facts["prometheus"], timeout=30, trust_env=False)
 
-    def application(self, name: str) -> dict[str, Any]:
-        """Return an Application's status; empty if the Application does not exist yet."""
-        answer = self.argocd.get(f"/api/v1/applications/{name}")
-        return dict(answer.json().get("status") or {}) if answer.is_success else {}
+    def follow(self, fleet: Fleet, hub: Hub) -> None:
+        """Make Argo CD follow the scratch repository, by applying its token, project and ApplicationSet."""
+        label = {"argocd.argoproj.io/secret-type": "repository"}
+        meta = {"name": "bench", "namespace": "argocd", "labels": label}
+        login = {"type": "git", "url": hub.url, "username": "bench", "password": hub.person.token}
+        self.apply(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": login}))
+        self.apply(build(fleet.tree / "argocd"))
 
-    def applications(self) -> list[dict[str, Any]]:
-        """Return the models' Applications with their sync status."""
+    def is_synced(self, name: str, commit: str) -> bool:
+        """Return whether an Application exists and is synced to a commit."""
+        answer = self.argocd.get(f"/api/v1/applications/{name}")
+        return answer.is_success and synced(answer.json().get("status") or {}, commit)
+
+    def count_synced(self) -> int:
+        """Return the number of models' Applications that are synced."""
         fields = "items.metadata.name,items.status.sync.status,items.status.operationState.phase"
         answer = self.argocd.get("/api/v1/applications", params={"fields": fields}).raise_for_status()
-        return [one for one in answer.json().get("items") or [] if "-model-" in one["metadata"]["name"]]
-
-    def programs(self) -> dict[str, int]:
-        """Return the process ids of Argo CD's programs."""
-        records = Path(self.facts["kubeconfig"]).parent / "processes"
-        return {name: read_json(records / f"argocd-{name}.json")["pid"] for name in PROGRAMS}
+        models = [app for app in answer.json().get("items") or [] if "-model-" in app["metadata"]["name"]]
+        return sum(synced(app.get("status") or {}) for app in models)
 
     def settle(self) -> None:
         """Wait until Argo CD has no work left, in three of Prometheus' scrapes in a row."""
@@ -182,6 +173,29 @@ class ArgoCD(Cluster):
 
         wait("Argo CD is idle", idle, 900, every=0.5)
 
+    def programs(self) -> dict[str, int]:
+        """Return the process ids of Argo CD's programs."""
+        records = Path(self.facts["kubeconfig"]).parent / "processes"
+        return {name: read_json(records / f"argocd-{name}.json")["pid"] for name in PROGRAMS}
+
+    def cpu(self) -> dict[str, float]:
+        """Return the CPU seconds of each program so far, including its children (kustomize, git)."""
+        return {name: cpu_seconds(pid) for name, pid in self.programs().items()}
+
+    def memory(self) -> dict[str, float]:
+        """Return the resident memory of each program in MB."""
+        rss = {name: psutil.Process(pid).memory_info().rss for name, pid in self.programs().items()}
+        return {f"memory: {name}, MB": used / 2**20 for name, used in rss.items()}
+
+
+def synced(status: dict[str, Any], commit: str | None = None) -> bool:
+    """Return whether an Application is synced, to a commit if it is given, and that sync has succeeded."""
+    sync, operation = status.get("sync") or {}, status.get("operationState") or {}
+    done = sync.get("status") == "Synced" and operation.get("phase") == "Succeeded"
+    return done and (
+        commit is None or operation.get("syncResult", {}).get("revision") == sync.get("revision") == commit
+    )
+
 
 def git_server(facts: dict[str, Any], root: Path) -> Hub:
     """Return the stand-in for GitHub at an address that the cluster reaches; its webhooks go to Argo CD."""
@@ -189,75 +203,33 @@ def git_server(facts: dict[str, Any], root: Path) -> Hub:
     return Hub(root, {}, [*options, *(f"--hook={url}" for url in facts["hooks"])])
 
 
-def follow(cluster: ArgoCD, fleet: Fleet, hub: Hub) -> None:
-    """Make Argo CD follow the scratch repository, by applying its token, project and ApplicationSet."""
-    label = {"argocd.argoproj.io/secret-type": "repository"}
-    meta = {"name": "bench", "namespace": "argocd", "labels": label}
-    login = {"type": "git", "url": hub.url, "username": "bench", "password": hub.person.token}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": login}
-    cluster.apply(json.dumps(secret))
-    cluster.apply(build(fleet.tree / "argocd"))
-
-
-def volumes(cluster: ArgoCD, count: int) -> None:
-    """Create `count` volumes, so that the pods' claims can be bound. No volume is mounted."""
-    spec = {"storageClassName": "bench", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"]}
-    spec["hostPath"] = {"path": "/nonexistent"}
-    kind: dict[str, Any] = {"apiVersion": "v1", "kind": "PersistentVolume", "spec": spec}
-    made = [{**kind, "metadata": {"name": f"bench-{number:03}"}} for number in range(count)]
-    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
-
-
 # The measurements
-
-
-def render(fleet: Fleet) -> dict[str, float]:
-    """Time `kustomize build` of one overlay (median of five) and of all overlays one after another."""
-    kustomize, overlays = program("kustomize"), fleet.overlays()
-
-    def seconds(path: str) -> float:
-        begin = time.monotonic()
-        run(kustomize, "build", fleet.tree / path)
-        return time.monotonic() - begin
-
-    one = statistics.median(seconds(overlays[0]) for _ in range(5))
-    return {"render one, s": one, "render all, s": sum(map(seconds, overlays))}
 
 
 def appear(cluster: ArgoCD, fleet: Fleet, models: int) -> dict[str, float]:
     """Add models, push, and time how long it takes until every Application exists and is synced."""
     wanted = models * len(ENVIRONMENTS)
-    volumes(cluster, wanted)
+    run(*cluster.tool, "volumes", str(wanted))  # for the pods' claims
     begin = time.monotonic()
     fleet.grow(models)
-
-    def synced() -> bool:
-        return sum(map(has_synced, (app.get("status", {}) for app in cluster.applications()))) == wanted
-
-    wait(f"{wanted} Applications are synced", synced, 1800, every=0.5)
+    wait(f"{wanted} Applications are synced", lambda: cluster.count_synced() == wanted, 1800, every=0.5)
     return {"new folders → all synced, s": time.monotonic() - begin}
-
-
-def has_synced(status: dict[str, Any]) -> bool:
-    """Return whether an Application is synced, and its last sync has succeeded."""
-    sync, operation = status.get("sync") or {}, status.get("operationState") or {}
-    return bool(sync.get("status") == "Synced" and operation.get("phase") == "Succeeded")
 
 
 def deliver(cluster: ArgoCD, fleet: Fleet) -> dict[str, float]:
     """Time from `git push` until a webhook has synced the Application, and Argo CD's CPU per commit."""
-    seconds, spent = [], cpu(cluster)
+    seconds, before = [], cluster.cpu()
     for turn in range(COMMITS):
         cluster.settle()
         number, environment = turn * fleet.models // COMMITS, ENVIRONMENTS[turn % len(ENVIRONMENTS)]
         name, commit = f"{environment}-{_name(number)}", fleet.release(environment, number)
-        there = lambda at=commit, app=name: synced_at(cluster.application(app), at)  # noqa: E731
+        there = lambda at=commit, app=name: cluster.is_synced(app, at)  # noqa: E731
         begin = time.monotonic()
         fleet.push()
         wait(f"{name} is at {commit}", there, 600)
         seconds.append(time.monotonic() - begin)
     cluster.settle()
-    used = {name: (after - spent[name]) / COMMITS for name, after in cpu(cluster).items()}
+    used = {name: (after - before[name]) / COMMITS for name, after in cluster.cpu().items()}
     return {
         "commit → synced, median s": statistics.median(seconds),
         "commit → synced, slowest s": max(seconds),
@@ -266,52 +238,33 @@ def deliver(cluster: ArgoCD, fleet: Fleet) -> dict[str, float]:
     }
 
 
-def synced_at(status: dict[str, Any], commit: str) -> bool:
-    """Return whether an Application is synced to a commit, and its sync to that commit has succeeded."""
-    synced_to = (status.get("operationState") or {}).get("syncResult", {}).get("revision")
-    return has_synced(status) and synced_to == status["sync"].get("revision") == commit
+def render(fleet: Fleet) -> dict[str, float]:
+    """Time `kustomize build` of each overlay, one after another."""
+    seconds = []
+    for overlay in fleet.overlays():
+        begin = time.monotonic()
+        build(fleet.tree / overlay)
+        seconds.append(time.monotonic() - begin)
+    return {"render one, median s": statistics.median(seconds), "render all, s": sum(seconds)}
 
 
-def cpu(cluster: ArgoCD) -> dict[str, float]:
-    """Return the CPU seconds of each Argo CD program so far, including its children (kustomize, git)."""
-    return {name: cpu_seconds(pid) for name, pid in cluster.programs().items()}
-
-
-def memory(cluster: ArgoCD) -> dict[str, float]:
-    """Return the resident memory of each Argo CD program in MB."""
-    rss = {name: psutil.Process(pid).memory_info().rss for name, pid in cluster.programs().items()}
-    return {f"memory: {name}, MB": used / 2**20 for name, used in rss.items()}
+# The report
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
     """Fit `a · models^b` and return b: 0 means no growth, 1 means growth in proportion to the models."""
     if len(sizes) < 2:  # noqa: PLR2004
         return math.nan
-    logs = [math.log(max(value, SMALLEST)) for value in values]
-    return statistics.linear_regression([*map(math.log, sizes)], logs).slope
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, SMALLEST)), 1)[0])
 
 
-# The report
-
-
-def reported(results: dict[int, dict[str, float]]) -> None:
-    """Report every figure for each number of models, and how it grows with them."""
-    sizes, names = list(results), list(next(iter(results.values())))
-    rows = {name: [results[n][name] for n in sizes] for name in names}
-    growth = {name: exponent(sizes, values) for name, values in rows.items()}
-    head = ["", *(f"{n} model{'s' * (n > 1)}" for n in sizes), "grows with models^"]
-    lines = [[name, *(f"{value:.2f}" for value in rows[name]), f"{growth[name]:.2f}"] for name in names]
-    report("gitops", [head, *lines], {"models": results, "growth": growth}, plot(sizes, rows))
-
-
-def plot(sizes: list[int], rows: dict[str, list[float]]) -> Figure:
+def plot(figures: pd.DataFrame) -> Figure:
     """Plot seconds and MB over the number of models on logarithmic axes, where a power is a line."""
     figure = Figure(figsize=(12, 5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, values in rows.items():
-        axes = right if name.endswith("MB") else left
-        axes.plot(sizes, values, marker="o", label=name)
-    for axes, unit in ((left, "seconds"), (right, "resident MB")):
+    memory = figures.index.str.endswith("MB")
+    parts = ("seconds", figures[~memory]), ("resident MB", figures[memory])
+    for axes, (unit, rows) in zip(figure.subplots(1, 2), parts, strict=True):
+        axes.plot(rows.T, marker="o", label=[*rows.index])
         axes.set(xscale="log", yscale="log", xlabel="models (three environments each)", ylabel=unit)
         axes.grid(visible=True, which="both", alpha=0.3)
         axes.legend(fontsize="small")
@@ -322,9 +275,8 @@ def main() -> None:
     """Run the benchmark for each number of models, on a cluster that follows no repository yet."""
     parser = argparse.ArgumentParser("bench-gitops", description=__doc__)
     parser.add_argument("--models", type=int, nargs="+", default=[1, 10, 100], metavar="N")
-    options = parser.parse_args()
-    sizes, results = sorted(options.models), {}
-    cluster = ArgoCD()
+    sizes = sorted(parser.parse_args().models)
+    cluster, found = ArgoCD(), {}
     if cluster.kubectl("get", "applicationsets", "--all-namespaces", "--output=name"):
         raise LoopError("the cluster follows a repository already", fix="make cluster-down && make cluster")
     # Enough nodes for two pods per model and environment, which exist during a rolling update
@@ -333,12 +285,15 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="bench-gitops-") as scratch,
         git_server(cluster.facts, Path(scratch) / "github") as hub,
     ):
-        fleet = Fleet(Path(scratch) / "tree", hub.url, hub.clone_url)
-        follow(cluster, fleet, hub)
+        fleet = Fleet(Path(scratch) / "tree", hub)
+        cluster.follow(fleet, hub)
         for models in sizes:
-            results[models] = appear(cluster, fleet, models) | deliver(cluster, fleet)
-            results[models] |= memory(cluster) | render(fleet)
-            reported(results)
+            found[models] = appear(cluster, fleet, models) | deliver(cluster, fleet)
+            found[models] |= cluster.memory() | render(fleet)
+            figures = pd.DataFrame(found)
+            growth = [exponent([*found], row) for row in figures.to_numpy().tolist()]
+            table = figures.rename(columns="models: {}".format).assign(**{"grows with models^": growth})
+            report("gitops", table, table.to_dict(), plot(figures))
 
 
 if __name__ == "__main__":

@@ -11,22 +11,22 @@ import os
 import resource
 import shlex
 import shutil
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import bench_serving
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from shared import ROOT, Panel, bars, clone, console, cpu_seconds, machine, report, run, start, wait, wrk
+from shared import ROOT, bars, clone, console, cpu_seconds, machine, report, run, start, wait, wrk
 
 from loop.core import edited, models, params, paths, release_state
 from loop.core.errors import Exit, LoopError
@@ -97,29 +97,26 @@ class Case:
     extra: str = ""  # the word of --with that selects the case; an empty one always runs
 
 
-class Command:
-    """A command in the clone. It has worked if it printed `said` and wrote the files `makes`.
+def command(text: str, said: str, *makes: str, **options: Any) -> Callable[[Side, int], Sample]:
+    """Return the measurement of a command in the clone, in which {folder} is the build's folder.
 
-    In the command, {folder} is the build's folder. `makes` are paths in the clone, removed before each run.
+    It has worked if it printed `said` and wrote the files `makes`, which are removed before each run.
     """
 
-    def __init__(self, command: str, said: str, *makes: str, **options: Any) -> None:
-        self.command, self.said, self.makes = command, said, makes
-        self.options = options  # of Side.run
-
-    def __call__(self, side: Side, _: int) -> Sample:
-        """Run the command once; return its seconds, and the CPU seconds of its process and children."""
-        for path in (side.tree / made for made in self.makes):
+    def measure(side: Side, _: int) -> Sample:
+        for path in (side.tree / made for made in makes):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        words = shlex.split(self.command.format(folder=side.folder))
+        words = shlex.split(text.format(folder=side.folder))
         before, begun = waited_for(), time.perf_counter()
-        output = side.run(*words, **self.options)
+        output = side.run(*words, **options)
         wall, cpu = time.perf_counter() - begun, waited_for() - before
-        if self.said not in output:
-            raise LoopError(f"{self.command} did not print {self.said!r}:\n{output[-2000:]}")
-        if missing := [made for made in self.makes if not (side.tree / made).exists()]:
-            raise LoopError(f"{self.command} left no {', '.join(missing)}")
+        if said not in output:
+            raise LoopError(f"{text} did not print {said!r}:\n{output[-2000:]}")
+        if missing := [made for made in makes if not (side.tree / made).exists()]:
+            raise LoopError(f"{text} left no {', '.join(missing)}")
         return wall, cpu
+
+    return measure
 
 
 def waited_for() -> float:
@@ -132,7 +129,7 @@ def demo(side: Side, _: int, **options: Any) -> Sample:
     """Time `make demo` with the build's own params.yaml: the demo of a smaller world need not drift."""
     side.run("git", "switch", "--quiet", "--force", "--detach", side.commit)
     try:
-        return Command("make demo", "mlflow ui", **options)(side, 0)
+        return command("make demo", "mlflow ui", **options)(side, 0)
     finally:
         side.run("git", "switch", "--quiet", "--force", "main")
 
@@ -153,10 +150,7 @@ def edit(side: Side, changes: dict[str, Any]) -> None:
     with edited.rewriting(side.tree / "params.yaml") as document:
         for dotted, value in changes.items():
             *sections, key = dotted.split(".")
-            node = document["models"][PACKAGE]
-            for section in sections:
-                node = node[section]
-            node[key] = value
+            reduce(getitem, sections, document["models"][PACKAGE])[key] = value
 
 
 def parameter(side: Side, number: int) -> None:
@@ -216,34 +210,33 @@ def serving(connections: int, side: Side, _: int) -> Sample:
     side.run("./loop", "bento", MODEL)
     width = len(read_json(side.project.trained / "meta.json")["features"])
     with tempfile.TemporaryDirectory(dir=side.folder) as made:
-        bench_serving.write_bodies(bench_serving.SERVERS[0], width, Path(made) / "asked")
-        asked = sorted(Path(made, "asked").glob("*.json"))
+        asked = bench_serving.Bodies(bench_serving.OURS, width, Path(made) / "asked").one
         bento = Path(read_json(side.project.build / "bento.json")["path"])
         with Server(bento, log_dir=Path(made) / "log") as server:
             wrk(server, "/predict", asked, connections, 1)  # warm up
             got = wrk(server, "/predict", asked, connections, 5)
     if got["failed"]:
         raise LoopError(f"{got['failed']:.0f} requests failed")
-    return got["per_s"], got["cpu_ms"]
+    return got["requests/s"], got["CPU a request, ms"]
 
 
 BUILD, DATA = f"build/{PACKAGE}", f"data/{PACKAGE}"
-REGISTER = partial(Command, f"./loop register {MODEL}", f"{MODEL}/1", f"{BUILD}/register.json")
+REGISTER = partial(command, f"./loop register {MODEL}", f"{MODEL}/1", f"{BUILD}/register.json")
 MONITOR = f"./loop monitor {MODEL} --log={{folder}}/log --store={{folder}}/store"
 REPORT, FINE = f"{BUILD}/monitor/report.json", (0, int(Exit.DRIFT))
 SERVING = "serving, {} connections: requests/s, CPU ms a request"
 CASES = (
-    Case("`./loop --help`", "≤ 0.25 s", Command("./loop --help", "Usage: loop")),
-    Case("a command's name completed", "", Command("./loop", "plain,monitor", env=COMPLETE)),
-    Case("`repro`, nothing to do", "≤ 0.6", Command(f"./loop repro {MODEL}", "")),
-    Case("`gate`", "≤ 0.5", Command(f"./loop gate {MODEL}", "promote", f"{BUILD}/gate.json")),
+    Case("`./loop --help`", "≤ 0.25 s", command("./loop --help", "Usage: loop")),
+    Case("a command's name completed", "", command("./loop", "plain,monitor", env=COMPLETE)),
+    Case("`repro`, nothing to do", "≤ 0.6", command(f"./loop repro {MODEL}", "")),
+    Case("`gate`", "≤ 0.5", command(f"./loop gate {MODEL}", "promote", f"{BUILD}/gate.json")),
     Case("`register`, into a new registry", "≤ 0.5", REGISTER("mlflow.db", "mlartifacts")),
     Case("`register`, entered before", "≤ 0.5", REGISTER()),
-    Case("`status`", "≤ 0.5", Command(f"./loop status {MODEL}", "released: false")),
-    Case("`monitor`, a week", "≤ 0.5", Command(MONITOR, "drift 0.", REPORT, codes=FINE)),
-    Case("`stage ingest`", "", Command(f"./loop stage ingest {MODEL}", "", f"{DATA}/raw.parquet")),
-    Case("`stage evaluate`", "", Command(f"./loop stage evaluate {MODEL}", "", f"{DATA}/metrics.json")),
-    Case("`make test`", "≤ 0.4, CPU ≤ 0.45", Command("make test", " passed"), "test"),
+    Case("`status`", "≤ 0.5", command(f"./loop status {MODEL}", "released: false")),
+    Case("`monitor`, a week", "≤ 0.5", command(MONITOR, "drift 0.", REPORT, codes=FINE)),
+    Case("`stage ingest`", "", command(f"./loop stage ingest {MODEL}", "", f"{DATA}/raw.parquet")),
+    Case("`stage evaluate`", "", command(f"./loop stage evaluate {MODEL}", "", f"{DATA}/metrics.json")),
+    Case("`make test`", "≤ 0.4, CPU ≤ 0.45", command("make test", " passed"), "test"),
     Case(
         "a feature's pull request → required check",
         "≤ 0.25, < 240 s",
@@ -338,46 +331,42 @@ def compared(case: Case, sides: tuple[Side, Side], rounds: int) -> dict[str, Any
     return {"target": case.target, "samples": samples}
 
 
-def figures(samples: dict[str, list[Sample]], which: int) -> tuple[float, ...]:
-    """Return the medians before and after, and the median, least and greatest ratio of the rounds.
+def ratios(samples: dict[str, list[Sample]]) -> pd.DataFrame:
+    """Return the medians before and after, and the median, least and greatest ratio, of time and of CPU.
 
     Ratios are taken within a round, because its two runs are close in time.
     """
-    before, after = ([one[which] for one in samples[key]] for key in ("before", "after"))
-    each = [mine / theirs for mine, theirs in zip(after, before, strict=True)]
-    return (*map(statistics.median, (before, after, each)), min(each), max(each))
+    before, after = (pd.DataFrame(samples[name], columns=["time", "CPU"]) for name in ("before", "after"))
+    each = after / before
+    middle = {"before": before.median(), "after": after.median(), "ratio": each.median()}
+    return pd.DataFrame({**middle, "least": each.min(), "most": each.max()})
 
 
-HEAD = ("seconds, unless stated", "before", "after", "ratio", "CPU before", "CPU after", "ratio", "target")
+HEAD = ("before", "after", "ratio", "CPU before", "CPU after", "CPU ratio", "target")
 
 
-def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Return the rows of the result table: one for each case, with medians, and ratios with their range."""
-    table: list[tuple[str, ...]] = [HEAD]
+def lines(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Return the result table: a row for each case, in seconds, with medians, and ratios with their range."""
+    rows: dict[str, list[Any]] = {}
     for name, found in results.items():
-        if "failed" in found:
-            table.append((name, f"failed: {found['failed']}", *[""] * 5, found["target"]))
-            continue
-        cells = []
-        for which in (0, 1):
-            before, after, ratio, least, most = figures(found["samples"], which)
-            cells += [f"{before:.3g}", f"{after:.3g}", f"{ratio:.2f} ({least:.2f}-{most:.2f})"]
-        table.append((name, *cells, found["target"]))
-    return table
+        cells = rows[name] = []
+        for of in ratios(found["samples"]).itertuples() if "samples" in found else ():
+            cells += [of.before, of.after, f"{of.ratio:.2f} ({of.least:.2f}-{of.most:.2f})"]
+        rows[name] = [*(cells or [f"failed: {found['failed']}", *[""] * 5]), found["target"]]
+    return pd.DataFrame.from_dict(rows, "index", columns=HEAD)
 
 
 def plot(results: dict[str, dict[str, Any]]) -> Figure:
     """Plot each case's ratio as a bar, with a line from the least to the greatest; below 1 means faster."""
-    shown = {name: found["samples"] for name, found in results.items() if "samples" in found}
-    panels = []
-    for which, title in enumerate(("time", "CPU")):
-        ratios = [figures(samples, which)[2:] for samples in shown.values()]
-        errors = [
-            [middle - least for middle, least, _ in ratios],
-            [most - middle for middle, _, most in ratios],
-        ]
-        panels.append(Panel(f"{title}, after / before", [ratio[0] for ratio in ratios], "{:.2f}", errors))
-    drawn = bars([*shown], *panels)
+    shown = {name: ratios(found["samples"]) for name, found in results.items() if "samples" in found}
+    panels, errors = {}, {}
+    for unit in ("time", "CPU"):
+        ratio, least, most = (
+            [of.loc[unit, key] for of in shown.values()] for key in ("ratio", "least", "most")
+        )
+        panels[title := f"{unit}, after / before"] = ratio
+        errors[title] = np.subtract([ratio, most], [least, ratio])
+    drawn = bars([*shown], panels, errors)
     for axes in drawn.axes:
         axes.axvline(1, color="#999999", linewidth=1)
     return drawn
@@ -386,26 +375,20 @@ def plot(results: dict[str, dict[str, Any]]) -> Figure:
 def main() -> int:
     """Compare the two builds; return 1 if a case failed."""
     parser = argparse.ArgumentParser("bench-loop", description=__doc__)
-    add = parser.add_argument
     earlier = "earlier build: commit, or folder for its HEAD (origin/main)"
-    add("before", nargs="?", default="origin/main", help=earlier)
-    add("--rounds", type=int, default=5, help="of commands (5)")
+    parser.add_argument("before", nargs="?", default="origin/main", help=earlier)
+    parser.add_argument("--rounds", type=int, default=5, help="of commands (5)")
+    more = {"choices": (*EXTRAS, "all"), "nargs": "+", "default": [], "metavar": "WHAT"}
     also = f"measure these too, but only once: {', '.join(EXTRAS)}, or all"
-    add("--with", nargs="+", choices=(*EXTRAS, "all"), default=[], dest="extras", metavar="WHAT", help=also)
-    add("--only", default="", help="measure only cases whose name contains this")
+    parser.add_argument("--with", dest="extras", help=also, **more)
     options = parser.parse_args()
-    wanted = [*(EXTRAS if "all" in options.extras else options.extras), ""]
-    cases = [case for case in CASES if case.extra in wanted and options.only in case.name]
-    if not cases:
-        names = ", ".join(case.name for case in CASES if case.extra in wanted)
-        raise LoopError(f"--only {options.only}: no case has that in its name; there are {names}")
+    wanted = ["", *(EXTRAS if "all" in options.extras else options.extras)]
     sides = (side("before", options.before), side("after", "HEAD"))
     for one in sides:
         warm(one)
-    commits = {one.name: one.commit for one in sides}
-    facts = {**machine(), "writes_bytecode": not sys.dont_write_bytecode, "commits": commits}
+    facts = machine() | {"commits": {one.name: one.commit for one in sides}}
     results: dict[str, dict[str, Any]] = {}
-    for case in cases:
+    for case in (case for case in CASES if case.extra in wanted):
         results[case.name] = compared(case, sides, 1 if case.extra else options.rounds)
         report("loop", lines(results), {"machine": facts, "cases": results}, plot(results))
     return int(any("failed" in found for found in results.values()))

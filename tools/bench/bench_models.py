@@ -12,9 +12,9 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import bench_serving
+import pandas as pd
 import psutil
 from shared import ROOT, console, middle, open_loop, report, start, wrk
 
@@ -29,7 +29,6 @@ from loop.packaging.process import Server
 from loop.review.evidence import sizes
 
 ROWS = 500  # the number of different requests
-ROUNDS = 3  # the number of repetitions; the median counts
 SHORT = 5  # seconds of each measurement but the first open loop
 CONSTANT = '''"""A scorer that returns the same score at once, to measure the server without the model."""
 
@@ -66,82 +65,65 @@ def bodies(model: str, scratch: Path, together: int = 1) -> list[Path]:
     return files
 
 
-def most(server: Server, files: list[Path], seconds: int) -> dict[str, float]:
-    """Send as many requests as 16 connections can; return requests per second and CPU per request."""
-    got = wrk(server, "/predict", files, 16, seconds)
+def most(server: Server, files: list[Path]) -> dict[str, float]:
+    """Send as many requests as 16 connections can, after a second to warm up, and return what that takes.
+
+    The memory is what only the server and its child processes use.
+    """
+    wrk(server, "/predict", files, 16, 1)
+    got = wrk(server, "/predict", files, 16, SHORT)
     if got["failed"]:
         raise LoopError(f"{server.bento}: {got['failed']} requests failed: {server.output()[-500:]}")
-    return {key: got[key] for key in ("per_s", "cpu_ms")}
-
-
-def memory(server: Server) -> float:
-    """Return the MB of memory that only the server and its child processes use."""
     mine = psutil.Process(server.process.pid)
-    return sum(one.memory_full_info().uss for one in (mine, *mine.children(recursive=True))) / 1e6
+    used = sum(one.memory_full_info().uss for one in (mine, *mine.children(recursive=True)))
+    return {**got, "MB": used / 1e6}
 
 
-def measured(model: str, seconds: int) -> dict[str, Any]:
-    """Measure one model, in open loops of `seconds`, and return all its figures."""
+def measured(model: str, seconds: int, rounds: int) -> dict[str, float]:
+    """Measure one model; return the table's row. The scorer's share is the CPU that a constant saves."""
     project = Project(ROOT, model)
-    bento, target = built(project).path, project.params.sla
-    if not (rate := target.requests_per_second):
+    bento, sla = built(project).path, project.params.sla
+    if not (rate := sla.requests_per_second):
         said = f"{public(model)}: sla.requests_per_second is not set"
         raise LoopError(said, fix="set it in params.yaml")
     with tempfile.TemporaryDirectory(prefix="bench-models-") as made:
         scratch = Path(made)
-        files = bodies(model, scratch)
-        log = scratch / "log"
-        with Server(bento, log_dir=log) as server:
-            ready = server.ready_after
-            most(server, files, 1)  # warm up
-            steady = [open_loop(server.port, "/predict", files, rate, seconds) for _ in range(ROUNDS)]
+        files, log = bodies(model, scratch), scratch / "log"
         (scratch / "bento").symlink_to(bento)
-        constant = scratch / "constant"
-        shutil.copytree(bento, constant, symlinks=True)
-        (constant / "src" / "scorer.py").write_text(CONSTANT)
+        shutil.copytree(bento, scratch / "constant", symlinks=True)
+        (scratch / "constant" / "src" / "scorer.py").write_text(CONSTANT)
+        with Server(bento, log_dir=log) as server:
+            most(server, files)  # warm up
+            steady = [open_loop(server.port, "/predict", files, rate, seconds) for _ in range(rounds)]
         servers: dict[str, Server] = {
             "ours": Server(bento, log_dir=log),
             "FastAPI": bench_serving.Running(FASTAPI, scratch),
-            "constant": Server(constant, log_dir=log),
+            "constant": Server(scratch / "constant", log_dir=log),
         }
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
-        alone: list[dict[str, Any]] = []
-        for turn in range(ROUNDS):
+        alone = []
+        for turn in range(rounds):
             for name in [*servers][:: 1 if turn % 2 else -1]:
-                with servers[name] as server:
-                    most(server, files, 1)
-                    runs[name].append(most(server, files, SHORT) | {"mb": memory(server)})
+                with servers[name] as live:
+                    runs[name].append(most(live, files))
                     if name == "constant":
-                        alone.append(open_loop(server.port, "/predict", files, rate, SHORT))
+                        alone.append(open_loop(live.port, "/predict", files, rate, SHORT))
+    ours, theirs, constant = (middle(runs[name]) for name in servers)
     return {
-        "target": {"per_s": rate, "p99_ms": target.p99_ms},
-        "steady": {name: value for name, value in middle(steady).items() if name != "statuses"},
-        "constant_p99_ms": middle(alone)["p99_ms"],
+        "required/s": rate,
+        "required p99, ms": sla.p99_ms,
+        "p99, ms": middle(steady)["p99, ms"],
         "failed": sum(each["failed"] for each in steady),
-        "ready_s": ready,
-        "image_mb": sum(sizes(project).values()) / 1e6,
-        **{name: middle(each) for name, each in runs.items()},
+        "p99 of a constant, ms": middle(alone)["p99, ms"],
+        "ours, requests/s": ours["requests/s"],
+        "FastAPI, requests/s": theirs["requests/s"],
+        "ratio": ours["requests/s"] / theirs["requests/s"],
+        "share of the scorer": 1 - constant["CPU a request, ms"] / ours["CPU a request, ms"],
+        "ours, MB": ours["MB"],
+        "FastAPI, MB": theirs["MB"],
+        "image, MB": sum(sizes(project).values()) / 1e6,
+        "ready after, s": server.ready_after,
     }
-
-
-def row(model: str, of: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return a model's heads and figures; the scorer's share is the CPU that a constant would save."""
-    ours, theirs, constant = of["ours"], of["FastAPI"], of["constant"]
-    return [
-        ("model", public(model)),
-        ("load (sla)", f"{of['target']['per_s']:,.0f}/s, {of['target']['p99_ms']:g} ms"),
-        ("p99", f"{of['steady']['p99_ms']:.1f} ms"),
-        ("failed", f"{of['failed']}"),
-        ("p99 of a constant", f"{of['constant_p99_ms']:.1f} ms"),
-        ("ours, requests/s", f"{ours['per_s']:,.0f}"),
-        ("FastAPI", f"{theirs['per_s']:,.0f}"),
-        ("ratio", f"{ours['per_s'] / theirs['per_s']:.1f}"),
-        ("share of the scorer", f"{max(0.0, 1 - constant['cpu_ms'] / ours['cpu_ms']):.0%}"),
-        ("MB, ours", f"{ours['mb']:.0f}"),
-        ("FastAPI", f"{theirs['mb']:.0f}"),
-        ("image, MB", f"{of['image_mb']:.0f}"),
-        ("ready after", f"{of['ready_s']:.1f} s"),
-    ]
 
 
 def main() -> None:
@@ -149,14 +131,13 @@ def main() -> None:
     parser = argparse.ArgumentParser("bench-models", description=__doc__)
     parser.add_argument("models", nargs="*", default=sorted(params.read(ROOT)))
     parser.add_argument("--seconds", type=int, default=60, help="seconds of each open-loop measurement (60)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of repetitions; the median counts (3)")
     given = parser.parse_args()
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, float]] = {}
     for model in map(package, given.models):
         console.print(f"[dim]{public(model)}")
-        found[model] = measured(model, given.seconds)
-        rows = [row(model, of) for model, of in found.items()]
-        head = [name for name, _ in rows[0]]
-        report("models", [head, *([text for _, text in cells] for cells in rows)], found)
+        found[public(model)] = measured(model, given.seconds, given.rounds)
+        report("models", pd.DataFrame(found).T, found)
 
 
 if __name__ == "__main__":

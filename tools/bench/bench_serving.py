@@ -8,23 +8,23 @@ params.yaml, which `./loop repro` and `./loop bento` must have made. docs/perfor
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import psutil
 import xgboost
-from matplotlib.figure import Figure
-from shared import BENCH, ROOT, Panel, bars, console, machine, middle, open_loop, report, run, start, wrk
+from shared import BENCH, ROOT, bars, console, machine, middle, open_loop, report, run, start, wrk
 
 from loop.core import params, paths
 from loop.core.errors import LoopError
@@ -54,7 +54,6 @@ class Server:
     key: str = "features"  # the key of the rows in a request
     scores: str = "score"  # the key of the scores in an answer
     ready: str = "/readyz"
-    listed: bool = False  # whether a single row must be sent as a list of one row
     npy: bool = False
     own: bool = False  # whether it has an environment of its own, by tools/bench/requirements.lock
     packages: bool = False  # whether it also needs the packages of the bento
@@ -62,8 +61,9 @@ class Server:
 
 UVICORN = ("{bin}/uvicorn", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
 MLFLOW = ("{bin}/mlflow", "models", "serve", "--env-manager=local", "--workers=1")
+OURS = Server("ours", npy=True)
 SERVERS = (
-    Server("ours", npy=True),
+    OURS,
     Server("ours, by `bentoml serve`", ("{bin}/bentoml", "serve", f"service:{SERVICE}"), npy=True),
     Server("FastAPI + uvicorn", (*UVICORN, "by_fastapi:app"), many="/many", ready="/openapi.json"),
     Server(
@@ -79,33 +79,29 @@ SERVERS = (
         key="inputs",
         scores="predictions",
         ready="/ping",
-        listed=True,
     ),
     Server("LitServe", ("{bin}/python", f"{RIVALS}/by_litserve.py"), ready="/health", own=True),
 )
 
 
-# The requests
+class Bodies:
+    """Files with a server's requests: single rows of random features, all of them in JSON, and in .npy."""
 
-
-def write_bodies(server: Server, width: int, folder: Path) -> None:
-    """Write bodies for a server: a hundred rows of random features as 000.json and so on, many and npy."""
-    folder.mkdir()
-    rows = np.random.default_rng(1).lognormal(size=(ROWS, width)).round(2).astype(np.float32)
-    lists, named = [[round(value, 2) for value in row] for row in rows.tolist()], server.key == "features"
-    for number, row in enumerate(lists):
-        body = {server.key: [row] if server.listed else row, **({"id": f"tx-{number}"} if named else {})}
-        (folder / f"{number:03}.json").write_text(json.dumps(body))
-    (folder / "many").write_text(json.dumps({server.key: lists}))
-    np.save(file := BytesIO(), rows)
-    (folder / "npy").write_bytes(file.getvalue())
-
-
-# The running server
+    def __init__(self, server: Server, width: int, folder: Path) -> None:
+        folder.mkdir()
+        rows = np.random.default_rng(1).lognormal(size=(ROWS, width)).round(2)
+        self.one, self.many, self.npy = [], [folder / "many"], [folder / "npy"]
+        for number, row in enumerate(rows.tolist()):
+            ours = {server.key: row, "id": f"tx-{number}"}
+            self.one.append(folder / f"{number}.json")
+            self.one[-1].write_text(json.dumps(ours if server.key == "features" else {server.key: [row]}))
+        self.many[0].write_text(json.dumps({server.key: rows.tolist()}))
+        with self.npy[0].open("wb") as file:
+            np.save(file, rows.astype(np.float32))
 
 
 class Running(process.Server):
-    """One of SERVERS, which serves the bento in the folder `scratch`; ready inside the block."""
+    """A running server of the bento in the folder `scratch`; ready inside the block."""
 
     def __init__(self, server: Server, scratch: Path) -> None:
         super().__init__(scratch / "bento", log_dir=scratch / "log")
@@ -130,138 +126,78 @@ class Running(process.Server):
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
 
-    def memory(self) -> tuple[float, float]:
+    def memory(self) -> dict[str, float]:
         """Return the MB of the largest process, and of all processes with shared pages counted once."""
         mine = psutil.Process(self.process.pid)
         memory = [one.memory_full_info() for one in (mine, *mine.children(recursive=True))]
-        return max(one.rss for one in memory) / 1e6, sum(one.pss for one in memory) / 1e6
+        largest, together = max(one.rss for one in memory), sum(one.pss for one in memory)
+        return {"memory of the worker, MB": largest / 1e6, "memory of all processes, MB": together / 1e6}
 
 
-def check(live: Running, asked: Path, scratch: Path) -> None:
+def check(live: Running, bodies: Bodies) -> None:
     """Check that a server's scores equal XGBoost's own, so that all servers do the same work."""
-    booster = xgboost.Booster({"nthread": 1}, model_file=scratch / "bento/src/model/model.ubj")
-    true = booster.inplace_predict(np.load(asked / "npy"))
+    booster = xgboost.Booster({"nthread": 1}, model_file=live.bento / "src/model/model.ubj")
+    true = booster.inplace_predict(np.load(bodies.npy[0]))
     headers = {"Content-Type": "application/json"}
     with httpx.Client(base_url=live.url, headers=headers, trust_env=False, timeout=30) as client:
-        for path, body in ((live.server.one, asked / "000.json"), (live.server.many, asked / "many")):
+        for path, body in ((live.server.one, bodies.one[0]), (live.server.many, bodies.many[0])):
             answer = client.post(path, content=body.read_bytes()).raise_for_status().json()
             given = np.ravel(answer[live.server.scores])
             if np.abs(given - true[: len(given)]).max() > SAME:
-                raise SystemExit(f"{live.server.name} returns other scores than XGBoost")
+                raise LoopError(f"{live.server.name} returns other scores than XGBoost")
 
 
-# The measurements
-
-
-def measure(server: Server, asked: Path, scratch: Path, seconds: int) -> dict[str, Any]:
+def measure(server: Server, bodies: Bodies, scratch: Path, seconds: int) -> dict[str, float]:
     """Start a server and measure it once."""
-    one, many, npy = sorted(asked.glob("*.json")), [asked / "many"], [asked / "npy"]
+    loads = [(f"{n} connections", server.one, bodies.one, n) for n in (1, 16, 64)]
+    loads.append((f"{ROWS} rows, JSON", server.many, bodies.many, 16))
+    if server.npy:
+        loads.append((f"{ROWS} rows, .npy", server.many, bodies.npy, 16))
     with Running(server, scratch) as live:
-        check(live, asked, scratch)
-        wrk(live, server.one, one, 16, 1)  # warm up
-        measured = {f"{n} connections": wrk(live, server.one, one, n, seconds) for n in (1, 16, 64)}
-        measured[f"{ROWS} rows, JSON"] = wrk(live, server.many, many, 16, seconds)
-        if server.npy:
-            measured[f"{ROWS} rows, npy"] = wrk(live, server.many, npy, 16, seconds)
-        steady = open_loop(live.port, server.one, one, STEADY, 2 * seconds)
-        resident, together = live.memory()
-        figures = {"ready_s": live.ready_after, "resident_mb": resident, "together_mb": together}
-        return {"figures": figures, "wrk": measured, "open": steady}
+        check(live, bodies)
+        wrk(live, server.one, bodies.one, 16, 1)  # warm up
+        found = {name: wrk(live, *load, seconds) for name, *load in loads}
+        found["open loop"] = open_loop(live.port, server.one, bodies.one, STEADY, 2 * seconds)
+        flat = {f"{name}: {key}": value for name, got in found.items() for key, value in got.items()}
+        return flat | live.memory() | {"start to ready, s": live.ready_after}
 
 
-def asked_for(one: list[Path], scratch: Path) -> dict[str, Any]:
-    """Measure our server at 500 requests/s for a minute, and at 3,500 requests/s while it is scraped."""
-    with Running(SERVERS[0], scratch) as live:
-        wrk(live, "/predict", one, 16, 1)
-        minute = open_loop(live.port, "/predict", one, 500, 60)
-        with ThreadPoolExecutor(1) as thread:
-            scraped = thread.submit(scrapes, live, 13)
-            sustained = open_loop(live.port, "/predict", one, 3500, 15)
-        return {"500 requests/s": minute, "3500 requests/s": sustained, "scrapes then": scraped.result()}
-
-
-def scrapes(live: Running, seconds: int) -> dict[str, float]:
-    """Scrape /metrics five times a second, and return how many milliseconds each scrape took."""
-    took = []
-    time.sleep(1)  # wait until the load generator has started
-    with httpx.Client(trust_env=False) as client:
-        for _ in range(5 * seconds):
-            took.append(client.get(f"http://127.0.0.1:{live.port}/metrics").raise_for_status().elapsed)
+def meanwhile(load: Callable[[], Any], look: Callable[[], float]) -> tuple[Any, list[float]]:
+    """Run a load, and look about five times a second; return the load's result and what was seen."""
+    with ThreadPoolExecutor(1) as thread:
+        loading, seen = thread.submit(load), [look()]
+        while not loading.done():
             time.sleep(0.2)
-    milliseconds = [one.total_seconds() * 1e3 for one in took]
-    return {"p50_ms": statistics.median(milliseconds), "worst_ms": max(milliseconds)}
+            seen.append(look())
+    return loading.result(), seen
 
 
-def overload(one: list[Path], many: list[Path], scratch: Path) -> dict[str, Any]:
-    """Overload our server for 30 s, and measure single rows before and right after.
+def asked_for(bodies: Bodies, scratch: Path) -> dict[str, Any]:
+    """Measure our server at the rates that its users asked for, while it is scraped, and overloaded.
 
-    The load is three times the number of 100-row requests that the server can answer.
+    The overload is three times the number of 100-row requests that the server can answer.
     """
-    with Running(SERVERS[0], scratch) as live:
-        before = open_loop(live.port, "/predict", one, STEADY, 5)
-        load = round(3 * wrk(live, "/predict", many, 16, 3)["per_s"])
-        calm = live.memory()[0]
-        with ThreadPoolExecutor(1) as thread:
-            flood = thread.submit(open_loop, live.port, "/predict", many, load, 30, connections=1000)
-            memory = [calm]
-            while not flood.done():
-                memory.append(live.memory()[0])
-                time.sleep(0.5)
-        after = open_loop(live.port, "/predict", one, STEADY, 5)
-        mb = {"before": calm, "most": max(memory)}
-        return {"before": before, "flood": flood.result(), "the 5 s after": after, "memory_mb": mb}
+    with Running(OURS, scratch) as live, httpx.Client(base_url=live.url, trust_env=False) as client:
+        load = partial(open_loop, live.port, "/predict")
 
+        def scrape() -> float:
+            return client.get("/metrics").raise_for_status().elapsed.total_seconds() * 1e3
 
-# The report
-
-
-ROWS_OF_TABLE: tuple[tuple[str, tuple[str, ...], float, str], ...] = (
-    ("1 connection, requests/s", ("wrk", "1 connections", "per_s"), 1, ",.0f"),
-    ("16 connections, requests/s", ("wrk", "16 connections", "per_s"), 1, ",.0f"),
-    ("16 connections, p50 ms", ("wrk", "16 connections", "p50_ms"), 1, ".1f"),
-    ("16 connections, p99 ms", ("wrk", "16 connections", "p99_ms"), 1, ".1f"),
-    ("64 connections, requests/s", ("wrk", "64 connections", "per_s"), 1, ",.0f"),
-    ("rows by 100, JSON, rows/s", ("wrk", "100 rows, JSON", "per_s"), ROWS, ",.0f"),
-    ("rows by 100, .npy, rows/s", ("wrk", "100 rows, npy", "per_s"), ROWS, ",.0f"),
-    ("open loop, 200 requests/s, p50 ms", ("open", "p50_ms"), 1, ".1f"),
-    ("open loop, 200 requests/s, p99 ms", ("open", "p99_ms"), 1, ".1f"),
-    ("CPU a request, ms", ("wrk", "16 connections", "cpu_ms"), 1, ".3f"),
-    ("memory of the worker, MB", ("figures", "resident_mb"), 1, ".0f"),
-    ("memory of all processes, MB", ("figures", "together_mb"), 1, ".0f"),
-    ("start to ready, s", ("figures", "ready_s"), 1, ".1f"),
-)
-
-
-def figure(result: dict[str, Any], path: tuple[str, ...]) -> float | None:
-    """Return one number of a server's results; None if the server was not measured that way."""
-    for key in path:
-        if key not in result:
-            return None
-        result = result[key]
-    return float(result)  # type: ignore[arg-type]
-
-
-def lines(servers: dict[str, Any]) -> list[list[str]]:
-    """Return the result table: a row for each figure, a column for each server."""
-    table = [["one worker, unless stated", *servers]]
-    for name, path, times, form in ROWS_OF_TABLE:
-        values = [figure(result, path) for result in servers.values()]
-        table.append([name, *("-" if value is None else format(value * times, form) for value in values)])
-    runs = [(*result["wrk"].values(), result["open"]) for result in servers.values()]
-    failed = [sum(one["failed"] for one in each) for each in runs]
-    return [*table, ["failed requests", *(f"{count:.0f}" for count in failed)]]
-
-
-def plot(servers: dict[str, Any]) -> Figure:
-    """Plot requests per second and p99 of each server."""
-    panels = (
-        ("requests/s, one worker, 16 connections", ("wrk", "16 connections", "per_s"), "{:,.0f}"),
-        (f"p99 at {STEADY} requests/s (open loop), ms", ("open", "p99_ms"), "{:.1f}"),
-    )
-    drawn = [
-        Panel(title, [figure(of, path) or 0 for of in servers.values()], form) for title, path, form in panels
-    ]
-    return bars([*servers], *drawn)
+        wrk(live, "/predict", bodies.one, 16, 1)  # warm up
+        minute = load(bodies.one, 500, 60)
+        sustained, scrapes = meanwhile(lambda: load(bodies.one, 3500, 15), scrape)
+        before = load(bodies.one, STEADY, 5)
+        flood = round(3 * wrk(live, "/predict", bodies.many, 16, 3)["requests/s"])
+        flooded, memory = meanwhile(
+            lambda: load(bodies.many, flood, 30, connections=1000), lambda: max(live.memory().values())
+        )
+        return {
+            "for 60 s": minute,
+            "for 15 s": {**sustained, "scrapes, ms": {"median": np.median(scrapes), "worst": max(scrapes)}},
+            "before the flood": before,
+            "flood for 30 s": {**flooded, "MB": {"before": memory[0], "most": max(memory)}},
+            "in the 5 s after": load(bodies.one, STEADY, 5),
+        }
 
 
 def main() -> None:
@@ -280,21 +216,18 @@ def main() -> None:
         env = {**os.environ, "PYTHONPATH": f"{bento}/src", "BENTO": f"{bento}/src"}
         run(sys.executable, RIVALS / "by_mlflow.py", scratch / "mlflow", env=env)
         width = len(read_json(bento / "src" / "model" / "meta.json")["features"])
-        asked = {server: scratch / str(at) for at, server in enumerate(SERVERS)}
-        for server, folder in asked.items():
-            write_bodies(server, width, folder)
-        rounds: dict[Server, list[Any]] = {server: [] for server in SERVERS}
+        asked = {server: Bodies(server, width, scratch / str(at)) for at, server in enumerate(SERVERS)}
+        rounds: dict[Server, list[dict[str, float]]] = {server: [] for server in SERVERS}
         for _ in range(options.rounds):
-            for server in SERVERS:
+            for server, bodies in asked.items():
                 console.print(f"[dim]{server.name}")
-                rounds[server].append(measure(server, asked[server], scratch, options.seconds))
-        results = {server.name: middle(rounds[server]) for server in SERVERS}
-        own = asked[SERVERS[0]]
-        one = sorted(own.glob("*.json"))
-        ours = {**asked_for(one, scratch), "overload": overload(one, [own / "many"], scratch)}
+                rounds[server].append(measure(server, bodies, scratch, options.seconds))
+        ours = asked_for(asked[OURS], scratch)
     console.print_json(json.dumps(ours))
-    everything = {"machine": facts, "servers": results, "ours": ours}
-    report("serving", lines(results), everything, plot(results))
+    table = pd.DataFrame({server.name: middle(figures) for server, figures in rounds.items()})
+    everything = {"machine": facts, "servers": table.to_dict(), "ours": ours}
+    panels = {name: table.loc[name] for name in ("16 connections: requests/s", "open loop: p99, ms")}
+    report("serving", table, everything, bars([*table], panels))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
-"""Commands, load generators, the local cluster, medians, tables and charts, which the benchmarks share."""
+"""Commands, load generators, the local cluster, tables and charts, which the benchmarks share."""
 
 import json
+import math
 import platform
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import pandas as pd
 import psutil
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Column, Table
 
 from loop.core.errors import LoopError
 
@@ -86,43 +86,32 @@ class Cluster:
 
 
 def wrk(server: Any, path: str, bodies: list[Path], connections: int, seconds: int) -> dict[str, float]:
-    """Measure requests per second, latency and CPU per request by wrk, at the highest possible load.
+    """Measure a server at the highest load that this many connections give, by wrk.
 
     `server` has a `port`, and `cpu_seconds()` returns how much CPU it has used.
     """
     media = "application/x-npy" if bodies[0].name == "npy" else "application/json"
     how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=15s", "-s", BENCH / "wrk.lua"]
-    command = ["wrk", *how, f"http://127.0.0.1:{server.port}{path}", "--", media, *bodies]
     before = server.cpu_seconds()
-    printed = run(*command)
+    printed = run("wrk", *how, f"http://127.0.0.1:{server.port}{path}", "--", media, *bodies)
     spent, got = server.cpu_seconds() - before, json.loads(printed.splitlines()[-1])
     return {
-        "per_s": got["requests"] / got["seconds"],
-        "cpu_ms": 1e3 * spent / max(got["requests"], 1),
-        **{key: got[key] for key in ("p50_ms", "p99_ms", "failed")},
+        "requests/s": got["requests"] / got["seconds"],
+        "CPU a request, ms": 1e3 * spent / max(got["requests"], 1),
+        **{key: got[key] for key in ("p50, ms", "p99, ms", "failed")},
     }
 
 
-def open_loop(
-    port: int, path: str, bodies: list[Path], rate: float, seconds: int, **options: str | int
-) -> dict[str, Any]:
-    """Measure the latency at a given request rate, counted from the time at which each request was due.
-
-    `options` are those of open_loop.py.
-    """
-    words = [f"--{name}={value}" for name, value in options.items()]
-    numbers = (str(rate), str(seconds))
-    answer: dict[str, Any] = json.loads(
-        run(sys.executable, BENCH / "open_loop.py", *words, str(port), path, *numbers, *bodies)
-    )
-    return answer
+def open_loop(port: int, path: str, bodies: list[Path], rate: float, seconds: int, **more: Any) -> Any:
+    """Measure the latency at a given request rate, in another process, which open_loop.py describes."""
+    asked = {"address": "127.0.0.1", "port": port, "path": path, "host": "localhost", "connections": 64}
+    asked |= {"bodies": [*map(str, bodies)], "rate": rate, "seconds": seconds, **more}
+    return json.loads(run(sys.executable, BENCH / "open_loop.py", json.dumps(asked)))
 
 
-def middle(rounds: list[Any]) -> Any:
+def middle(rounds: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Return the median of every number over the rounds."""
-    if isinstance(rounds[0], dict):
-        return {key: middle([one.get(key, 0) for one in rounds]) for key in rounds[0]}
-    return statistics.median(rounds)
+    return pd.DataFrame(rounds).median(numeric_only=True).to_dict()
 
 
 def machine() -> dict[str, Any]:
@@ -139,46 +128,39 @@ def machine() -> dict[str, Any]:
     }
 
 
-def report(
-    name: str, rows: Sequence[Sequence[str]], results: Any = None, drawn: Figure | None = None
-) -> None:
-    """Print a table, whose first row is its head, and write it to build/bench-NAME, as Markdown.
+def shown(value: Any) -> str:
+    """Return a figure with three digits, or with all that are before the point; `-` if it is missing."""
+    if isinstance(value, str):
+        return value
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
-    The results, as JSON, and a figure are written beside it.
-    """
-    head, *others = rows
-    table = Table(head[0], *(Column(name, justify="right") for name in head[1:]))
-    for row in others:
-        table.add_row(*row)
-    console.print(table)
+
+def report(name: str, table: pd.DataFrame, results: Any, drawn: Figure | None = None) -> None:
+    """Print a table, and write it to build/bench-NAME with the results, as JSON, and a figure."""
     folder = ROOT / "build" / f"bench-{name}"
     folder.mkdir(parents=True, exist_ok=True)
-    ruled = [head, ["---", *["--:"] * (len(head) - 1)], *others]
-    (folder / f"{name}.md").write_text("".join(f"| {' | '.join(row)} |\n" for row in ruled))
-    if results:
-        (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    body = [[row, *map(shown, values)] for row, *values in table.itertuples()]
+    ruled = [["", *table.columns], ["---", *["--:"] * len(table.columns)], *body]
+    text = "".join(f"| {' | '.join(row)} |\n" for row in ruled)
+    (folder / f"{name}.md").write_text(text)
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     if drawn:
         drawn.savefig(folder / f"{name}.svg")
-    console.print(f"written to {folder}")
+    print(text, f"written to {folder}", sep="\n")
 
 
-class Panel(NamedTuple):
-    """A part of a bar chart: its title, a value for each bar, their format, and maybe their error bars."""
-
-    title: str
-    values: Sequence[float]
-    form: str
-    errors: Sequence[Sequence[float]] | None = None
-
-
-def bars(names: Sequence[str], *panels: Panel) -> Figure:
+def bars(
+    names: Sequence[str], panels: Mapping[str, Sequence[float]], errors: Mapping[str, Any] | None = None
+) -> Figure:
     """Draw panels side by side, with a horizontal bar for each name, from the top."""
     drawn = Figure((10, 0.8 + 0.36 * len(names)), layout="constrained")
     all_axes = drawn.subplots(1, len(panels), sharey=True)
-    for axes, panel in zip(all_axes, panels, strict=True):
-        shown = axes.barh(names, panel.values, xerr=panel.errors, color="#0072b2", ecolor="#444444")
-        axes.bar_label(shown, fmt=panel.form, padding=3)
-        axes.set_title(panel.title, fontsize="medium")
+    for axes, (title, values) in zip(all_axes, panels.items(), strict=True):
+        bar = axes.barh(names, values, xerr=(errors or {}).get(title), color="#0072b2", ecolor="#444444")
+        axes.bar_label(bar, fmt=shown, padding=3)
+        axes.set_title(title, fontsize="medium")
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.2)
     all_axes[0].invert_yaxis()

@@ -20,7 +20,7 @@ end
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(
-    '{"seconds": %f, "requests": %d, "failed": %d, "p50_ms": %f, "p99_ms": %f}\n',
+    '{"seconds": %f, "requests": %d, "failed": %d, "p50, ms": %f, "p99, ms": %f}\n',
     summary.duration / 1e6, summary.requests,
     errors.connect + errors.read + errors.write + errors.status + errors.timeout,
     latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))

@@ -3,7 +3,7 @@
 It scores in the event loop, which is faster than FastAPI's thread pool.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel, Field, FiniteFloat
@@ -28,30 +28,13 @@ class Many(BaseModel):
     features: list[Row]
 
 
-class Score(BaseModel):
-    """The answer to a request with one row."""
-
-    model_version: str
-    score: float
-    class_: Annotated[int, Field(alias="class")]
-    id: int | str | None = None
-
-
-class Scores(BaseModel):
-    """The answer to a request with many rows."""
-
-    model_version: str
-    score: list[float]
-    class_: Annotated[list[int], Field(alias="class")]
-
-
 @app.post("/predict")
-async def predict(asked: One) -> Score:
+async def predict(asked: One) -> dict[str, Any]:
     """Score the row of a request."""
-    return Score(**model.one(asked.features, asked.id))
+    return model.one(asked.features, asked.id)
 
 
 @app.post("/many")
-async def many(asked: Many) -> Scores:
+async def many(asked: Many) -> dict[str, Any]:
     """Score all rows of a request."""
-    return Scores(**model.many(asked.features))
+    return model.many(asked.features)
