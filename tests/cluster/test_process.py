@@ -5,17 +5,16 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from place import ClusterError, Place, write_json
-from process import BOOT, Record, record, started_at, wait
+from process import Record, record, wait
 
 
 @pytest.fixture
 def mine() -> Record:
     """Return a record of this process."""
-    return Record(
-        "tests", os.getpid(), started_at(os.getpid()) or 0, BOOT.read_text().strip(), ["pytest"], {}
-    )
+    return Record("tests", os.getpid(), psutil.Process().create_time(), ["pytest"], {})
 
 
 @pytest.fixture
@@ -23,19 +22,19 @@ def place(tmp_path: Path) -> Place:
     return Place(run=tmp_path / "run", registry=tmp_path / "registry")
 
 
-def test_a_record_does_not_match_a_later_process_with_its_pid(mine: Record) -> None:
-    """A process matches its record only if the start time and the boot are the same, not just the pid."""
-    assert mine.alive
-    assert not replace(mine, started=mine.started + 1).alive
-    assert not replace(mine, boot="another").alive
+def test_a_record_does_not_match_another_process_with_its_pid(mine: Record) -> None:
+    """A process matches its record only if it was started then, not if it only has the record's pid."""
+    assert mine.process.pid == os.getpid()
+    assert not replace(mine, started=mine.started - 60).process
 
 
 def test_a_zombie_does_not_count_as_running(mine: Record) -> None:
     """A process that has ended, but whose parent has not waited for it yet, does not count as running."""
     child = subprocess.Popen(["true"], stdout=subprocess.PIPE)
+    started = psutil.Process(child.pid).create_time()
     child.stdout.read()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert started_at(child.pid) is None
+    assert not replace(mine, pid=child.pid, started=started).process
     child.wait()
 
 

@@ -45,7 +45,7 @@ PARTS: dict[str, tuple[Callable[[Place], None], tuple[str, ...]]] = {
     "containerd": (node.start_containerd, ()),
     "apiserver": (control.start_apiserver, ("keys", "etcd")),
     "controllers": (control.start_controllers, ("apiserver",)),
-    "node": (node.start, ("apiserver", "containerd")),
+    "node": (node.start, ("apiserver", "containerd", "registry")),
     "dns": (system.start_dns, ("apiserver",)),
     "storage": (system.start_storage, ("apiserver",)),
     "metrics": (system.start_metrics, ("node",)),
@@ -122,10 +122,10 @@ def runs(place: Place) -> bool:
     """Return whether a complete cluster is running and answers."""
     if not place.ready.is_file() or not NETWORK.exists():
         return False
-    down = [record.name for record in process.records(place) if not record.alive]
+    down = [record.name for record in process.records(place) if not record.process]
     if down:
         SCREEN.print(f"not running: {', '.join(down)}")
-    return not down and process.answers(f"https://{places.NODE}:{places.API_PORT}/readyz")
+    return not down and process.holds(f"https://{places.NODE}:{places.API_PORT}/readyz")
 
 
 def facts(place: Place) -> dict[str, object]:
@@ -196,7 +196,7 @@ def status(*, as_json: bool) -> None:
         print(json.dumps(facts(place)))
     elif not as_json:
         for one in process.records(place):
-            print(f"{one.name:24}{one.pid:>8} {'runs' if one.alive else 'ended'}  {place.log(one.name)}")
+            print(f"{one.name:24}{one.pid:>8} {'runs' if one.process else 'ended'}  {place.log(one.name)}")
     if not whole:
         raise ClusterError("no complete cluster is running; start one with `make cluster`")
 

@@ -7,7 +7,6 @@ pod's labels that `podTargetLabels` names. All labels of the pod are also given 
 """
 
 import json
-import os
 import re
 import signal
 import ssl
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from place import API_PORT, NODE, PODS, ClusterError, Place, place, write, write_json
 from process import record
 
@@ -150,10 +150,9 @@ def _written(path: Path, text: str) -> bool:
 
 def reload(place: Place) -> None:
     """Make Prometheus reload its rules. If Prometheus is not running, it reads them when it starts."""
-    with suppress(ClusterError, ProcessLookupError):
-        one = record(place, "prometheus")
-        if one.alive:
-            os.kill(one.pid, signal.SIGHUP)
+    with suppress(ClusterError, psutil.NoSuchProcess):
+        if running := record(place, "prometheus").process:
+            running.send_signal(signal.SIGHUP)
 
 
 def changes(place: Place, *paths: str) -> Iterator[list[list[Thing]]]:

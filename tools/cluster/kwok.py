@@ -60,7 +60,7 @@ def node(pool: str, number: int) -> dict[str, Any]:
 
 def _run(place: Place) -> None:
     with suppress(ClusterError):
-        if process.record(place, "kwok").alive:
+        if process.record(place, "kwok").process:
             return
     stages = [f"--config={path}" for path in sorted((place.crds / "kwok").glob("*.yaml"))]
     options = [

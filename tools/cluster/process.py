@@ -5,7 +5,6 @@ behind are found by `down`, because all of them are in the cgroup that `up` ente
 """
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -15,37 +14,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 from place import NETWORK, SYSTEM_PATH, ClusterError, Place, write_json
 
-BOOT = Path("/proc/sys/kernel/random/boot_id")
+APART = 10  # seconds by which a process's start may seem to change, when this machine's clock is corrected
 
 
 @dataclass(frozen=True)
 class Record:
-    """A started program. Process id, start time and boot id together identify a process uniquely."""
+    """A started program. The time of its start tells its process from a later one with the same id."""
 
     name: str
     pid: int
-    started: int
-    boot: str
+    started: float
     argv: list[str]
     env: dict[str, str]
 
     @property
-    def alive(self) -> bool:
-        return self.boot == BOOT.read_text().strip() and started_at(self.pid) == self.started
-
-
-def started_at(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None if it has ended or is a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+    def process(self) -> psutil.Process | None:
+        """The program's process; None if it has ended, also if nobody has waited for it yet."""
+        with suppress(psutil.NoSuchProcess):
+            found = psutil.Process(self.pid)
+            if abs(found.create_time() - self.started) < APART and found.status() != psutil.STATUS_ZOMBIE:
+                return found
         return None
-    # The second field of /proc/<pid>/stat is the program's name in brackets, which may contain spaces, so the
-    # fields are counted after its closing bracket.
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def environment(place: Place, extra: dict[str, str] | None = None) -> dict[str, str]:
@@ -81,8 +73,8 @@ def start(
             env=environment(place, env),
             start_new_session=True,
         )
-    record = Record(name, child.pid, started_at(child.pid) or 0, BOOT.read_text().strip(), command, env or {})
-    write_json(place.records / f"{name}.json", asdict(record))
+    started = psutil.Process(child.pid).create_time()
+    write_json(place.records / f"{name}.json", asdict(Record(name, child.pid, started, command, env or {})))
     if ready:
         wait(place, name, ready)
 
@@ -110,12 +102,12 @@ def restart(place: Place, name: str) -> None:
     one = record(place, name)
     for sign in (signal.SIGTERM, signal.SIGKILL):
         end = time.monotonic() + 5
-        with suppress(ProcessLookupError):
-            if one.alive:
-                os.kill(one.pid, sign)
-        while one.alive and time.monotonic() < end:
+        with suppress(psutil.NoSuchProcess):
+            if found := one.process:
+                found.send_signal(sign)
+        while one.process and time.monotonic() < end:
             time.sleep(0.05)
-    start(place, name, list(one.argv), one.env)
+    start(place, name, [*one.argv], one.env)
 
 
 def tail(place: Place, name: str) -> str:
@@ -132,22 +124,21 @@ def wait(place: Place, name: str, ready: str | Callable[[], object], seconds: fl
     that program ends, or after `seconds`.
     """
     end = time.monotonic() + seconds
-    while not (answers(ready) if isinstance(ready, str) else _holds(ready)):
-        if not record(place, name).alive:
+    while not holds(ready):
+        if not record(place, name).process:
             raise ClusterError(f"{name} ended before it was ready:\n{tail(place, name)}")
         if time.monotonic() > end:
             raise ClusterError(f"{name} is not ready after {seconds:.0f} s:\n{tail(place, name)}")
         time.sleep(0.1)
 
 
-def _holds(ready: Callable[[], object]) -> bool:
-    with suppress(ClusterError):
+def holds(ready: str | Callable[[], object]) -> bool:
+    """Return whether a URL answers with 2xx, or a function returns something true and no ClusterError.
+
+    Callers run in the cluster's network, so a URL may be on the loopback.
+    """
+    with suppress(ClusterError, httpx.HTTPError):
+        if isinstance(ready, str):
+            return httpx.get(ready, timeout=2, trust_env=False, verify=False).is_success  # noqa: S501
         return bool(ready())
-    return False
-
-
-def answers(url: str) -> bool:
-    """Return whether a URL answers with 2xx. Callers run in the cluster's network: loopback works."""
-    with suppress(httpx.HTTPError):
-        return httpx.get(url, timeout=2, trust_env=False, verify=False).is_success  # noqa: S501
     return False
