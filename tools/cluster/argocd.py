@@ -17,21 +17,14 @@ SETS_PORT = 8082  # the ApplicationSet controller receives webhooks at this port
 # A Git server must send push events to these URLs: for Applications and for ApplicationSets.
 HOOKS = [f"http://{NODE}:{port}/api/webhook" for port in (ARGOCD_PORT, SETS_PORT)]
 REDIS, REPO = "127.0.0.1:6379", "127.0.0.1:8181"
-# {program: address of its metrics}, which is also the health check of programs without a health page
-METRICS = {
-    "repo-server": "127.0.0.1:8184",
-    "application-controller": "127.0.0.1:8182",
-    "applicationset-controller": "127.0.0.1:8185",
-    "server": "127.0.0.1:8183",
-    "notifications": "127.0.0.1:8187",
+PORTS = {  # of each program's metrics
+    "repo-server": 8184,
+    "application-controller": 8182,
+    "applicationset-controller": 8185,
+    "server": 8183,
+    "notifications": 8187,
 }
-HEALTH = {
-    "repo-server": f"http://{METRICS['repo-server']}/healthz",
-    "application-controller": f"http://{METRICS['application-controller']}/healthz",
-    "applicationset-controller": f"http://{METRICS['applicationset-controller']}/metrics",
-    "server": f"http://{NODE}:{ARGOCD_PORT}/healthz",
-    "notifications": f"http://{METRICS['notifications']}/metrics",
-}
+METRICS = {name: f"127.0.0.1:{port}" for name, port in PORTS.items()}
 
 
 def start(place: Place) -> None:
@@ -50,8 +43,9 @@ def start(place: Place) -> None:
     for name, options in _programs(place).items():
         binary = {"ARGOCD_BINARY_NAME": f"argocd-{name}"}
         process.start(place, f"argocd-{name}", [place.program("argocd"), *options], env | binary)
-    for name, url in HEALTH.items():
-        wait(place, f"argocd-{name}", url)
+    for name, address in METRICS.items():
+        wait(place, f"argocd-{name}", f"http://{address}/metrics")
+    wait(place, "argocd-server", f"http://{NODE}:{ARGOCD_PORT}/healthz")
 
 
 def _programs(place: Place) -> dict[str, list[str]]:
@@ -59,7 +53,7 @@ def _programs(place: Place) -> dict[str, list[str]]:
     cluster = [f"--kubeconfig={place.kubeconfig}", "--namespace=argocd"]
     cached = f"--redis={REDIS}"
     repo = [f"--repo-server={REPO}", "--repo-server-plaintext"]
-    port = {name: f"--metrics-port={address.rpartition(':')[2]}" for name, address in METRICS.items()}
+    port = {name: f"--metrics-port={port}" for name, port in PORTS.items()}
     host, repo_port = REPO.split(":")
     return {
         "repo-server": [
