@@ -4,13 +4,11 @@ To try it by hand: `make cluster`, then follow docs/cluster.md; `make cluster-do
 """
 
 import importlib.util
-import io
 import json
 import shutil
-import tarfile
+import sys
 import threading
 import tomllib
-from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
@@ -46,17 +44,7 @@ def test_containerds_socket_has_a_short_name(tmp_path: Path) -> None:
     assert len(config["grpc"]["address"]) < 108
 
 
-def test_the_pause_image_contains_the_layer_that_it_names(tmp_path: Path) -> None:
-    """The pause image's diff id is the hash of its layer, and the same program gives the same image."""
-    program = tmp_path / "pause"
-    program.write_bytes(b"program")
-    image = node.pause_image(program)
-    assert image == node.pause_image(program)
-    with tarfile.open(fileobj=io.BytesIO(image)) as tar:
-        layer, config = (tar.extractfile(name).read() for name in ("layer.tar", "config.json"))
-    assert json.loads(config)["rootfs"]["diff_ids"] == [f"sha256:{sha256(layer).hexdigest()}"]
-
-
+@pytest.mark.skipif(sys.platform != "linux", reason="another system's openssl has other options")
 def test_every_certificate_is_signed_by_its_authority(tmp_path: Path) -> None:
     """The cluster's CA signs the API server's and the users' certificates; the front proxy has its own CA."""
     place = Place(run=tmp_path, registry=tmp_path)

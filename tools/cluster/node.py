@@ -1,20 +1,16 @@
-"""Runs the node's programs: the registry, containerd with its pause image, the kubelet and kube-proxy.
+"""Runs the node's programs: the registry, containerd, the kubelet and kube-proxy.
 
-Images are pulled from the registry instead of imported, because a pull checks every digest and `ctr images
-import` checks none.
+Images are pulled from the registry, also the pause image, because a pull checks every digest.
 """
 
-import hashlib
-import io
-import json
-import tarfile
+import os
 from pathlib import Path
 
 import kube
 import process
-from place import DNS, LINK, NAME, NODE, NODE_NAME, PODS, REGISTRY, Place, output, write, write_json
+from place import DNS, LINK, NAME, NODE, NODE_NAME, PODS, REGISTRY, Place, output, pinned, write, write_json
 
-PAUSE = "loop-cluster/pause:1"
+PAUSE = f"{REGISTRY}/loop-cluster/pause:1"
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's folder of the CNI plugins
 SOCKET = "containerd.sock"
 
@@ -91,32 +87,8 @@ def kubelet_config(place: Place) -> dict[str, object]:
     }
 
 
-def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name, (data, mode) in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), mode
-            tar.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def pause_image(program: Path) -> bytes:
-    """Return an image of one static program as `docker save` writes it; equal programs, equal bytes."""
-    layer = _tar({"pause": (program.read_bytes(), 0o755)})
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-    }
-    manifest = [{"Config": "config.json", "RepoTags": [PAUSE], "Layers": ["layer.tar"]}]
-    files = {"config.json": json.dumps(config).encode(), "manifest.json": json.dumps(manifest).encode()}
-    return _tar({"layer.tar": (layer, 0o644), **{name: (data, 0o644) for name, data in files.items()}})
-
-
 def start_registry(place: Place) -> None:
-    """Start Debian's docker-registry with plain HTTP on the node's address."""
+    """Start Debian's docker-registry, with plain HTTP on the node's address, and push the pause image."""
     place.registry.mkdir(parents=True, exist_ok=True)
     path = place.run / "registry.json"
     config = {
@@ -129,21 +101,24 @@ def start_registry(place: Place) -> None:
     write_json(path, config)  # JSON is valid YAML
     command = [place.program("docker-registry"), "serve", path]
     process.start(place, "registry", command, ready=f"http://{REGISTRY}/v2/")
+    layer, folder = place.run / "pause.tar", Path(place.program("pause")).parent
+    output("tar", f"--file={layer}", "--create", f"--directory={folder}", "pause")
+    crane, direct = (pinned() / "crane", "--insecure"), {**os.environ, "NO_PROXY": "*"}
+    output(*crane, "append", "--oci-empty-base", f"--new_layer={layer}", f"--new_tag={PAUSE}", env=direct)
+    changes = ("--entrypoint=/pause", "--user=65535:65535", "--set-platform=linux/amd64")
+    output(*crane, "mutate", *changes, f"--tag={PAUSE}", PAUSE, env=direct)
 
 
 def start_containerd(place: Place) -> None:
-    """Start containerd, load the pause image into it, and allow plain HTTP to the cluster's registry."""
+    """Start containerd, and allow it plain HTTP to the cluster's registry."""
     hosts = f'server = "http://{REGISTRY}"\n[host."http://{REGISTRY}"]\ncapabilities = ["pull", "resolve"]\n'
     write(place.run / "registries" / REGISTRY / "hosts.toml", hosts)
     write_json(place.run / "cni" / "10-loop.conflist", cni_config(place))
     path = place.run / "containerd.toml"
     write(path, containerd_config(place))
     process.start(place, "containerd", [place.program("containerd"), "--config", path])
-    ctr = [place.program("ctr"), "-a", LINK / SOCKET, "-n", "k8s.io"]
-    process.wait(place, "containerd", lambda: output(*ctr, "plugins", "list"))
-    image = place.run / "pause.tar"
-    image.write_bytes(pause_image(Path(place.program("pause"))))
-    output(*ctr, "images", "import", image)
+    ctr = [place.program("ctr"), "-a", LINK / SOCKET, "plugins", "list"]
+    process.wait(place, "containerd", lambda: output(*ctr))
 
 
 def start(place: Place) -> None:
