@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import httpx
@@ -27,40 +28,6 @@ from process import record
 Thing = dict[str, Any]  # one Kubernetes object
 MONITORING = "/apis/monitoring.coreos.com/v1"
 SETTLE = 0.2  # seconds to wait for more changes, because changes usually come in groups
-
-
-class Mirror(threading.Thread):
-    """Keeps a current copy of all objects of one kind, by listing and then watching them."""
-
-    def __init__(self, api: httpx.Client, path: str, changed: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self.api, self.path, self.changed = api, path, changed
-        self.known: dict[str, Thing] = {}
-        self.listed = threading.Event()
-
-    def run(self) -> None:
-        while True:
-            with suppress(httpx.HTTPError, ValueError):
-                answer = self.api.get(self.path).raise_for_status().json()
-                self.known = {thing["metadata"]["uid"]: thing for thing in answer["items"]}
-                self.listed.set()
-                self.changed.set()
-                self._watch(answer["metadata"]["resourceVersion"])
-            time.sleep(1)
-
-    def _watch(self, version: str) -> None:
-        options = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "240"}
-        with self.api.stream("GET", self.path, params=options) as answer:
-            for line in answer.raise_for_status().iter_lines():
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    return
-                uid = event["object"]["metadata"]["uid"]
-                if event["type"] == "DELETED":
-                    self.known.pop(uid, None)
-                else:
-                    self.known[uid] = event["object"]
-                self.changed.set()
 
 
 def selects(selector: Thing, labels: dict[str, str]) -> bool:
@@ -160,16 +127,36 @@ def changes(place: Place, *paths: str) -> Iterator[list[list[Thing]]]:
     trust = ssl.create_default_context(cafile=str(place.pki / "ca.crt"))
     trust.load_cert_chain(place.pki / "admin.crt", place.pki / "admin.key")
     api = httpx.Client(base_url=f"https://{NODE}:{API_PORT}", verify=trust, timeout=300, trust_env=False)
-    changed = threading.Event()
-    mirrors = [Mirror(api, path, changed) for path in paths]
-    for mirror in mirrors:
-        mirror.start()
-    for mirror in mirrors:
-        mirror.listed.wait()
-    while changed.wait():
+    changed: SimpleQueue[str] = SimpleQueue()
+    for path in paths:
+        changed.put(path)
+        threading.Thread(target=_watch, args=(api, path, changed), daemon=True).start()
+    known: dict[str, list[Thing]] = {}
+    while True:
+        stale = {changed.get()}
         time.sleep(SETTLE)
-        changed.clear()
-        yield [list(mirror.known.copy().values()) for mirror in mirrors]
+        while not changed.empty():
+            stale.add(changed.get())
+        try:
+            for path in stale:
+                # version 0 is what the API server has in memory, which is as new as what it sends to watchers
+                answer = api.get(path, params={"resourceVersion": "0"}).raise_for_status()
+                known[path] = answer.json()["items"]
+        except httpx.HTTPError:
+            for path in stale:
+                changed.put(path)
+        else:
+            yield [known[path] for path in paths]
+
+
+def _watch(api: httpx.Client, path: str, changed: "SimpleQueue[str]") -> None:
+    """Put an API path into the queue whenever one of its objects may have changed."""
+    while True:
+        with suppress(httpx.HTTPError), api.stream("GET", path, params={"watch": "1"}) as answer:
+            changed.put(path)  # what happened while nobody watched
+            for _ in answer.raise_for_status().iter_lines():
+                changed.put(path)
+        time.sleep(1)
 
 
 def follow(place: Place) -> None:
