@@ -4,10 +4,10 @@ This chapter needs root, and starts its own container engine; it needs no cluste
 every workflow except `e2e`, which starts a cluster as root; tests/workflows/test_covered.py has the list.
 """
 
-import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -85,9 +85,9 @@ def image(engine: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def base_layer() -> Path:
     """Return the only layer of the base image, built from Debian's packages unless this machine has it."""
-    spec = importlib.util.spec_from_file_location("base_image", ROOT / "tools/cluster/base.py")
-    base = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(base)
+    sys.path.append(str(ROOT / "tools/cluster"))
+    import base
+
     return base.layer()
 
 

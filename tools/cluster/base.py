@@ -5,7 +5,6 @@ crane pushes it. The image trusts the certificate authorities of this machine. T
 file or those authorities change; `--fresh` makes it again from today's packages.
 """
 
-import argparse
 import hashlib
 import os
 import platform
@@ -14,8 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import click
+from place import ClusterError, cache, output, pinned
+
 from loop.core.files import whole
-from loop.core.paths import cache, program
 
 SUITE = "bookworm"
 MIRRORS = (
@@ -34,15 +35,12 @@ TRUSTED = Path("/usr/local/share/ca-certificates")
 NEEDS = Path(__file__).resolve().parent.parent / "needs"
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@click.argument("registry")  # host:port[/path] on this machine, which speaks plain HTTP
+@click.option("--fresh", is_flag=True, help="Make the image again from today's packages.")
+def main(registry: str, *, fresh: bool) -> None:
     """Make the layer unless it is cached, push the image, and print its name."""
-    parser = argparse.ArgumentParser("tools/cluster/base", description=__doc__)
-    parser.add_argument(
-        "registry", help="host:port[/path] of a registry on this machine that speaks plain HTTP"
-    )
-    parser.add_argument("--fresh", action="store_true", help="make the image again from today's packages")
-    options = parser.parse_args()
-    print(push(layer(fresh=options.fresh), options.registry))
+    print(push(layer(fresh=fresh), registry))
 
 
 def layer(*, fresh: bool = False) -> Path:
@@ -52,9 +50,9 @@ def layer(*, fresh: bool = False) -> Path:
     made = cache() / "cluster" / "base" / f"{key}.tar.gz"
     if fresh or not made.is_file():
         if os.geteuid():
-            sys.exit("tools/cluster/base: needs root, because mmdebstrap creates devices and changes owners")
+            raise ClusterError("needs root, because mmdebstrap creates devices and changes owners")
         if subprocess.run([NEEDS, "base"], check=False).returncode:
-            sys.exit("tools/cluster/base: install the programs that are named above")
+            raise ClusterError("install the programs that are named above")
         print("tools/cluster/base: making the base image from Debian's packages", file=sys.stderr)
         with whole(made) as aside:
             install(aside)
@@ -83,27 +81,19 @@ def install(to: Path) -> None:
         how += ["--mode=root", "--variant=minbase", "--skip=output/dev", f"--include={','.join(PACKAGES)}"]
         how += [f"--dpkgopt={option}" for option in SLIM]
         how += [f"--customize-hook={hook}" for hook in hooks]
-        _run("mmdebstrap", "--quiet", *how, SUITE, str(to), *MIRRORS, env={"SOURCE_DATE_EPOCH": "0"})
+        env = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
+        output("mmdebstrap", "--quiet", *how, SUITE, to, *MIRRORS, env=env)
 
 
 def push(layer: Path, registry: str) -> str:
     """Push the image with this layer, and return its name@digest. Equal layers give an equal digest."""
     name = f"{registry}/base:{layer.name.partition('.')[0]}"
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    crane, direct = [program("crane"), "--insecure"], {"NO_PROXY": "*"}  # the registry is on this machine
-    _run(*crane, "append", "--oci-empty-base", f"--new_layer={layer}", f"--new_tag={name}", env=direct)
-    return _run(
-        *crane, "mutate", f"--set-platform=linux/{machine}", f"--tag={name}", name, env=direct
-    ).strip()
-
-
-def _run(*command: str, env: dict[str, str] | None = None) -> str:
-    environment = {**os.environ, **(env or {})}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"tools/cluster/base: {' '.join(command)}:\n{(done.stdout + done.stderr)[-3000:]}")
-    return done.stdout
+    crane = (pinned() / "crane", "--insecure")
+    env = {**os.environ, "NO_PROXY": "*"}  # the registry is on this machine
+    output(*crane, "append", "--oci-empty-base", f"--new_layer={layer}", f"--new_tag={name}", env=env)
+    return output(*crane, "mutate", f"--set-platform=linux/{machine}", f"--tag={name}", name, env=env).strip()
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="tools/cluster/base")
