@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shop import BEGIN, FEATURES, FakeGitHub, Production, commit, retrain, rows
 
 from loop.cli.monitoring import monitor
-from loop.core import params
+from loop.core import params, plain
 from loop.core.errors import Exit, LoopError
 
 WEEK, DAY = timedelta(days=7), timedelta(days=1)
@@ -47,6 +47,20 @@ TOLD = {  # the metrics of a report; test_dashboards.MONITOR lists these and the
 }
 
 
+# Scripts read these fields of report.json. New ones may be added, but none may be removed or renamed.
+FIELDS = {
+    "window": "from until covered_days",
+    "rows": "window versions logged broken repeated unmatched corrected empty apart",
+    "drift": "score threshold features prediction",
+    "drift.features.amount": "test score chance counts",
+    "drift.prediction": "test score",
+    "live": "metrics targets margins labelled unlabelled version",
+    "quality": "score threshold failed",
+    "dispatch": "dispatched why",
+}
+TOP = "model retrainings budget_left verdict alarms reasons"
+
+
 def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A week like the training data is healthy: exit code 0, no dispatch, its numbers in all three files."""
     week = rows(1_500)
@@ -55,6 +69,9 @@ def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest
     result = run(production, monkeypatch, "--dispatch")
     assert result.exit_code == Exit.OK, result.output
     found = report(production)
+    assert found.keys() >= {*TOP.split(), *(place for place in FIELDS if "." not in place)}
+    for place, names in FIELDS.items():
+        assert plain.at(found, place).keys() >= {*names.split()}, place
     assert found["verdict"] == "healthy"
     assert found["drift"]["score"] < 0.15
     assert set(found["drift"]["features"]) == set(FEATURES)

@@ -5,17 +5,14 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from functools import reduce
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import click
 import here
 import pyarrow.parquet as pq
 import pytest
 from here import dvc_here  # noqa: F401 - a fixture
-from pydantic import TypeAdapter
 from trained import MODEL, loop, outside, release, trained, trained_once  # noqa: F401 - fixtures
 
 from loop.cli import COMMANDS, cli, main
@@ -24,20 +21,14 @@ from loop.cli.printing import Printing
 from loop.core.errors import Exit
 from loop.core.project import Project
 
-# Scripts read these names. New ones may be added, but none may be removed or renamed.
+# Scripts read these fields of a command's JSON. New ones may be added, but none may be removed or renamed.
 FIELDS = {
     "status": "model environment key released blocked due",
     "gate": "verdict reasons challenger.metrics challenger.model_md5 champion.key champion.metrics "
-    "difference.metric difference.low difference.mean difference.high difference.rarer",
-    "history": "model environment changes.commit changes.when changes.author changes.subject "
-    "changes.action changes.step changes.key changes.digest changes.why",
-    "monitor": "model window.from window.until window.covered_days rows.window rows.versions rows.logged "
-    "rows.broken rows.repeated rows.unmatched rows.corrected rows.empty rows.apart drift.score "
-    "drift.threshold drift.features.test drift.features.score drift.features.chance drift.features.counts "
-    "drift.prediction.test drift.prediction.score live.metrics live.targets live.margins live.labelled "
-    "live.unlabelled live.version quality.score quality.threshold quality.failed retrainings budget_left "
-    "verdict alarms reasons dispatch.dispatched dispatch.why dispatch.budget_spent dispatch.url folder",
-    "doctor": "ok findings.state findings.what findings.found findings.fix",
+    "difference",
+    "history": "model environment changes.0.commit changes.0.when changes.0.author changes.0.subject "
+    "changes.0.action changes.0.step changes.0.key changes.0.digest changes.0.why",
+    "doctor": "ok findings.0.state findings.0.what findings.0.found findings.0.fix",
 }
 
 
@@ -143,44 +134,10 @@ def test_workflows_accept_only_the_expected_exit_codes(repository: Path):
     assert accepted == {*((name, Exit.SUPERSEDED) for name in changing), ("monitor", Exit.DRIFT)}
 
 
-def leaves(kind: object, at: str = "") -> Iterator[str]:
-    """Yield the dotted names of a result's fields."""
-    inner = [
-        each
-        for each in (kind, *get_args(kind), *get_args((get_args(kind) or [None])[-1]))
-        if is_dataclass(each)
-    ]
-    if not inner:
-        yield at
-        return
-    hints = get_type_hints(inner[0])
-    for field in fields(inner[0]):
-        yield from leaves(hints[field.name], f"{at}.{field.name.rstrip('_')}".strip("."))
-
-
-def test_json_has_the_same_fields_in_every_version():
-    """A command's JSON keeps its fields, and its schema describes each one that is not a result itself."""
-    printing = {name: found for name in NAMES if isinstance(found := command(name), Printing)}
-    assert {name: " ".join(leaves(found.result)) for name, found in printing.items()} == FIELDS
-    for found in printing.values():
-        schema = TypeAdapter(found.result).json_schema()
-        for kind in (schema, *schema.get("$defs", {}).values()):
-            lacking = [
-                name for name, field in kind["properties"].items() if not {"description", "$ref"} & {*field}
-            ]
-            assert lacking == [], kind["title"]
-
-
-def test_the_schema_of_a_result_is_printed(capsys):
-    """--json-schema prints the schema of a command's result, without a clone and without arguments."""
-    assert run("loop", "monitor", "--json-schema") == 0
-    assert json.loads(capsys.readouterr().out)["title"] == "Monitor"
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("dvc_here")
 def test_json_is_all_that_is_printed(trained: Path):  # noqa: F811
-    """With --json, stdout has only JSON, and the exit code is the same as without it."""
+    """With --json, stdout has only JSON with the known fields, and the exit code is the same as without."""
     release(trained)
     words = {
         "status": [MODEL],
@@ -199,13 +156,14 @@ def test_json_is_all_that_is_printed(trained: Path):  # noqa: F811
             check=False,
         )
         assert (found.returncode, found.stdout[:2]) == (expected, b"{\n"), found.stderr
-        printing = command(name)
-        assert isinstance(printing, Printing)
-        TypeAdapter(printing.result).validate_json(found.stdout)
+        document = json.loads(found.stdout)
+        for path in FIELDS.get(name, "").split():
+            keys = [int(key) if key.isdigit() else key for key in path.split(".")]
+            reduce(lambda found, key: found[key], keys, document)  # KeyError if a field is missing
     folder = trained / "build" / "card_fraud" / "monitor"
     report = json.loads((folder / "report.json").read_text())
-    report["dispatch"] |= {"budget_spent": False, "url": ""}
-    assert json.loads(found.stdout) == report | {"folder": str(folder)}
+    assert document == report | {"folder": str(folder)}
+    assert {name for name in NAMES if isinstance(command(name), Printing)} == words.keys()
 
 
 def logged(root: Path) -> Path:
@@ -231,7 +189,7 @@ TYPED = {
     "./loop mon": ["monitor", "monitor-image", "monitor-release"],
     "./loop status ": ["card-fraud"],
     "./loop status card-fraud --environment s": ["staging"],
-    "./loop gate card-fraud --json": ["--json", "--json-schema"],
+    "./loop gate card-fraud --json": ["--json"],
 }
 SHELLS = {
     "bash": """

@@ -11,7 +11,6 @@ from loop.cli.printing import Printing, show, table
 from loop.core import actions, paths
 from loop.core.errors import Exit, LoopError
 from loop.core.project import Project
-from loop.core.results import Gate, Status, of
 
 # not a folder, which `--out` would replace, with all that is in it
 PARQUET = click.Path(path_type=Path, dir_okay=False)
@@ -43,7 +42,7 @@ def changed(base: str, parts: int) -> None:
     click.echo(f"{said}; manifests: {manifests}")
 
 
-@click.command(cls=Printing, result=Status)
+@click.command(cls=Printing)
 @project_argument
 @environment_option(default="production", show_default=True, help="Environment to compare with.")
 def status(project: Project, environment: str) -> None:
@@ -72,11 +71,18 @@ def status(project: Project, environment: str) -> None:
     due = key is not None and not released and not blocked
     outputs = {"released": released, "barred": blocked, "due": due}
     actions.output(key=key or "", **{name: json.dumps(value) for name, value in outputs.items()})
-    found = Status(project.public, environment, key, released=released, blocked=blocked, due=due)
+    found = {
+        "model": project.public,
+        "environment": environment,
+        "key": key,
+        "released": released,
+        "blocked": blocked,
+        "due": due,
+    }
     show(found, lambda: click.echo(f"{environment}: {said}"))
 
 
-@click.command(cls=Printing, result=Gate)
+@click.command(cls=Printing)
 @project_argument
 @click.option("--ci", is_flag=True, help="End with 0 for `keep` too; a workflow reads the output `verdict`.")
 def gate(project: Project, ci: bool) -> Exit:
@@ -89,7 +95,7 @@ def gate(project: Project, ci: bool) -> Exit:
 
     answer = gate.gate(project)
     actions.output(verdict=answer["verdict"])
-    show(of(Gate, answer), lambda: _table(answer))
+    show(answer, lambda: _table(answer))
     keep = Exit.OK if ci else Exit.KEEP
     return {"promote": Exit.OK, "keep": keep, "block": Exit.BLOCK}[answer["verdict"]]
 

@@ -18,7 +18,7 @@ from loop.core import actions, paths
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import Git
 from loop.core.project import Project
-from loop.core.results import Entry, History
+from loop.core.results import Entry
 
 if TYPE_CHECKING:
     from loop.delivery.commit import Done, Place
@@ -264,7 +264,7 @@ def merged(name: str) -> None:
     click.echo(commit)
 
 
-@click.command(cls=Printing, result=History)
+@click.command(cls=Printing)
 @click.argument("model", shell_complete=models)
 @place_option
 def history(model: str, environment: str) -> None:
@@ -280,7 +280,8 @@ def history(model: str, environment: str) -> None:
     changes = commit.history(git, place, git.fetch())
     if not changes:  # a model that was dropped still has its history in Git
         check_models(model)
-    show(History(project.public, environment, changes), lambda: _table(str(place), changes))
+    found = {"model": project.public, "environment": environment, "changes": changes}
+    show(found, lambda: _table(str(place), changes))
 
 
 @click.command

@@ -16,7 +16,7 @@ from loop.core import actions, paths
 from loop.core.errors import Exit
 from loop.core.git import Git
 from loop.core.names import public
-from loop.core.results import Doctor, Finding
+from loop.core.results import Finding
 
 if TYPE_CHECKING:
     from loop.fork.upgrade import Upgrade
@@ -125,7 +125,7 @@ def new(model: str, like: str) -> None:
     click.echo(f"then: ./loop doctor && ./loop repro {public(model)} && ./loop gate {public(model)}")
 
 
-@click.command(cls=Printing, result=Doctor)
+@click.command(cls=Printing)
 @click.option("--cache", is_flag=True, help="Hash every object in DVC's cache; set aside those that changed.")
 def doctor(*, cache: bool) -> Exit:
     """Check this machine, this clone and each model.
@@ -137,7 +137,7 @@ def doctor(*, cache: bool) -> Exit:
 
     findings = examine(paths.root(), cache=cache)
     ok = all(finding.state != "bad" for finding in findings)
-    show(Doctor(ok, findings), lambda: _table(findings))
+    show({"ok": ok, "findings": findings}, lambda: _table(findings))
     return Exit.OK if ok else Exit.BAD_INPUT
 
 

@@ -17,14 +17,13 @@ from loop.cli.printing import Printing, show
 from loop.core import actions, paths
 from loop.core.errors import Exit, LoopError
 from loop.core.project import Project
-from loop.core.results import Monitor, of
 
 if TYPE_CHECKING:
     from loop.monitoring.judge import Track
     from loop.monitoring.report import Findings
 
 
-@click.command(cls=Printing, result=Monitor)
+@click.command(cls=Printing)
 @project_argument
 @click.option(
     "--log",
@@ -97,7 +96,7 @@ def monitor(  # noqa: PLR0917 — click passes by name
     folder = out or project.build / "monitor"
     report.write(folder, found, rows)
     lines = _tell(found, folder)
-    show(of(Monitor, found.plain() | {"folder": str(folder)}), lambda: click.echo("\n".join(lines)))
+    show(found.plain() | {"folder": str(folder)}, lambda: click.echo("\n".join(lines)))
     if push:
         _push(push, found.model, folder, project.root if dispatch else None)
     if failure:

@@ -5,35 +5,22 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict
 from typing import Any
 
 import click
 
-from loop.core.results import Result
 from loop.core.text import one_line
 
-FLAG = "--json"
 SHOWN = "loop.shown"  # in click's context, with --json: the results to print when the command ends
 
 
 class Printing(click.Command):
-    """A command that prints a result of one type, and so has --json and --json-schema."""
+    """A command that prints a result, and so has the option --json."""
 
-    def __init__(self, *args: Any, result: type[Result], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.result = result
-        self.params += [
-            click.Option([FLAG, "as_json"], is_flag=True, help="Print the result as one JSON document."),
-            click.Option(
-                ["--json-schema"],
-                is_flag=True,
-                is_eager=True,
-                expose_value=False,
-                callback=self._print_schema,
-                help="Print the JSON Schema of that document, which describes each field.",
-            ),
-        ]
+        described = "Print the result as one JSON document."
+        self.params.append(click.Option(["--json", "as_json"], is_flag=True, help=described))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with --json, everything but the document goes to stderr."""
@@ -47,16 +34,8 @@ class Printing(click.Command):
             for result in ctx.meta[SHOWN]:
                 print(document(result), flush=True)
 
-    def _print_schema(self, ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-        if value and not ctx.resilient_parsing:
-            from pydantic import TypeAdapter
 
-            schema = TypeAdapter(self.result).json_schema(mode="serialization")
-            click.echo(json.dumps(schema, indent=2))
-            ctx.exit()
-
-
-def show(result: Result, text: Callable[[], object]) -> None:
+def show(result: dict[str, Any], text: Callable[[], object]) -> None:
     """Print a result: with --json as one JSON document when the command ends, otherwise by `text`, now."""
     shown = click.get_current_context().meta.get(SHOWN)
     if shown is None:
@@ -80,10 +59,9 @@ def table(columns: Sequence[str], rows: Iterable[Iterable[str]], title: str | No
     console.print(made)
 
 
-def document(result: Result) -> str:
+def document(result: dict[str, Any]) -> str:
     """Return a result as JSON, with `##[` escaped, because GitHub reads it in a log as a workflow command."""
-    plain = asdict(result, dict_factory=lambda items: {name.rstrip("_"): value for name, value in items})  # type: ignore[call-overload]
-    return json.dumps(plain, indent=2, ensure_ascii=False).replace("##[", "#\\u0023[")
+    return json.dumps(result, indent=2, ensure_ascii=False, default=vars).replace("##[", "#\\u0023[")
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, whole, write_json, write_text
 from loop.core.project import Project
-from loop.core.results import Gate
 from loop.delivery import candidate
 from loop.delivery.candidate import MONITOR
 from loop.packaging import artifact, image, layout, monitor_image
@@ -28,7 +27,7 @@ from loop.packaging.bento import path_of
 from loop.packaging.key import release_key
 
 TAR = "release.tar"
-RECORDS = (Gate, candidate.Rehearse, candidate.Bento, candidate.Image)
+RECORDS = (candidate.Gate, candidate.Rehearse, candidate.Bento, candidate.Image)
 NAMES = (  # the file names that a bundle may contain; {0} is the model's Python package name
     r"build/({0}|monitor)/image\.json",
     r"build/({0}|monitor)/image/(oci-layout|index\.json|blobs/sha256/[0-9a-f]{{64}})",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -13,11 +13,43 @@ from loop.core.git import Git
 from loop.core.plain import Device
 from loop.core.project import Project
 from loop.core.release_state import SERVER, Track
-from loop.core.results import Gate
 from loop.packaging.key import release_key
 
 MONITOR = "monitor"  # in place of a model, the image of the canary judge and the drift job
 R = TypeVar("R")
+
+
+class Challenger(BaseModel):
+    """The gate's candidate, with its metrics on the test rows."""
+
+    metrics: dict[str, Any]
+    model_md5: str
+
+
+class Champion(BaseModel):
+    """The gate's champion, with its metrics on the same rows; empty if no models were compared."""
+
+    key: str
+    metrics: dict[str, int | float]
+
+
+class Difference(BaseModel):
+    """The interval of challenger minus champion."""
+
+    metric: str
+    low: float
+    mean: float
+    high: float
+
+
+class Gate(BaseModel):
+    """gate.json: the verdict on the candidate, and the numbers behind it."""
+
+    verdict: Literal["promote", "keep", "block"]
+    reasons: list[str]
+    challenger: Challenger
+    champion: Champion | None
+    difference: Difference | None
 
 
 class Register(BaseModel):
