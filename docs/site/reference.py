@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path, PurePosixPath
-from textwrap import dedent
 from typing import Any
 
 import click
@@ -22,14 +21,6 @@ from loop.runtime.metrics import Metrics
 
 MODEL = "models.<package>"
 RULES = "kustomize/platform/monitoring/rules.yaml"
-TYPES = {
-    "boolean": "`true` or `false`",
-    "date-time": "time",
-    "integer": "whole number",
-    "null": "`null`",
-    "object": "mapping",
-    "string": "text",
-}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -86,7 +77,7 @@ def typed(schema: dict[str, Any]) -> str:
         case _:
             limits = [f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema]
             name = schema.get("format", schema.get("type", "any"))
-            found = " ".join([TYPES.get(name, name), ", ".join(limits)]).strip()
+            found = " ".join([name, ", ".join(limits)]).strip()
     return found
 
 
@@ -139,7 +130,7 @@ def _params(root: Path) -> Iterator[str]:
 def _commands(root: Path) -> Iterator[str]:
     yield "# Commands\n"
     yield "A step of a workflow is one of these commands, so a person can run the commands that CI runs."
-    context = click.Context(cli, info_name="./loop", show_default=True)
+    context = click.Context(cli, info_name="./loop", max_content_width=100)
     for title, names in SECTIONS.items():
         yield f"\n## {title}"
         for name in names:
@@ -152,14 +143,9 @@ def _commands(root: Path) -> Iterator[str]:
 
 
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
-    """The heading, the help and the options of a command, and of the commands in it."""
-    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    yield f"\n### `{context.command_path.removeprefix('./loop ')}`\n\n```sh\n{usage}\n```\n"
-    text = escape(inspect.cleandoc(command.help or ""), quote=False)
-    yield re.sub(r"\x08\n((?: *\S.*\n?)+)", lambda found: f"```sh\n{dedent(found[1]).strip()}\n```\n", text)
-    records = [each.get_help_record(context) for each in command.params]
-    if rows := [[f"`{each[0]}`", escape(each[1], quote=False)] for each in records if each and each[1]]:
-        yield from table("option|meaning", rows)
+    """The heading and the help of a command, and of the commands in it."""
+    title = context.command_path.removeprefix("./loop ")
+    yield f"\n### `{title}`\n\n```text\n{command.get_help(context)}\n```"
     if isinstance(command, click.Group):
         for name, inside in command.commands.items():
             yield from _command(inside, click.Context(inside, context, name))
