@@ -149,6 +149,7 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
         ("src/loop/version.py", VERSION, "99.0.0"),
         ("Makefile", "List the tasks", "List all tasks"),
         ("kustomize/base/deployment.yaml", "apiVersion", "# newer\napiVersion"),
+        ("src/loop/fork/lean/pyproject.toml", "[tool", "# newer\n[tool"),
     ):
         text = (template / path).read_text()
         assert old in text
@@ -171,7 +172,7 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
     diff = ["git", "diff", "--name-only", "HEAD", "upgrade-99.0.0"]
     changed = subprocess.run(diff, cwd=fork, text=True, capture_output=True, check=True).stdout.split()
     locks = ["requirements-gpu.lock", "requirements.in", "requirements.lock", "tools/commit.lock"]
-    assert changed == ["Makefile", "kustomize/base/deployment.yaml", *locks], said
+    assert changed == ["Makefile", "kustomize/base/deployment.yaml", "pyproject.toml", *locks], said
     assert "List all tasks" in at("Makefile")
     for lock in locks:
         assert (f"loop-{VERSION}-" in at(lock), "loop-99.0.0-py3" in at(lock)) == (False, True), lock

@@ -1,9 +1,7 @@
 """The commands by which a team names, examines and upgrades its fork: `loop init, new, doctor, upgrade`."""
 
 import sys
-import tempfile
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,7 +162,7 @@ def version() -> None:
 @click.option(
     "--to",
     metavar="SOURCE",
-    help="The new version: a wheel, a folder, or commit:REVISION.  [default: the newest release]",
+    help="The new version: a wheel, or commit:REVISION.  [default: the newest release]",
 )
 @click.option(
     "--from",
@@ -185,21 +183,20 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
       ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
     """  # noqa: D301
     from loop.core import github
-    from loop.fork import proposal, upgrade
+    from loop.fork import proposal, releases, upgrade
 
     root = paths.root()
     git = Git(root)
+    if not dry_run:
+        upgrade.refuse_changes(git)
+    release = releases.newest(git) if to is None else releases.Release(source=to)
+    if not release.source:
+        actions.tell(f"nothing to do: {release.why}")
+        return
+    planned = upgrade.plan(git, release.source, base, release.version)
+    _tell(planned, every=dry_run)
     if dry_run:
-        with tempfile.TemporaryDirectory() as scratch:
-            objects = git.run("rev-parse", "--path-format=absolute", "--git-path", "objects")
-            aside = {"GIT_OBJECT_DIRECTORY": scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
-            if planned := _planned(Git(root, lambda: aside), to, base):
-                _tell(planned, every=True)
         return
-    upgrade.refuse_changes(git)
-    if not (planned := _planned(git, to, base)):
-        return
-    _tell(planned, every=False)
     if planned.nothing:
         click.echo(f"nothing to do: this fork has all of {planned.to.name}")
         return
@@ -220,20 +217,6 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
         click.echo(proposal.propose(git, github.GitHub.of_environment(root), branch, branch))
     else:
         click.echo(f"next: {proposed}; to look at it first: git switch {branch}")
-
-
-def _planned(git: Git, to: str | None, base: str | None) -> "Upgrade | None":
-    """Plan an upgrade to a source, by default to the newest release; None if this version is the newest."""
-    from loop.fork import releases, upgrade
-
-    if to is not None:
-        return upgrade.plan(git, to, base)
-    release = releases.newest(git)
-    if not release.source:
-        actions.tell(f"nothing to do: {release.why}")
-        return None
-    planned = upgrade.plan(git, release.source, base)
-    return replace(planned, to=replace(planned.to, name=release.version))
 
 
 @click.command("propose-upgrade")

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from loop.core.errors import LoopError
 from loop.core.files import write_text
 from loop.core.git import Git
 from loop.core.paths import LIBRARY
-from loop.fork.template import owned, placed
+from loop.fork.template import installed, owned
 from loop.version import VERSION
 
 # The folder of files that a lean fork has in place of the template's files of the same names.
@@ -77,9 +76,8 @@ def vendor(root: Path) -> None:
     if (root / "src" / "loop").is_dir():
         what = f"{root}/src/loop exists, so this fork has the source already"
         raise LoopError(what, fix="to update it: ./loop upgrade")
-    for file in chain(LIBRARY.rglob("*"), LIBRARY.with_name("loop_demo").rglob("*")):
-        path = placed(file.relative_to(LIBRARY.parent).as_posix())
-        if file.is_file() and file.suffix != ".pyc" and path not in LOCKS and owned(path, vendored=True):
+    for path, file in installed().items():
+        if path not in LOCKS and owned(path, vendored=True):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, root / path)
     for lock in LOCKS:

@@ -1,6 +1,8 @@
 """Decides which files belong to the template. `loop upgrade` merges these, and the wheel contains them."""
 
-from loop.core.paths import matching
+from pathlib import Path
+
+from loop.core.paths import LIBRARY, matching
 
 # The team's files. An upgrade changes these only by a migration, and lists each file that it changed.
 TEAM = (
@@ -27,6 +29,13 @@ def owned(path: str, *, vendored: bool) -> bool:
     if _TEAM.fullmatch(path):
         return False
     return bool(_LAYER.fullmatch(path) or (vendored and _SOURCE.fullmatch(path)))
+
+
+def installed() -> dict[str, Path]:
+    """Return the files of the running engine's version of the template, by their paths in a clone."""
+    found = (file for top in ("loop", "loop_demo") for file in LIBRARY.with_name(top).rglob("*"))
+    files = (file for file in found if file.is_file() and file.suffix != ".pyc")
+    return {placed(file.relative_to(LIBRARY.parent).as_posix()): file for file in files}
 
 
 def placed(name: str) -> str:

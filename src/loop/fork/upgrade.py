@@ -24,7 +24,7 @@ from loop.core.errors import LoopError, Superseded
 from loop.core.git import BOT, Git, GitError
 from loop.fork import lean
 from loop.fork.releases import order
-from loop.fork.template import owned, placed
+from loop.fork.template import installed, owned, placed
 
 Tree = dict[str, tuple[str, str]]  # {path: (mode, blob)}; the blobs are in the fork's Git repository
 CHANGELOG = "CHANGELOG.md"
@@ -32,7 +32,6 @@ NEEDED = "dvc.yaml"  # a file that every version of the template has
 BY_HAND = "- **Before you merge**"  # the beginning of an entry with work for the fork's team
 MIGRATIONS = "src/loop/fork/migrations.py"
 TEXTS = re.compile(r".+\.(?:py|ya?ml|toml|in)")  # the team's files that a migration may change
-STATED = re.compile(r'^version = "(.+)"$', re.MULTILINE | re.IGNORECASE)
 WHEEL = re.compile(r"loop-([^-]+)-[^/]*\.whl")
 PLAIN = ("merge.directoryRenames=false", "merge.renames=true", "merge.conflictStyle=merge")
 MARKED = "both changed the same lines; the branch has both versions between conflict markers"
@@ -86,44 +85,25 @@ class Upgrade:
 
 
 def read(git: Git, source: str) -> Version:
-    """Return the template's version at `source`.
+    """Return the template's version at `source`: a wheel's path or URL, or `commit:REV` for a fetched commit.
 
-    The source is a wheel's path or URL, a folder, a clone, or `commit:REV` for a commit in the fork's Git
-    repository. Raises LoopError for any other source.
-    """
-    if commit := _commit(git, source):
-        return Version(commit[:12], _listed(git, commit))
-    path, named = Path(source), WHEEL.fullmatch(source.rpartition("/")[2])
-    with tempfile.TemporaryDirectory() as scratch:
-        if named and "://" in source:
-            path = Path(scratch) / named[0]
-            path.write_bytes(lean.downloaded(source))
-        if named and path.is_file():
-            return Version(named[1], _kept(git, _unpacked(path, scratch)))
-    if not path.is_dir():
-        fix = "give a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>"
-        raise LoopError(f"{source}: is neither a wheel of the template nor a folder nor a commit", fix=fix)
-    found = (each for each in path.rglob("*") if each.is_file() and each.suffix != ".pyc")
-    return Version(_stated(path), _kept(git, {each.relative_to(path).as_posix(): each for each in found}))
-
-
-def _commit(git: Git, source: str) -> str:
-    """Return the commit that a source names, a clone by its HEAD; empty if the source has no commits.
-
-    A clone's commit is fetched without changing a ref of the fork. Raises LoopError if the commit is unknown.
+    Raises LoopError for any other source.
     """
     if source.startswith("commit:"):
         name = source.removeprefix("commit:")
         if not (commit := git.commit(name)):
             fix = "fetch the template: git fetch https://…/loop.git main; then use --to commit:FETCH_HEAD"
             raise LoopError(f"this clone has no commit {name!r}", fix=fix)
-        return commit
-    if not (Path(source) / ".git").exists():
-        return ""
-    commit = Git(Path(source)).head()  # before the fetch, which also brings what is committed meanwhile
-    quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
-    git.run("fetch", *quietly, str(Path(source).resolve()), "HEAD")
-    return commit
+        return Version(commit[:12], _listed(git, commit))
+    path, named = Path(source), WHEEL.fullmatch(source.rpartition("/")[2])
+    with tempfile.TemporaryDirectory() as scratch:
+        if named and "://" in source:
+            path = Path(scratch) / named[0]
+            path.write_bytes(lean.downloaded(source))
+        if not named or not path.is_file():
+            fix = "give a file loop-<version>-py3-none-any.whl, or commit:<revision>"
+            raise LoopError(f"{source}: is neither a wheel of the template nor a commit", fix=fix)
+        return Version(named[1], _kept(git, _unpacked(path, scratch)))
 
 
 def _unpacked(wheel: Path, scratch: str) -> dict[str, Path]:
@@ -153,16 +133,8 @@ def _kept(git: Git, files: dict[str, Path]) -> Tree:
     return dict(zip(files, zip(modes, blobs, strict=True), strict=True))
 
 
-def _stated(folder: Path) -> str:
-    """Return the version that a folder's version.py states, or pyproject.toml, which did before 0.2.0."""
-    for path in (folder / "src" / "loop" / "version.py", folder / "pyproject.toml"):
-        if path.is_file() and (found := STATED.search(path.read_text(encoding="utf-8"))):
-            return found[1]
-    return "unnamed"
-
-
-def plan(git: Git, to: str, base: str | None) -> Upgrade:
-    """Plan an upgrade from version `base` to version `to`.
+def plan(git: Git, to: str, base: str | None, name: str = "") -> Upgrade:
+    """Plan an upgrade from version `base` to version `to`, which is called `name` if that is given.
 
     Without `base`, `nearest` finds the fork's current version. Raises LoopError if `base` or `to` is not a
     version of the template.
@@ -182,7 +154,7 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     for version, files in ((old, before), (new, theirs)):
         if NEEDED not in files:  # the merge would delete each file that is missing there
             what = f"{version.name}: has no {NEEDED}, so it is not a version of the template"
-            raise LoopError(what, fix="give the wheel of a release, or the root of a clone of the template")
+            raise LoopError(what, fix="give the wheel of a release, or a commit of the template")
     here = lean.found(_text(git, fork.get(lean.LOCK)))
     pins = lean.pins(to, new.name) if here else {}
     if pins:
@@ -194,6 +166,7 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     rows = [*conflicts, *(Row(path, "migrated") for path in migrated)]
     said = {row.path for row in rows}
     rows += [row for row in _rows(git, merged, fork, before, theirs) if row.path not in said]
+    new = replace(new, name=name or new.name)
     return Upgrade(old, new, head, tree, tuple(sorted(rows, key=lambda row: row.path)), news)
 
 
@@ -206,7 +179,7 @@ def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
     common with the fork.
     """
     if not vendored and paths.TEMPLATE == paths.SHIPPED:
-        return replace(read(git, str(paths.SHIPPED)), name="the installed version")
+        return Version("the installed version", _kept(git, installed()))
     ours = {(path, entry) for path, entry in fork.items() if owned(path, vendored=vendored)}
 
     def common(version: Version) -> int:
@@ -248,8 +221,8 @@ def _versions(git: Git, to: str) -> Iterator[Version]:
         wheels = Path(to).parent.glob("loop-*.whl")
         for wheel in sorted(wheels, key=lambda path: order(path.name.split("-")[1]), reverse=True):
             yield read(git, str(wheel))
-    elif tip := _commit(git, to):
-        for commit in git.run("log", "--format=%H", tip).split():
+    else:
+        for commit in git.run("log", "--format=%H", to.removeprefix("commit:")).split():
             yield Version(commit[:12], _listed(git, commit))
 
 
