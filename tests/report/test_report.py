@@ -11,7 +11,7 @@ from releases import DATA_MD5, MODEL, MODEL_MD5, A, B, git, save
 
 from loop.core.errors import LoopError
 from loop.core.html import POLICY
-from loop.report.site import MARK, build
+from loop.report.site import build
 from loop.version import VERSION
 
 
@@ -46,7 +46,7 @@ def told(page: Path) -> str:
 
 @pytest.fixture
 def site(lived: Path) -> Path:
-    return build(lived, lived / "build" / "report").parent
+    return build(lived).parent
 
 
 def test_a_models_page_tells_its_whole_life(site: Path):
@@ -110,9 +110,9 @@ def test_nothing_is_fetched_and_every_link_leads_somewhere(site: Path):
 @pytest.mark.sample
 def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
     """The site says what is missing, even if the model has no overlay."""
-    index = build(fork, fork / "site")
+    index = build(fork)
     assert "No release yet" in told(index)
-    text = told(fork / "site" / "card-fraud" / "index.html")
+    text = told(fork / "build/report" / "card-fraud" / "index.html")
     for expected in (
         "No model has been trained",
         "No data has been validated",
@@ -122,16 +122,17 @@ def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
         assert expected in text
     git(fork, "rm", "-rq", "kustomize")
     save(fork, {}, "No overlay")
-    build(fork, fork / "site")
-    assert "This model has no overlay in any environment" in told(fork / "site" / "card-fraud" / "index.html")
+    build(fork)
+    page = told(fork / "build/report" / "card-fraud" / "index.html")
+    assert "This model has no overlay in any environment" in page
 
 
 def test_without_origin_head_tells_the_releases(lived: Path):
     """If origin cannot be reached, the site shows the releases of HEAD, and says so."""
     git(lived, "pull", "-q", "--rebase", "origin", "main")
     git(lived, "remote", "set-url", "origin", str(lived / "gone"))
-    assert "HEAD, because origin's main could not be fetched" in told(build(lived, lived / "site"))
-    assert B in told(lived / "site" / "card-fraud" / "index.html")
+    assert "HEAD, because origin's main could not be fetched" in told(build(lived))
+    assert B in told(lived / "build/report" / "card-fraud" / "index.html")
 
 
 def test_outputs_of_another_run_are_named(lived: Path):
@@ -141,32 +142,27 @@ def test_outputs_of_another_run_are_named(lived: Path):
         lived / "dvc.lock"
     ).read_text() + f"  evaluate@{MODEL}:\n    outs:\n    - {{path: {out}, md5: '{'3' * 32}'}}\n"
     (lived / "dvc.lock").write_text(lock)
-    build(lived, lived / "site")
-    page = told(lived / "site" / "card-fraud" / "index.html")
+    build(lived)
+    page = told(lived / "build/report" / "card-fraud" / "index.html")
     assert f"not from the run that dvc.lock records: data/{MODEL}/model, {out}" in page
 
 
-def test_only_a_site_of_ours_is_replaced(lived: Path):
-    """A site is replaced as a whole; a folder with anything else is left as it is."""
-    docs = lived / "docs"
-    docs.mkdir()
-    (docs / "index.html").write_text("mine")
-    with pytest.raises(LoopError, match="is not a site"):
-        build(lived, docs)
-    (docs / "index.html").write_text(MARK)
-    (docs / "gone-model.html").touch()
-    build(lived, docs)
-    assert not (docs / "gone-model.html").exists()
+def test_the_site_is_replaced_as_a_whole(lived: Path):
+    """A page of a model that is gone does not stay."""
+    gone = build(lived).parent / "gone-model.html"
+    gone.touch()
+    build(lived)
+    assert not gone.exists()
 
 
 def test_a_broken_record_is_named(lived: Path):
     """A truncated record is an error that names the file, and the previous site stays."""
-    before = build(lived, lived / "site").read_text()
+    before = build(lived).read_text()
     record = lived / "build" / MODEL / "gate.json"
     record.write_text('{"verdict"')
     with pytest.raises(LoopError, match=r"gate\.json: is not JSON"):
-        build(lived, lived / "site")
-    assert (lived / "site" / "index.html").read_text() == before
+        build(lived)
+    assert (lived / "build/report" / "index.html").read_text() == before
 
 
 @pytest.mark.slow

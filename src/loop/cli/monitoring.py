@@ -227,19 +227,12 @@ def _track(name: str, url: str, where: tuple[str, str] | None, once: bool) -> "T
 
 @click.command
 @models_argument
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to write.  [default: build/report]",
-)
-@click.option("--branch", default="main", show_default=True, help="Branch of origin that has the releases.")
-def report(models: tuple[str, ...], out: Path | None, branch: str) -> None:
+def report(models: tuple[str, ...]) -> None:
     """Write static pages about every model.
 
     They show metrics, plots, data checks, the monitor's last report and the releases, and need no server.
-    Without MODEL they are about every model of params.yaml.
+    Without MODEL they are about every model of params.yaml. They are in build/report.
     """
     from loop.report.site import build
 
-    root = paths.root()
-    click.echo(f"{build(root, out or root / 'build' / 'report', models, branch)}: open it in a browser")
+    click.echo(f"{build(paths.root(), models)}: open it in a browser")

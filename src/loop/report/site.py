@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from loop.core import html, params
-from loop.core.errors import LoopError
 from loop.core.files import whole, write_text
 from loop.core.git import Git, GitError
 from loop.core.names import public
@@ -17,20 +16,15 @@ from loop.pipeline.validate import FILTERS
 from loop.report.facts import Facts, gather
 from loop.version import VERSION
 
-MARK = '<meta name="generator" content="loop report">'  # identifies a page of this site
 LATEST = 10  # number of changes on the index page
 SECONDS = 60  # time limit of each Git command
 
 
-def build(root: Path, out: Path, models: Sequence[str] = (), branch: str = "main") -> Path:
-    """Write the site of the given models, by default all; returns the path of its index.
-
-    Raises LoopError if `out` holds something other than an earlier site.
-    """
-    git = Git(root, seconds=SECONDS)
-    commit, told = tip(git, branch)
+def build(root: Path, models: Sequence[str] = ()) -> Path:
+    """Write the site of the given models, by default all, to build/report; returns the path of its index."""
+    git, out = Git(root, seconds=SECONDS), root / "build" / "report"
+    commit, told = tip(git)
     facts = [gather(git, Project(root, name), commit) for name in models or params.read(root)]
-    ours(out)
     shared = {"commit": commit, "told": told, "now": datetime.now(UTC), "version": VERSION, "fleet": facts}
     with whole(out) as aside:
         aside.mkdir()
@@ -44,19 +38,12 @@ def build(root: Path, out: Path, models: Sequence[str] = (), branch: str = "main
     return out / "index.html"
 
 
-def tip(git: Git, branch: str) -> tuple[str, str]:
-    """Return the commit whose releases are shown, and its description: origin's branch, else HEAD."""
+def tip(git: Git) -> tuple[str, str]:
+    """Return the commit whose releases are shown, and its description: origin's main, else HEAD."""
     try:
-        return git.fetch(branch), f"origin's {branch}"
+        return git.fetch(), "origin's main"
     except GitError:
-        return git.head(), f"this clone's HEAD, because origin's {branch} could not be fetched"
-
-
-def ours(out: Path) -> None:
-    """Raise LoopError if the output folder exists and is not an earlier site, which may be replaced."""
-    index = out / "index.html"
-    if out.exists() and MARK not in (index.read_text(encoding="utf-8") if index.is_file() else ""):
-        raise LoopError(f"{out} exists and is not a site", fix="name another folder by --out, or remove it")
+        return git.head(), "this clone's HEAD, because origin's main could not be fetched"
 
 
 def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
