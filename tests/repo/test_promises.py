@@ -56,6 +56,16 @@ def test_every_locked_package_is_hashed(repository):
 
 
 @pytest.mark.contract
+def test_every_base_image_is_named_by_digest(repository):
+    """A tag can be moved to another image, so each base image is named by its digest."""
+    for path in [*repository.glob("images/*/Dockerfile"), *repository.glob("bentos/*/service.py")]:
+        text = re.sub(r'"\s+"', "", path.read_text())  # joins string literals that are split over two lines
+        images = re.findall(r"(?:ARG BASE=|FROM |\")((?:[\w.-]+/)+[\w.-]+:[\w.@:-]+)", text)
+        assert images, path
+        assert all("@sha256:" in image for image in images), f"{path}: {images}"
+
+
+@pytest.mark.contract
 def test_images_have_the_tested_versions(repository):
     """Images contain the versions that were tested: those of the repository's lock.
 
