@@ -17,16 +17,13 @@ OUT = Path(__file__).resolve().parent.parent / "src" / "loop" / "delivery" / "sc
 
 KUBERNETES = "k8s.io/kubernetes@v1.34.4"
 BUILT_IN = {  # {file below api/openapi-spec/v3: kinds}
-    "api__v1": ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Service", "ServiceAccount"),
-    "apis__admissionregistration.k8s.io__v1": (
-        "ValidatingAdmissionPolicy",
-        "ValidatingAdmissionPolicyBinding",
-    ),
-    "apis__apps__v1": ("Deployment",),
-    "apis__autoscaling__v2": ("HorizontalPodAutoscaler",),
-    "apis__batch__v1": ("CronJob", "Job"),
-    "apis__networking.k8s.io__v1": ("NetworkPolicy",),
-    "apis__policy__v1": ("PodDisruptionBudget",),
+    "api__v1": "ConfigMap Namespace PersistentVolumeClaim Service ServiceAccount",
+    "apis__admissionregistration.k8s.io__v1": "ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding",
+    "apis__apps__v1": "Deployment",
+    "apis__autoscaling__v2": "HorizontalPodAutoscaler",
+    "apis__batch__v1": "CronJob Job",
+    "apis__networking.k8s.io__v1": "NetworkPolicy",
+    "apis__policy__v1": "PodDisruptionBudget",
 }
 CUSTOM = {  # {Go module: its files with custom resource definitions}
     "sigs.k8s.io/gateway-api@v1.3.0": (
@@ -45,7 +42,7 @@ CUSTOM = {  # {Go module: its files with custom resource definitions}
     ),
 }
 REFERENCE = re.compile(r'"\$ref": "#/components/schemas/([^"]+)"')
-NOISE = ("description", "default", "example", "title", "nullable")
+NOISE = ("description", "default", "example", "title", "nullable")  # no kind that we use has a nullable key
 
 
 def main() -> None:
@@ -53,10 +50,10 @@ def main() -> None:
     specs = module(KUBERNETES) / "api" / "openapi-spec" / "v3"
     for file, kinds in BUILT_IN.items():
         known = json.loads((specs / f"{file}_openapi.json").read_text())["components"]["schemas"]
-        for name, definition in known.items():
-            for gvk in definition.get("x-kubernetes-group-version-kind", []):
-                if gvk["kind"] in kinds and name.endswith(f".{gvk['kind']}"):
-                    write(gvk["group"], gvk["kind"], gvk["version"], with_definitions(known, name))
+        for kind in kinds.split():
+            (name,) = (each for each in known if each.endswith(f".{kind}"))
+            (gvk,) = known[name]["x-kubernetes-group-version-kind"]
+            write(gvk["group"], kind, gvk["version"], with_definitions(known, name))
     for source, files in CUSTOM.items():
         for file in files:
             spec = YAML(typ="safe").load((module(source) / file).read_text())["spec"]
@@ -94,20 +91,14 @@ def strict(node: Any) -> Any:
         return {"type": ["integer", "string"]}
     if [list(part) for part in node.get("allOf", [])] == [["$ref"]]:
         return strict(node["allOf"][0])
-    return closed(node)
-
-
-def closed(node: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema that rejects unknown properties, and allows null where the API does."""
-    keywords = {key: value for key, value in node.items() if not key.startswith("x-") and key not in NOISE}
-    properties = keywords.pop("properties", None)
-    schema = {key: strict(value) for key, value in keywords.items()}
-    if properties is not None:
-        schema["properties"] = {name: strict(value) for name, value in properties.items()}
-        if not node.get("x-kubernetes-preserve-unknown-fields"):
-            schema.setdefault("additionalProperties", False)
-    if node.get("nullable") and isinstance(schema.get("type"), str):
-        schema["type"] = [schema["type"], "null"]
+    schema: dict[str, Any] = {}
+    for key, value in node.items():
+        if key == "properties":  # a property may have the name of a keyword
+            schema[key] = {name: strict(each) for name, each in value.items()}
+        elif not key.startswith("x-") and key not in NOISE:
+            schema[key] = strict(value)
+    if "properties" in schema and not node.get("x-kubernetes-preserve-unknown-fields"):
+        schema.setdefault("additionalProperties", False)
     return schema
 
 
