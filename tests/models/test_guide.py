@@ -62,7 +62,7 @@ def test_the_guide(fork: Path, repository: Path) -> None:
     image = read_json(Project(fork, MODEL).build / "image.json")["image"]
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
     assert changed(fork) <= {"params.yaml", "dvc.lock", "flats.parquet"}
-    loop(fork, "render", MODEL, "--environment", "dev", "--check")
+    loop(fork, "render", "--check")
     loop(fork, "report")
     loop(fork, "init", "--models", MODEL)
     run("git", "add", "--all", cwd=fork)

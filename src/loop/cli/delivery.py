@@ -171,7 +171,7 @@ def rollback(  # noqa: PLR0917 — click passes by name
 @click.command()
 @optional_model
 @environment_option()
-@click.option("--check", is_flag=True, help="Check the manifests instead of printing them.")
+@click.option("--check", is_flag=True, help="Check every overlay instead of printing one.")
 @click.option(
     "--base", metavar="COMMIT", help="Also reject a change since COMMIT that a cluster refuses to apply."
 )
@@ -179,40 +179,33 @@ def rollback(  # noqa: PLR0917 — click passes by name
 def render(model: str | None, environment: str | None, check: bool, base: str | None, kserve: bool) -> None:
     """Print the manifests that Argo CD will apply.
 
-    With --check it prints no manifests, but ends with 4 if one breaks a schema or a policy. Without MODEL it
-    checks every overlay, and that no two of them serve one host. An overlay that serves nothing yet is also
-    checked as its first release will make it.
+    With --check it prints no manifests, but ends with 4 if one breaks a schema or a policy, or if two
+    overlays serve one host. An overlay that serves nothing yet is also checked as its first release will
+    make it.
 
     \b
       ./loop render churn --environment production
       ./loop render --check
     """  # noqa: D301
-    from loop.delivery import overlays, render
+    from loop.core import edited
+    from loop.delivery import kserve as inference
+    from loop.delivery import render
     from loop.delivery.commit import Place
 
-    root, keep = paths.root(), "objects keep to schema and policy"
-    if kserve and (check or not model or not environment):
-        raise click.UsageError("--kserve wants a model and its --environment, and no --check")
-    if not model and check and not environment:
+    root = paths.root()
+    if check and not (model or environment or kserve):
         for overlay, count in _checked(root, base).items():
-            click.echo(f"{overlay}: {count} {keep}")
-    elif not model or not environment or base:
-        raise LoopError(
-            "render needs MODEL and --environment, or --check, with which --base may be given",
-            fix="./loop render --check, or ./loop render MODEL --environment ENVIRONMENT",
-        )
-    elif check:
-        place = Place(model, environment)
-        click.echo(f"{place.overlay}: {len(overlays.check_one(root, place))} {keep}")
-    elif kserve:
-        from loop.core import edited
-        from loop.delivery.kserve import inference_service
-
-        place = Place(model, environment)
-        objects = render.documents(render.build(root / place.overlay))
-        click.echo(edited.block(inference_service(objects, place.state(root))), nl=False)
-    else:
-        click.echo(render.build(root / Place(model, environment).overlay), nl=False)
+            click.echo(f"{overlay}: {count} objects keep to schema and policy")
+        return
+    if check or base or not model or not environment:
+        wanted = "render wants MODEL and --environment, or --check, with which --base may be given"
+        raise click.UsageError(wanted)
+    place = Place(model, environment)
+    manifests = render.build(root / place.overlay)
+    if kserve:
+        service = inference.inference_service(render.documents(manifests), place.state(root))
+        manifests = edited.block(service)
+    click.echo(manifests, nl=False)
 
 
 def _checked(root: Path, base: str | None) -> dict[str, int]:
