@@ -4,7 +4,6 @@ import json
 import shutil
 import time
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -138,15 +137,11 @@ def train(models: tuple[str, ...]) -> None:
     the others.
     """
     from loop.candidate.register import register
-    from loop.candidate.tracking import mlflow
     from loop.core import params
 
     here, failed = root(), []
     wanted = models or sorted(params.read(here))
-    with ThreadPoolExecutor(1) as aside:
-        asked = aside.submit(_current, here, wanted)
-        mlflow()  # its import takes as long as DVC's answer
-        current = asked.result()
+    current = _current(here, wanted)
     for model in wanted:
         try:
             _repro(here, model, current)
