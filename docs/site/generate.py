@@ -33,7 +33,7 @@ def main(source: Path) -> None:
         to = pages / path.relative_to(ROOT)
         to.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            write_text(to, separated(linked(path.read_text(encoding="utf-8"), path, names)))
+            write_text(to, linked(path.read_text(encoding="utf-8"), path, names))
         else:
             shutil.copy(path, to)
     for name, text in reference.pages(ROOT).items():
@@ -58,22 +58,6 @@ def linked(text: str, page: Path, pages: set[str]) -> str:
         return link[1] if name in pages or not path.exists() else f"{url}/{name}"
 
     return LINK.sub(to, text)
-
-
-def separated(text: str) -> str:
-    """A page with blank lines around each fence, and before each list and table: MkDocs needs them."""
-    lines: list[str] = []
-    fenced = closed = False
-    for line in text.splitlines():
-        begins = re.match(r"([-*] |\d+\. |\||```)", line)
-        within = lines and re.match(r"([-*] |\d+\. |\||\s|$)", lines[-1])
-        if (begins and not within and not fenced) or (closed and line):
-            lines.append("")
-        fence = line.lstrip().startswith("```")
-        closed = fenced and line.startswith("```")
-        fenced ^= fence
-        lines.append(line)
-    return "\n".join(lines) + "\n"
 
 
 def resolved(entries: list[Any], pages: Path, seen: set[str]) -> list[Any]:
