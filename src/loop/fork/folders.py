@@ -89,13 +89,9 @@ def unwanted(root: Path, models: list[str]) -> list[str]:
 
     Raises LoopError if one of `models` is unknown, or if an environment serves a model to be deleted.
     """
-    kept, known = {package(model) for model in models}, params.read(root)
-    if strange := sorted(kept - known.keys()):
-        what = f"params.yaml has no model {', '.join(strange)}; it has {', '.join(sorted(known))}"
-        raise LoopError(what, fix="give the names of models to keep")
-    dropped = [name for name in known if name not in kept]
-    for name in dropped:
-        _refuse_served(root, f"*/{public(name)}")
+    known = list(params.read(root))
+    dropped = _dropped({package(model) for model in models}, known, f"{plain.FILE} has no model")
+    _refuse_served(root, *(f"*/{public(name)}" for name in dropped))
     return dropped
 
 
@@ -125,24 +121,25 @@ def leaving(root: Path, environments: list[str]) -> list[str]:
     Raises LoopError if one of `environments` does not exist, if `production` is not among them, or if an
     environment to be deleted serves a model.
     """
-    there = sorted(path.name for path in (root / OVERLAYS).iterdir() if path.is_dir())
-    if strange := sorted(set(environments) - set(there)):
-        raise LoopError(
-            f"{OVERLAYS} has no environment {', '.join(strange)}; it has {', '.join(there)}",
-            fix="give the names of environments to keep; docs/fork.md explains how to add one",
-        )
-    if PRODUCTION not in environments:
+    dropped = _dropped(set(environments), plain.environments(root), f"{OVERLAYS} has no environment")
+    if PRODUCTION in dropped:
         what = f"{PRODUCTION} cannot be deleted, because it serves the champion"
         raise LoopError(what, fix=f"name {PRODUCTION} too")
-    dropped = [name for name in there if name not in environments]
-    for environment in dropped:
-        _refuse_served(root, f"{environment}/*")
+    _refuse_served(root, *(f"{environment}/*" for environment in dropped))
     return dropped
 
 
-def _refuse_served(root: Path, pattern: str) -> None:
+def _dropped(kept: set[str], known: list[str], lacking: str) -> list[str]:
+    """Return the names that are known and not kept. Raises LoopError if one to be kept is unknown."""
+    if strange := sorted(kept - set(known)):
+        what = f"{lacking} {', '.join(strange)}; it has {', '.join(sorted(known))}"
+        raise LoopError(what, fix="give the names to keep; docs/fork.md explains how to add one")
+    return [name for name in known if name not in kept]
+
+
+def _refuse_served(root: Path, *patterns: str) -> None:
     """Raise LoopError if one of the overlays `<environment>/<model>` serves a release."""
-    for overlay in sorted((root / OVERLAYS).glob(pattern)):
+    for overlay in sorted(path for pattern in patterns for path in (root / OVERLAYS).glob(pattern)):
         environment, model = overlay.parts[-2:]
         if stable := release_state.read(root, environment, model).stable:
             raise LoopError(
