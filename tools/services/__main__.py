@@ -4,9 +4,7 @@ The command runs in the foreground until Ctrl-C. A service that dies is started 
 services' data stay in FOLDER. After `. FOLDER/env`, commands in a shell use the services.
 """
 
-import argparse
 import fcntl
-import json
 import os
 import secrets
 import shlex
@@ -21,49 +19,17 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
 import httpx
-from rich.console import Console
 
-from loop.core.files import locked, whole, write_json, write_text
-from loop.packaging.process import free_port
+from loop.core.files import locked, read_json, whole, write_json, write_text
+from loop.packaging.process import HOST, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKETS = ("dvc", "mlflow", "production")
+USER = "loop"  # of PostgreSQL, and the access key of S3
 PATIENCE = 120  # seconds that a service may take to answer
-console = Console(stderr=True, highlight=False)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The services' ports, keys and passwords, which stay the same after a restart."""
-
-    folder: Path
-    key: str
-    secret: str
-    ports: dict[str, int]
-
-    @classmethod
-    def of(cls, folder: Path) -> "Settings":
-        """Read the settings of an earlier start, or make new ones."""
-        path = folder / "settings.json"
-        if not path.is_file():
-            ports = {name: free_port() for name in ("postgresql", "s3", "mlflow")}
-            write_json(path, {"key": "loop", "secret": secrets.token_hex(16), "ports": ports})
-        return cls(folder, **json.loads(path.read_text()))
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.ports[name]}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Return the environment variables with which the project's commands use the services."""
-        return {
-            "MLFLOW_TRACKING_URI": self.url("mlflow"),
-            "AWS_ENDPOINT_URL": self.url("s3"),
-            "AWS_ACCESS_KEY_ID": self.key,
-            "AWS_SECRET_ACCESS_KEY": self.secret,
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
+PLACE = f"/var/tmp/loop-services-{os.getuid()}"  # noqa: S108 - PostgreSQL's user cannot read /root
 
 
 @dataclass
@@ -107,23 +73,20 @@ class Service:
 
 
 def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
+    with suppress(OSError), socket.create_connection((HOST, port), 1):
+        return True
+    return False
 
 
 def _healthy(url: str) -> bool:
-    try:
+    with suppress(httpx.TransportError):
         return httpx.get(f"{url}/health", timeout=2, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
+    return False
 
 
-def postgresql(settings: Settings) -> Service:
+def postgresql(folder: Path, port: int, secret: str) -> Service:
     """Return the PostgreSQL service; its data folder is made first if it is missing."""
-    folder, data, port = settings.folder, settings.folder / "postgresql", settings.ports["postgresql"]
+    data = folder / "postgresql"
     # Debian does not put these programs on PATH
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
     place = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
@@ -134,58 +97,57 @@ def postgresql(settings: Settings) -> Service:
         with whole(data) as aside:
             aside.parent.chmod(0o755)
             aside.mkdir()
-            (aside.parent / "password").write_text(settings.secret)
+            (aside.parent / "password").write_text(secret)
             if user:
                 shutil.chown(aside, "postgres", "postgres")
                 shutil.chown(aside.parent / "password", "postgres")
-            made = (*user, found["initdb"], "--pgdata", str(aside), "--username=loop", "--auth=scram-sha-256")
+            made = (*user, found["initdb"], "--pgdata", aside, f"--username={USER}", "--auth=scram-sha-256")
             command = (*made, f"--pwfile={aside.parent}/password")
             subprocess.run(command, stdout=subprocess.DEVNULL, cwd="/", check=True)
-    listen = ("-h", "127.0.0.1", "-p", str(port), "-k", "")
-    command = (*user, found["postgres"], "-D", str(data), *listen)
+    command = (*user, found["postgres"], "-D", str(data), "-h", HOST, "-p", str(port), "-k", "")
     return Service("postgresql", command, folder, lambda: _listens(port))
 
 
-def s3(settings: Settings) -> Service:
+def s3(folder: Path, port: int, secret: str) -> Service:
     """Return the S3 service: Versity's S3 gateway, which stores objects in a folder."""
     build = (ROOT / "tools/programs", ROOT / "tools/services")
     programs = subprocess.run(build, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
-    folder, port = settings.folder, settings.ports["s3"]
     # A folder in objects/ is a bucket
     for name in ("metadata", *(f"objects/{bucket}" for bucket in BUCKETS)):
         (folder / "s3" / name).mkdir(parents=True, exist_ok=True)
-    command = (f"{programs}/versitygw", "--quiet", "--port", f"127.0.0.1:{port}", "posix")
+    command = (f"{programs}/versitygw", "--quiet", "--port", f"{HOST}:{port}", "posix")
     command += ("--sidecar", f"{folder}/s3/metadata", f"{folder}/s3/objects")
-    keys = {"ROOT_ACCESS_KEY": settings.key, "ROOT_SECRET_KEY": settings.secret}
+    keys = {"ROOT_ACCESS_KEY": USER, "ROOT_SECRET_KEY": secret}
     return Service("s3", command, folder, lambda: _listens(port), keys)
 
 
-def mlflow(settings: Settings) -> Service:
-    """Return the MLflow service, which stores runs in PostgreSQL and artifacts in S3."""
-    place = f"127.0.0.1:{settings.ports['postgresql']}/postgres"
-    environment = settings.environment | {
-        "MLFLOW_BACKEND_STORE_URI": f"postgresql://loop:{settings.secret}@{place}",
+def mlflow(folder: Path, port: int, database: str, reached: dict[str, str]) -> Service:
+    """Return the MLflow service, which stores runs in the database and artifacts in S3."""
+    environment = reached | {
+        "MLFLOW_BACKEND_STORE_URI": database,  # it has a password, which `ps` would show of an option
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # Otherwise MLflow starts eight more processes for GenAI jobs
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    del environment["MLFLOW_TRACKING_URI"]
     command = (sys.executable, "-m", "mlflow", "server", "--workers=2", "--artifacts-destination=s3://mlflow")
-    command += ("--host=127.0.0.1", f"--port={settings.ports['mlflow']}")
-    return Service("mlflow", command, settings.folder, lambda: _healthy(settings.url("mlflow")), environment)
+    command += (f"--host={HOST}", f"--port={port}")
+    return Service("mlflow", command, folder, lambda: _healthy(f"http://{HOST}:{port}"), environment)
 
 
-def main() -> None:
+@click.command("make services", help=__doc__)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path, resolve_path=True),
+    default=PLACE,
+    show_default=True,
+    help="Folder for the services' data.",
+)
+def main(folder: Path) -> None:
     """Start the services, print how to use them, and restart any that dies."""
-    parser = argparse.ArgumentParser("make services", description=__doc__)
-    default = f"/var/tmp/loop-services-{os.getuid()}"  # noqa: S108 - PostgreSQL's user cannot read /root
-    described = f"folder for the services' data ({default})"
-    parser.add_argument("--folder", type=Path, default=Path(default), help=described)
-    folder = parser.parse_args().folder.absolute()
     os.umask(0o077)  # some of the files contain secrets
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    for ends in (signal.SIGTERM, signal.SIGHUP):
+    for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ends, lambda *_: sys.exit(0))
     with ExitStack() as stack:
         try:
@@ -193,30 +155,41 @@ def main() -> None:
         except BlockingIOError:
             fix = f"`. {folder}/env`, or name another --folder"
             raise SystemExit(f"services run in {folder} already; {fix}") from None
-        settings = Settings.of(folder)
-        services = []
-        for make in (postgresql, s3, mlflow):
-            service = make(settings)
-            console.print(f"starting {service.name}")
+        settings = folder / "settings.json"
+        if not settings.is_file():
+            ports = {name: free_port() for name in ("postgresql", "s3", "mlflow")}
+            write_json(settings, {"secret": secrets.token_hex(16), "ports": ports})
+        secret, ports = (read_json(settings)[key] for key in ("secret", "ports"))
+        storage = {
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{ports['s3']}",
+            "AWS_ACCESS_KEY_ID": USER,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        database = f"postgresql://{USER}:{secret}@{HOST}:{ports['postgresql']}/postgres"
+        services = (
+            postgresql(folder, ports["postgresql"], secret),
+            s3(folder, ports["s3"], secret),
+            mlflow(folder, ports["mlflow"], database, storage),
+        )
+        for service in services:
+            click.echo(f"starting {service.name}", err=True)
             stack.callback(service.stop)
             service.start()
-            services.append(service)
-        exported = [f"export {name}={shlex.quote(value)}" for name, value in settings.environment.items()]
+        environment = {"MLFLOW_TRACKING_URI": f"http://{HOST}:{ports['mlflow']}", **storage}
+        exported = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
         write_text(folder / "env", "\n".join(exported) + "\n")
-        urls = f"MLflow: {settings.url('mlflow')}  S3: {settings.url('s3')}"
-        console.print(f"{urls}  buckets: {', '.join(BUCKETS)}")
-        print(f". {folder}/env", flush=True)
+        urls = f"MLflow: {environment['MLFLOW_TRACKING_URI']}  S3: {storage['AWS_ENDPOINT_URL']}"
+        click.echo(f"{urls}  buckets: {', '.join(BUCKETS)}", err=True)
+        click.echo(f". {folder}/env")
         while True:
             time.sleep(0.2)
             for service in services:
                 if service.process and service.process.poll() is not None:
-                    console.print(f"{service.name} died; starting it again")
+                    click.echo(f"{service.name} died; starting it again", err=True)
                     service.stop()  # ends the children that the dead process left
                     service.start()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()
