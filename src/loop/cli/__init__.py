@@ -15,34 +15,26 @@ from loop.core.markdown import fenced
 # commands. Help and completion import all of these modules, so at its top each of them imports only what is
 # quick: click, the standard library, loop.core's actions, errors, git, names, paths, project and results.
 MODULES = {
-    "Train": (("pipeline", "pin", "repro", "train", "models", "stage", "push"),),
-    "Judge a candidate": (
-        ("candidate", "gate", "bento", "rehearse", "serve", "register", "score", "changed", "comment"),
-        ("candidate", "post-reports"),
-    ),
-    "Publish": (
-        ("publish", "image", "push-image", "monitor-image", "attest", "verify", "bundle", "unbundle"),
-    ),
-    "Release": (
-        ("candidate", "status"),
-        ("delivery", "release", "promote", "rollback", "history", "monitor-release", "render", "guard"),
-        ("delivery", "merged"),
-    ),
-    "Watch production": (
-        ("monitoring", "monitor", "judge"),
-        ("pipeline", "retrain"),
-        ("delivery", "land"),
-        ("monitoring", "report"),
-    ),
-    "Keep a fork": (
-        ("fork", "init", "doctor", "new"),
-        ("loop_demo.command", "demo", "github"),
-        ("fork", "version", "upgrade", "propose-upgrade", "propose-locks"),
-        ("completion", "completion"),
-    ),
+    "Train": {"pipeline": "pin repro train models stage push"},
+    "Judge a candidate": {
+        "candidate": "gate bento rehearse serve register score changed comment post-reports"
+    },
+    "Publish": {"publish": "image push-image monitor-image attest verify bundle unbundle"},
+    "Release": {
+        "candidate": "status",
+        "delivery": "release promote rollback history monitor-release render guard merged",
+    },
+    "Watch production": {"monitoring": "monitor judge report", "pipeline": "retrain", "delivery": "land"},
+    "Keep a fork": {
+        "fork": "init doctor new version upgrade propose-upgrade propose-locks",
+        "loop_demo.command": "demo github",
+        "completion": "completion",
+    },
 }
-SECTIONS = {title: [name for _, *names in parts for name in names] for title, parts in MODULES.items()}
-COMMANDS = {name: module for parts in MODULES.values() for module, *names in parts for name in names}
+SECTIONS = {title: " ".join(parts.values()).split() for title, parts in MODULES.items()}
+COMMANDS = {
+    name: module for parts in MODULES.values() for module, names in parts.items() for name in names.split()
+}
 
 
 class Lazy(click.Group):
