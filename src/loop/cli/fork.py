@@ -197,8 +197,8 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
     _tell(planned, every=dry_run)
     if dry_run:
         return
-    if planned.nothing:
-        click.echo(f"nothing to do: this fork has all of {planned.to.name}")
+    if all(row.what == "kept: yours" for row in planned.rows):
+        click.echo(f"nothing to do: this fork has all of {planned.to}")
         return
     upgrade.write(git, planned)
     branch = planned.branch
@@ -255,13 +255,15 @@ def propose_locks(reason: str) -> None:
 
 def _tell(planned: "Upgrade", *, every: bool) -> None:
     """Print what an upgrade does: each path with `every`, else only those that a person should look at."""
+    from loop.fork.upgrade import BY_HAND
+
     shown = [row for row in planned.rows if every or row.what in {"conflict", "kept: yours", "migrated"}]
-    click.echo(f"base: {planned.base.name}\nto: {planned.to.name}")
+    click.echo(f"base: {planned.base}\nto: {planned.to}")
     for row in shown:
         click.echo(f"{row.what:17}  {row.path}{f'  ({row.note})' if row.note else ''}")
     counts = Counter(row.what for row in planned.rows)
     click.echo(", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no path changes")
-    if planned.by_hand:
-        click.echo("\n".join(("for a person to do:", *planned.by_hand)))
+    if by_hand := [entry for entry in planned.news if entry.startswith(BY_HAND)]:
+        click.echo("\n".join(("for a person to do:", *by_hand)))
     if planned.conflicts and planned.news:
         click.echo("\n".join(("why, by the template's changelog:", *planned.news)))

@@ -60,8 +60,8 @@ class Row:
 class Upgrade:
     """A planned upgrade. `tree` is the Git tree of its result; `write` creates the branch with it."""
 
-    base: Version
-    to: Version
+    base: str
+    to: str
     head: str
     tree: str
     rows: tuple[Row, ...]
@@ -69,19 +69,11 @@ class Upgrade:
 
     @property
     def branch(self) -> str:
-        return f"upgrade-{self.to.name}"
-
-    @property
-    def nothing(self) -> bool:
-        return all(row.what == "kept: yours" for row in self.rows)
+        return f"upgrade-{self.to}"
 
     @property
     def conflicts(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.what == "conflict")
-
-    @property
-    def by_hand(self) -> tuple[str, ...]:
-        return tuple(entry for entry in self.news if entry.startswith(BY_HAND))
 
 
 def read(git: Git, source: str) -> Version:
@@ -166,8 +158,8 @@ def plan(git: Git, to: str, base: str | None, name: str = "") -> Upgrade:
     rows = [*conflicts, *(Row(path, "migrated") for path in migrated)]
     said = {row.path for row in rows}
     rows += [row for row in _rows(git, merged, fork, before, theirs) if row.path not in said]
-    new = replace(new, name=name or new.name)
-    return Upgrade(old, new, head, tree, tuple(sorted(rows, key=lambda row: row.path)), news)
+    rows.sort(key=lambda row: row.path)
+    return Upgrade(old.name, name or new.name, head, tree, tuple(rows), news)
 
 
 def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
@@ -199,7 +191,7 @@ def write(git: Git, upgrade: Upgrade) -> None:
     if git.run("for-each-ref", "--format=x", ref):
         fix = f"to continue: git switch {upgrade.branch}; to start over: git branch -D {upgrade.branch}"
         raise Superseded(f"branch {upgrade.branch} exists already", fix=fix)
-    lines = [f"Upgrade the template to {upgrade.to.name}", "", f"From {upgrade.base.name}."]
+    lines = [f"Upgrade the template to {upgrade.to}", "", f"From {upgrade.base}."]
     lines += [f"Conflict: {row.path}" for row in upgrade.conflicts]
     lines += ["", *upgrade.news] if upgrade.news else []
     said = "\n".join(lines) + "\n"
