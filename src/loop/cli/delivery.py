@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from loop.cli.arguments import (
-    check_models,
     environment_option,
+    known_model,
     models,
     optional_model,
     project_argument,
@@ -272,7 +272,7 @@ def history(model: str, environment: str) -> None:
     git, place = _at(project, environment)
     changes = commit.history(git, place, git.fetch())
     if not changes:  # a model that was dropped still has its history in Git
-        check_models(model)
+        known_model(model)
     found = {"model": project.public, "environment": environment, "changes": changes}
     show(found, lambda: _table(str(place), changes))
 
