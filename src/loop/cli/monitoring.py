@@ -19,7 +19,6 @@ from loop.core.errors import Exit, LoopError
 from loop.core.project import Project
 
 if TYPE_CHECKING:
-    from loop.monitoring.judge import Track
     from loop.monitoring.report import Findings
 
 
@@ -190,11 +189,18 @@ def judge(  # noqa: PLR0917 — click passes by name
     """
     from loop.core.github import GitHub, opened
     from loop.delivery.commit import Place
-    from loop.monitoring.judge import Judge, watch
+    from loop.monitoring.judge import Judge, Track, watch
+    from loop.monitoring.prometheus import Prometheus
+    from loop.monitoring.sample import Scrape
+
+    def track(name: str, url: str) -> Track:
+        if prometheus:
+            namespace = f"{project.public}-{environment}"
+            return Track(url, Prometheus(prometheus.rstrip("/"), namespace, name))
+        return Track(url, Scrape(url, from_start=once))
 
     rules, place = project.params.canary, Place(project.model, environment)
-    where = (prometheus, f"{project.public}-{environment}") if prometheus else None
-    tracks = [_track(name, url, where, once) for name, url in (("stable", stable), ("canary", canary))]
+    tracks = track("stable", stable.rstrip("/")), track("canary", canary.rstrip("/"))
     github = partial(GitHub.of_environment, project.root) if dispatch else None
     if forever:  # as process 1 of a container, which ignores a signal that it does not handle
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -203,7 +209,7 @@ def judge(  # noqa: PLR0917 — click passes by name
         @cache  # an error is not cached, so the next check asks origin again
         def watcher() -> Judge:
             git = stack.enter_context(opened(project.root))
-            return Judge(git, place, rules, tracks[0], tracks[1], github=github)
+            return Judge(git, place, rules, *tracks, github=github)
 
         if once:
             look = watcher().look()
@@ -211,18 +217,6 @@ def judge(  # noqa: PLR0917 — click passes by name
         else:
             look = watch(lambda: watcher().look(), every, forever=forever, deadline=deadline, alive=alive)
     actions.output(verdict=look.what or "over", dispatched=json.dumps(look.dispatched))
-
-
-def _track(name: str, url: str, where: tuple[str, str] | None, once: bool) -> "Track":
-    """A track, with its metrics from Prometheus (URL, namespace) or else from its own /metrics."""
-    from loop.monitoring.judge import Track
-    from loop.monitoring.prometheus import Prometheus
-    from loop.monitoring.sample import Scrape
-
-    url = url.rstrip("/")
-    if where:
-        return Track(url, Prometheus(where[0].rstrip("/"), where[1], name))
-    return Track(url, Scrape(url, from_start=once))
 
 
 @click.command
