@@ -1,8 +1,6 @@
 """A machine that trains nothing verifies and publishes the bundle that another machine has built."""
 
-import hashlib
 import io
-import json
 import os
 import shutil
 import tarfile
@@ -15,7 +13,6 @@ from ruamel.yaml import YAML
 from trained import MODEL, OTHERWISE, change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
 from trained import release as release_state
 
-from loop.candidate import champion
 from loop.candidate.register import register
 from loop.cli import cli
 from loop.core import dvc, params, repository
@@ -191,34 +188,6 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
     assert Lock.of(publisher) == Lock.of(builder)
     change(publisher, **OTHERWISE, ingest=wanted)
     assert "up to date" in loop(publisher, "repro", MODEL)
-
-
-def test_the_champions_model_comes_along(trained, cache, monkeypatch):  # noqa: F811
-    """The bundle contains the champion's model, so the publisher restores it without any training."""
-    lock, objects = (trained / "dvc.lock").read_text(), dvc.objects(trained)
-    file = hashlib.md5(b"another model", usedforsecurity=False).hexdigest()
-    listed = json.dumps([{"md5": file, "relpath": "meta.json"}]).encode()
-    folder = f"{hashlib.md5(listed, usedforsecurity=False).hexdigest()}.dir"
-    for md5, content in ((file, b"another model"), (folder, listed)):
-        (objects / md5[:2]).mkdir(exist_ok=True)
-        (objects / md5[:2] / md5[2:]).write_bytes(content)
-    write_text(trained / "dvc.lock", lock.replace(Lock.of(trained).model_md5(MODEL), folder))
-    commit(trained, "Train another model")
-    release_state(trained)
-    write_text(trained / "dvc.lock", lock)
-    commit(trained, "Train")
-    packed = bundle.pack(build(trained), MODEL)
-
-    publisher = cache.parent / "fresh"
-    run("git", "clone", "--quiet", str(trained.parent / "origin.git"), str(publisher), cwd=cache)
-    monkeypatch.setenv("LOOP_CACHE", str(cache.parent / "empty"))
-    carry(packed, publisher)
-    bundle.unpack(publisher, MODEL, sha256(packed))
-    found = champion.find(Project(publisher, MODEL))
-    assert found.model_md5 == folder
-    monkeypatch.setattr(champion, "own_loop", None)
-    with champion.checkout(Project(publisher, MODEL), found) as theirs:
-        assert (theirs.trained / "meta.json").read_bytes() == b"another model"
 
 
 def test_a_tar_that_is_not_the_one_that_was_packed_is_refused(builder, publisher, monkeypatch, tmp_path):

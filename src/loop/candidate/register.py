@@ -1,7 +1,6 @@
 """Registers the candidate in MLflow: one run and one version per model and what is logged beside it.
 
-Git and DVC record what is true; the model registry only displays it. If the registry is empty, the champion
-that production names is registered again, with its run, tags and alias.
+Git and DVC record what is true; the model registry only displays it.
 """
 
 import hashlib
@@ -20,18 +19,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loop.candidate.champion import checkout, find, own_loop
-from loop.candidate.score import same_code
+from loop.candidate.champion import find
 from loop.candidate.tracking import Tracking
-from loop.core import actions, edited, plain
+from loop.core import edited, plain
 from loop.core.dvc import Lock, check
-from loop.core.errors import LoopError, Rejected
+from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, sha256, write_json
 from loop.core.git import Git
 from loop.core.models import ModelFolder
 from loop.core.paths import library
 from loop.core.project import Project
-from loop.core.release_state import Track
 from loop.core.repository import masked
 from loop.runtime.columns import Input
 
@@ -51,20 +48,17 @@ class Registered:
 
 
 def register(project: Project) -> Registered:
-    """Register the model in data/<package>/, and the champion if the registry lacks it.
+    """Register the model in data/<package>/.
 
-    Sets the aliases `challenger` and `champion`. The server is MLFLOW_TRACKING_URI, otherwise an SQLite
-    database in `root`. The command may be killed at any time: the version is created last, and the next call
-    replaces a run that failed earlier. Raises TrackingError, with cause and fix, if MLflow or its artifact
-    store fails. Raises Rejected if an output differs from dvc.lock, or the champion's model cannot be
-    restored.
+    Sets the alias `challenger`, and `champion` if the registry knows the model that production serves. The
+    server is MLFLOW_TRACKING_URI, otherwise an SQLite database in `root`. The command may be killed at any
+    time: the version is created last, and the next call replaces a run that failed earlier. Raises
+    TrackingError, with cause and fix, if MLflow or its artifact store fails. Raises Rejected if an output
+    differs from dvc.lock.
     """
     check(project)
-    found = find(project)
-    registry = _Registry.connect(project)
-    if found and found.model_md5 != project.model_md5 and not registry.known(found.model_md5):
-        _restore(registry, project, found)
-    entered = registry.entered(project, _commit(project))
+    found, registry = find(project), _Registry.connect(project)
+    entered = registry.entered()
     if found and (champion := registry.known(found.model_md5, named=found.mlflow)):
         registry.alias("champion", champion, {"release_key": found.key})
     registry.alias("challenger", entered, _verdict(project, entered))
@@ -72,28 +66,12 @@ def register(project: Project) -> Registered:
     return entered
 
 
-def _restore(registry: "_Registry", project: Project, found: Track) -> None:
-    """Register the champion from a checkout of its commit.
-
-    If that commit's own code fails to do so, that is only a warning, because the candidate can be registered
-    without it.
-    """
-    with checkout(project, found) as theirs:
-        if same_code(project, theirs):
-            registry.entered(theirs, found.commit)
-            return
-        try:
-            own_loop(theirs.root, "register", project.public, MLFLOW_TRACKING_URI=registry.server.uri)
-        except Rejected as error:
-            actions.warning("The champion is not in the model registry", str(error))
-
-
 @dataclass(frozen=True)
 class _Registry:
     """MLflow's tracking server and model registry, for one model."""
 
     server: Tracking
-    project: Project  # its code saves any version in MLflow's format, also one of a checkout
+    project: Project
     experiment_id: str
 
     @property
@@ -140,14 +118,15 @@ class _Registry:
         experiment = self.project.params.register_.experiment
         return Registered(self.name, int(version.version), version.run_id, experiment, md5)
 
-    def entered(self, project: Project, commit: str) -> Registered:
-        """Return the version of a checkout's model, created if it is new.
+    def entered(self) -> Registered:
+        """Return the version of the model, created if it is new.
 
         If several processes register the same model, each creates its own run and version, and all but the
         lowest version are deleted. So no process waits for another, or deletes what a running process may
         need.
         """
-        md5, content = project.model_md5, self._content(project)
+        project, commit = self.project, _commit(self.project)
+        md5, content = project.model_md5, _content(project)
         if known := self.known(md5, content=content):
             # the process that created the version may have been killed before it ended the run
             run = self._end(known.run_id)
@@ -163,24 +142,12 @@ class _Registry:
             "commit": commit,
             "dvc_lock": sha256(project.root / "dvc.lock"),
         }
-        made = self._logged(project, tags)
+        made = self._logged(tags)
         first = self.known(md5, content=content) or made
         if first != made:
             self.server.ask("delete_model_version", self.name, str(made.version))
             self.server.ask("delete_run", made.run_id)
         return first
-
-    def _content(self, project: Project) -> str:
-        """Return 12 hex digits of a SHA-256 over what is logged beside the model: code, packages, results."""
-        beside = tuple(str(path.relative_to(project.root)) for path in (project.metrics, project.plots))
-        logged = [
-            {path: md5 for path, md5 in project.lock.outs(project.model).items() if path.startswith(beside)},
-            _params(project),
-            project.data_md5,
-            edited.locked(_lock(project)),
-            [sha256(path) for path in _code(project, self.project.root)],
-        ]
-        return hashlib.sha256(json.dumps(logged, sort_keys=True).encode()).hexdigest()[:12]
 
     def alias(self, alias: str, version: Registered, tags: dict[str, str]) -> None:
         """Point an alias at a version, and set its tags."""
@@ -188,17 +155,17 @@ class _Registry:
             self.server.ask("set_model_version_tag", self.name, str(version.version), key, value)
         self.server.ask("set_registered_model_alias", self.name, alias, str(version.version))
 
-    def _logged(self, project: Project, tags: dict[str, str]) -> Registered:
+    def _logged(self, tags: dict[str, str]) -> Registered:
         """Log a run from the outputs of the stages and create its version.
 
         The run is RUNNING until its version is created, and FAILED after an error. Raises LoopError if a link
         is among the logged files, because MLflow would log its target.
         """
+        project, ask = self.project, self.server.ask
         read = (path.relative_to(project.root).as_posix() for path in (project.trained, project.plots))
         plain_files(project.root, *read)
         from mlflow.tracking.context.registry import resolve_tags
 
-        ask = self.server.ask
         given = resolve_tags(tags)  # adds the tags that MLflow itself would set: the user and the source file
         run = ask("create_run", self.experiment_id, tags=given, run_name=tags["model_md5"][:12]).info
         try:
@@ -210,7 +177,7 @@ class _Registry:
             if project.plots.is_dir():
                 ask("log_artifacts", run.run_id, str(project.plots), "plots", at=at)
             with tempfile.TemporaryDirectory() as scratch:
-                saved = _saved(self.project.folder, project, Path(scratch) / "model", run.run_id)
+                saved = _saved(project, Path(scratch) / "model", run.run_id)
                 ask("log_artifacts", run.run_id, str(saved), saved.name, at=at)
             made = ask("create_model_version", self.name, f"{at}/{saved.name}", run.run_id, tags=tags)
         except BaseException:
@@ -235,7 +202,20 @@ class _Registry:
                 self.server.ask("delete_run", run.info.run_id)
 
 
-def _saved(folder: ModelFolder, project: Project, to: Path, run_id: str) -> Path:
+def _content(project: Project) -> str:
+    """Return 12 hex digits of a SHA-256 over what is logged beside the model: code, packages, results."""
+    beside = tuple(str(path.relative_to(project.root)) for path in (project.metrics, project.plots))
+    logged = [
+        {path: md5 for path, md5 in project.lock.outs(project.model).items() if path.startswith(beside)},
+        _params(project),
+        project.data_md5,
+        edited.locked(_lock(project)),
+        [sha256(path) for path in _code(project)],
+    ]
+    return hashlib.sha256(json.dumps(logged, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _saved(project: Project, to: Path, run_id: str) -> Path:
     """Save the model in its MLflow flavour, with signature, example and the server's packages.
 
     It is saved as files of the run, not as a logged model of MLflow 3, because MLflow 2 and Azure ML do not
@@ -243,7 +223,8 @@ def _saved(folder: ModelFolder, project: Project, to: Path, run_id: str) -> Path
     """
     from mlflow.models import Model, infer_signature
 
-    row, score = example(project.trained), folder.scorer.load(project.trained)
+    folder, row = project.folder, example(project.trained)
+    score = folder.scorer.load(project.trained)
     given = row if isinstance(row, np.ndarray) else {name: row[name].to_numpy() for name in row}
     save = getattr(folder.estimator, "save_to_mlflow", partial(_save_function, folder))
     save(
@@ -292,13 +273,13 @@ def _runtime(root: Path) -> list[Path]:
     return [path for path in files if path.suffix == ".py"]
 
 
-def _code(project: Project, engine: Path) -> list[Path]:
-    """Return the files that decide what MLflow gets beside the model; `engine` is the clone that saves it."""
+def _code(project: Project) -> list[Path]:
+    """Return the files that decide what MLflow gets beside the model."""
     estimator = plain_files(project.root, f"src/models/{project.package}/estimator.py")
     # its text is searched, because importing it can take seconds
     if any("save_to_mlflow" in path.read_text(encoding="utf-8") for path in estimator):
         return estimator
-    return plain_files(project.root, f"src/models/{project.package}/scorer.py") + _runtime(engine)
+    return plain_files(project.root, f"src/models/{project.package}/scorer.py") + _runtime(project.root)
 
 
 def _lock(project: Project) -> Path:

@@ -218,7 +218,7 @@ def _migrate(path: Path) -> None:
             said = [line for line in done.stderr.splitlines() if re.match(r"\S*(Error|Exception)\b", line)]
             raise TrackingError(
                 f"{path} cannot be migrated: {one_line(said[-1] if said else done.stderr)}",
-                fix=f"move {path.name} aside; `./loop register` creates a new one with model and champion",
+                fix=f"move {path.name} aside; `./loop register` creates a new one",
             )
 
 

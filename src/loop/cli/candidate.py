@@ -169,7 +169,7 @@ def serve(project: Project, port: int, log_dir: Path | None) -> None:
 def register(project: Project) -> None:
     """Enter the candidate in MLflow's model registry.
 
-    It enters the champion too if the registry does not have it. Step outputs: version, run_id.
+    Step outputs: version, run_id.
     """
     from loop.candidate import register
 

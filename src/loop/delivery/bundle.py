@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loop.candidate import champion
 from loop.core import dvc
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
@@ -123,17 +122,9 @@ def _outputs(project: Project) -> list[Path]:
 
 
 def _objects(project: Project) -> dict[str, Path]:
-    """Return the files in DVC's cache that hold a model's outputs and, if cached, the champion's model.
-
-    The champion's model is included because `loop register` may have to add it to the model registry. A file
-    that the cache lacks is among them.
-    """
-    cache, wanted = dvc.objects(project.root), [*project.lock.cached(project.model).values()]
-    stable = champion.find(project)
-    if stable and (cache / stable.model_md5[:2] / stable.model_md5[2:]).is_file():
-        wanted.append(stable.model_md5)
-    found: dict[str, Path] = {}
-    for md5 in wanted:
+    """Return the files in DVC's cache that hold a model's outputs; one that the cache lacks is among them."""
+    cache, found = dvc.objects(project.root), dict[str, Path]()
+    for md5 in project.lock.cached(project.model).values():
         try:
             found |= dvc.made_of(cache, md5)
         except FileNotFoundError:
@@ -226,9 +217,6 @@ class _Unpacked:
         theirs, folder = self.theirs, self.theirs.root / "objects"
         there = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
         wanted = {name for md5 in lock.cached(theirs.model).values() for name in dvc.made_of(folder, md5)}
-        stable = champion.find(self.ours)
-        if stable and stable.model_md5 in there:
-            wanted |= dvc.made_of(folder, stable.model_md5).keys() & there.keys()
         contents = {name: name for name in there} | dvc.altered(there)
         found: dict[str, str | None] = {f"object {name}": md5 for name, md5 in contents.items()}
         found["metrics.json"] = dvc.md5(theirs.metrics)
