@@ -179,7 +179,7 @@ HELD_OUT = split.masks(pa.table({"id": range(30), "label": [0] * 30}), Roles(id=
         (None, ["Yes", "No"] * 15, "expected 0 and 1", r"CLASSES = \('No', 'Yes'\) in src/.*schema\.py"),
         (None, [0] * 30, r"labels \[0\], expected 0 and 1", "correct the labels in the source"),
         (None, HELD_OUT.astype(int), r"labels \[0\], expected 0 and 1", "split, so that"),
-        (("no", "yes"), ["no", "yes", "U"] * 10, r"24 .*\['U'\] in 7 rows, .* \['no', 'yes'\]", "or add"),
+        (("no", "yes"), ["no", "yes", "U"] * 10, r"7 of 24 .*\['U'\], .* \['no', 'yes'\]", "correct them"),
         (("no", "yes", "Z"), ["no", "yes"] * 15, r"no row at all has \['Z'\]", "from CLASSES"),
         (("no", "yes"), np.where(HELD_OUT, "yes", "no"), r"\['no'\], expected all of", "split, so that"),
     ],

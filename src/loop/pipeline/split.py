@@ -146,7 +146,8 @@ def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64] | 
     if positions.null_count:
         strange = pc.unique(labels.filter(positions.is_null())).to_pylist()
         said = f"{positions.null_count:,} of {len(labels):,} rows have labels {strange}"
-        raise LoopError(f"{said}, which were not trained on; expected {classes}", fix="train on them, too")
+        fix = "correct them in the source, or train on them, too"
+        raise LoopError(f"{said}, which were not trained on; expected {classes}", fix=fix)
     return np.asarray(positions, dtype=np.int64)
 
 

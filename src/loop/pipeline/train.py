@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow import types
 
 from loop.core import actions
 from loop.core.errors import LoopError
@@ -97,51 +98,33 @@ def describe(
 
 def _classes(folder: ModelFolder, labels: pa.ChunkedArray, everywhere: pa.ChunkedArray) -> list[Any]:
     """Return the classes; none if labels are numbers to predict. Raises LoopError for a wrong task."""
-    found = sorted(pc.unique(labels).to_pylist())
-    schema, odd, fix = f"src/models/{folder.name}/schema.py", "", ""
-    if folder.task in VALUED:
-        classes = []
-        if not (pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type)):
-            odd = f"labels of type {labels.type}, but a {folder.task} needs numbers"
-            fix = f"type {folder.roles.label} as float64 in {schema}"
-        elif not np.isfinite(labels.to_numpy()).all() or len(found) < 2:  # noqa: PLR2004 - one value
-            odd = f"labels {', '.join(map(str, found[:3]))}, expected different finite numbers"
-    elif folder.classes:
-        classes = list(folder.classes)
-        odd, fix = _unlike(classes, labels, everywhere, schema)
+    found, schema = sorted(pc.unique(labels).to_pylist()), f"src/models/{folder.name}/schema.py"
+    elsewhere = {*pc.unique(everywhere).to_pylist()} - {None}
+    classes = [] if folder.task in VALUED else list(folder.classes or found)
+    odd, fix = f"labels {found}, expected ", ""
+    if folder.task in VALUED and not (types.is_integer(labels.type) or types.is_floating(labels.type)):
+        odd = f"labels of type {labels.type}, but a {folder.task} needs numbers"
+        fix = f"type {folder.roles.label} as float64 in {schema}"
+    elif folder.task in VALUED and (len(found) < 2 or not np.isfinite(labels.to_numpy()).all()):  # noqa: PLR2004
+        odd = f"labels {', '.join(map(str, found[:3]))}, expected different finite numbers"
+    elif absent := {*classes} - {*found}:
+        odd += f"all of CLASSES {classes}"
+        if nowhere := sorted(absent - elsewhere):
+            odd += f"; no row at all has {nowhere}"
+            fix = f"remove {nowhere} from CLASSES in {schema}, or add such rows"
+    elif folder.task == "binary" and not folder.classes and found != [0, 1]:
+        odd += "0 and 1"
+        two = f"set CLASSES = {tuple(found)} in {schema}; the score is the probability of the second"
+        fix = {1: "", 2: two}.get(len(found), f"set TASK to multiclass in {schema}")
+    elif len(found) == 1:
+        odd += "several"
     else:
-        classes = found
-        if len(found) < 2 or (folder.task == "binary" and found != [0, 1]):  # noqa: PLR2004 — one class
-            odd = f"labels {found}, expected {'0 and 1' if folder.task == 'binary' else 'several'}"
-            two = f"set CLASSES = {tuple(found)} in {schema}; the score is the probability of the second"
-            fix = {1: "", 2: two}.get(len(found), f"set TASK to multiclass in {schema}")
-    if odd:
-        where = f"data/{folder.name}/features.parquet: the {len(labels):,} training rows have"
-        if not fix and {*pc.unique(everywhere).to_pylist()} <= {None, *found}:
-            fix = "correct the labels in the source, as its other rows have no other label either"
-        other = f"change params.yaml: models.{folder.name}.split, so that its training rows have all labels"
-        raise LoopError(f"{where} {odd}", fix=fix or other)
-    return classes
-
-
-def _unlike(
-    classes: list[Any], labels: pa.ChunkedArray, everywhere: pa.ChunkedArray, schema: str
-) -> tuple[str, str]:
-    """Return how the training rows' labels differ from CLASSES, and the fix if it is not the split."""
-    found = sorted(pc.unique(labels).to_pylist())
-    if strange := [label for label in found if label not in classes]:
-        count = pc.sum(pc.is_in(labels, pa.array(strange, labels.type))).as_py()
-        fix = f"correct them in the source, or add them to CLASSES in {schema}"
-        return f"labels {strange} in {count:,} rows, expected only CLASSES {classes}", fix
-    if not (absent := {*classes} - {*found}):
-        return "", ""
-    odd = f"labels {found}, expected all of CLASSES {classes}"
-    if not (nowhere := sorted(absent - {*pc.unique(everywhere).to_pylist()})):
-        return odd, ""
-    return (
-        f"{odd}; no row at all has {nowhere}",
-        f"remove {nowhere} from CLASSES in {schema}, or add such rows",
-    )
+        return classes
+    if not fix and elsewhere <= {*found}:
+        fix = "correct the labels in the source, as its other rows have no other label either"
+    fix = fix or f"change params.yaml: models.{folder.name}.split, so that its training rows have all labels"
+    where = f"data/{folder.name}/features.parquet: the {len(labels):,} training rows have"
+    raise LoopError(f"{where} {odd}", fix=fix)
 
 
 def _spread(y: NDArray[Any], classes: list[Any]) -> str:
