@@ -6,14 +6,14 @@ changes nothing before its first day.
 """
 
 from datetime import date, timedelta
-from typing import Literal
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 from scipy.spatial import cKDTree
 
-from loop.core.params import Section
+from loop.core.params import Section, Share
 
 from .schema import COLUMNS
 
@@ -29,6 +29,7 @@ BURST, SMALL, NIGHT = 10, (1.0, 5.0), 5 * 3600
 WORLD, SPENDING, COMPROMISED, DRIFT = range(4)  # purposes of the random streams; each has a stream per day
 
 Rows = dict[str, np.ndarray]
+Factor = Annotated[float, Field(gt=0)]
 
 
 class Drift(Section):
@@ -41,23 +42,23 @@ class Drift(Section):
 
 
 class Season(Section):
-    """Seasonal factors of honest payments; the handbook's simulator has no seasons."""
+    """Seasonal factors of honest payments: of their number, and of their amounts.
 
-    weekend_payments: float = Field(1.0, gt=0)  # factor for the number of payments on Saturdays and Sundays
-    weekend_amounts: float = Field(1.0, gt=0)
-    # amplitude of a yearly wave in the number of payments, which peaks on 1 July
-    year_payments: float = Field(0.0, ge=0, lt=1)
-    year_amounts: float = Field(0.0, ge=0, lt=1)
-    advent_payments: float = Field(1.0, gt=0)  # factor for the number of payments from 1 to 24 December
-    advent_amounts: float = Field(1.0, gt=0)
+    The handbook's simulator has no seasons.
+    """
 
-    def factor(self, what: Literal["payments", "amounts"], day: date) -> float:
-        """Return the factor for the number of payments, or for their amounts, on a day."""
-        weekend, year, advent = (getattr(self, f"{when}_{what}") for when in ("weekend", "year", "advent"))
-        wave = 1 + year * np.cos(2 * np.pi * (day - date(day.year, 7, 1)).days / YEAR)
-        before_christmas = date(day.year, 12, 1) <= day <= date(day.year, 12, 24)
-        weekly = weekend if day.weekday() >= SATURDAY else 1.0
-        return float(wave * weekly * (advent if before_christmas else 1.0))
+    weekend: tuple[Factor, Factor] = (1.0, 1.0)  # on Saturdays and Sundays
+    year: tuple[Share, Share] = (0.0, 0.0)  # amplitudes of a yearly wave, which peaks on 1 July
+    advent: tuple[Factor, Factor] = (1.0, 1.0)  # from 1 to 24 December
+
+    def factors(self, day: date) -> np.ndarray:
+        """Return the factors for the number of payments and for their amounts on a day."""
+        found = 1 + np.array(self.year) * np.cos(2 * np.pi * (day - date(day.year, 7, 1)).days / YEAR)
+        if day.weekday() >= SATURDAY:
+            found *= self.weekend
+        if date(day.year, 12, 1) <= day <= date(day.year, 12, 24):
+            found *= self.advent
+        return found
 
 
 class Params(Section):
@@ -134,7 +135,7 @@ def simulate(params: Params) -> pa.Table:
         rows = _spend(params, world, day)
         compromised.commit(day, rows)
         if params.season:
-            rows["amount"] *= params.season.factor("amounts", params.today(day))
+            rows["amount"] *= params.season.factors(params.today(day))[1]
         if params.drift and day >= params.drift.from_day:
             rows = _drifted(params, params.drift, world, day, rows)
         rows["day"] = np.full(len(rows["second"]), day)
@@ -150,7 +151,7 @@ def _random(params: Params, stream: int, day: int = 0) -> np.random.Generator:
 def _spend(params: Params, world: World, day: int) -> Rows:
     """Return one day's honest payments, ordered by customer."""
     random = _random(params, SPENDING, day)
-    often = params.season.factor("payments", params.today(day)) if params.season else 1.0
+    often = params.season.factors(params.today(day))[0] if params.season else 1.0
     customer = np.repeat(np.arange(params.customers), random.poisson(world.rate * often))
     second = random.normal(DAY / 2, 20_000, len(customer))
     today = (second > 0) & (second < DAY)  # a payment outside of the day is dropped, as in the handbook

@@ -73,16 +73,10 @@ def test_prices_rise_and_labels_stay() -> None:
 def test_seasons_move_numbers_and_amounts() -> None:
     """A neutral calendar changes nothing; factors of weekends, the yearly wave and Advent are multiplied."""
     assert world(season={}).equals(world())
-    calendar = {"weekend_payments": 1.5, "year_payments": 0.1, "advent_payments": 2.0, "year_amounts": 0.2}
-    season = Season(**calendar)
-    assert season.factor("payments", date(2018, 7, 1)) == pytest.approx(1.5 * 1.1)  # a Sunday in the peak
-    assert season.factor("payments", date(2018, 12, 24)) == pytest.approx(2 * 0.9, rel=0.01)  # a Monday
-    assert season.factor("amounts", date(2018, 12, 24)) == pytest.approx(0.8, rel=0.01)
-    week = {
-        "days": 7,
-        "start": date(2018, 6, 28),
-        "season": {"weekend_payments": 3.0, "weekend_amounts": 2.0},
-    }
+    season = Season(weekend=(1.5, 1.0), year=(0.1, 0.2), advent=(2.0, 1.0))
+    assert season.factors(date(2018, 7, 1)) == pytest.approx([1.5 * 1.1, 1.2])  # a Sunday in the peak
+    assert season.factors(date(2018, 12, 24)) == pytest.approx([2 * 0.9, 0.8], rel=0.01)  # a Monday
+    week = {"days": 7, "start": date(2018, 6, 28), "season": {"weekend": (3.0, 2.0)}}
     rows = world(**week).to_pandas()
     weekend = rows["TX_DATETIME"].dt.weekday >= 5
     ratio = (weekend.sum() / 2) / ((~weekend).sum() / 5)
