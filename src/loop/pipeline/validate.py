@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from loop.core import html
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import whole, write_json, write_text
-from loop.core.models import ModelFolder, Roles
+from loop.core.models import Roles
 from loop.core.names import public
 from loop.core.project import Project
 from loop.core.text import one_line, rounded_down
@@ -134,19 +134,11 @@ def main(project: Project) -> int:
             stops = dict.fromkeys(f"{each.check} of {each.column}" for each in report.critical)
             said = f"stopped by {', '.join(stops)}"
         said = f"{project.raw}: {said}\n  report: {rejected / 'data_docs' / 'index.html'}"
-        raise Rejected(said, fix=_fix(folder, report))
+        fix = "correct the source or, if the data is right, the check:"
+        files = f"src/models/{folder.name}/expectations.py, with its Params in params.yaml, or schema.py"
+        raise Rejected(said, fix=f"{fix} {files}, with its ROLES and CLASSES")
     shutil.rmtree(rejected, ignore_errors=True)  # deletes the report of an earlier rejection
     return len(rows)
-
-
-def _fix(folder: ModelFolder, report: Report) -> str:
-    """Return where to correct what rejects the data: a check of the engine, or one of the model's suite."""
-    fix = f"correct the source or, if the data is right, src/models/{folder.name}/"
-    engine = report.findings[: len(_always(folder.roles, folder.classes))]
-    if report.critical and all(each in engine for each in report.critical):
-        return f"{fix}schema.py: its ROLES or CLASSES"
-    params = f" or models.{folder.name}.validate.suite in params.yaml, which sets its Params"
-    return f"{fix}expectations.py{params if hasattr(folder.expectations, 'Params') else ''}"
 
 
 def examine(
