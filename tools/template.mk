@@ -93,9 +93,8 @@ bench-loop: ## Time the commands that people wait for, against another commit: m
 	@$(PY) tools/bench/bench_loop.py $(ARGS)
 
 .PHONY: calibrate
-calibrate: PART = calibrate
 calibrate: ## Count the monitor's false alarms and its days to detection, on a model's simulator: make calibrate MODEL=churn
-	@$(PY) -m "models.$${MODEL:?is missing; for example, MODEL=churn}.$(PART)" $(ARGS)
+	@$(PY) -m "models.$${MODEL:?is missing; for example, MODEL=churn}.calibrate" $(ARGS)
 
 .PHONY: bench-monitor
 bench-monitor: ## Measure how the monitor reads ten million predictions, against another commit: make bench-monitor ARGS=v1.2.0
