@@ -199,7 +199,7 @@ def _with_features(rows):
     [
         (
             lambda x: np.where(x[:, 0] == 7, np.nan, x[:, 1]),
-            "1 of 400 scores are not probabilities, the first is nan",
+            "1 of 400 scores are not probabilities from 0 to 1, the first is nan",
         ),
         (lambda x: 3 * x[:, 1] + 1, "of 400 scores are not probabilities"),
         (lambda x: np.column_stack([1 - x[:, 1], x[:, 1]]), r"shape \(400, 2\), expected \(400,\)"),

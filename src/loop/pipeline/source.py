@@ -146,17 +146,16 @@ def _at(source: str, root: Path, scratch: Path) -> list[File]:
         missing = "no such file or non-empty folder" if here else "cannot be read: there is no such file"
         fix = "set ingest.source in params.yaml to a file or a URL"
         raise LoopError(f"{place}: {missing}", fix=fix, docs=GUIDE)
-    names = {below: f"{source.rstrip('/')}/{below}" if below else source for below in found}
-    if here:
-        return [File(names[below], path, below) for below, path in found.items()]
-    local = []
+    files = []
     for number, (below, path) in enumerate(found.items()):
-        to = scratch / str(number) / Path(path).name
-        to.parent.mkdir(parents=True)
-        with remote.reaching(names[below]):
-            remote.fetch(place, to) if system is None or not below else system.get_file(path, str(to))
-        local.append(File(names[below], str(to), below))
-    return local
+        name, to = f"{source.rstrip('/')}/{below}" if below else source, Path(path)
+        if not here:
+            to = scratch / str(number) / to.name
+            to.parent.mkdir(parents=True)
+            with remote.reaching(name):
+                remote.fetch(place, to) if system is None or not below else system.get_file(path, str(to))
+        files.append(File(name, str(to), below))
+    return files
 
 
 def _of_package(source: str, scratch: Path) -> Path:

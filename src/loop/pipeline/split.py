@@ -15,13 +15,6 @@ from loop.runtime.columns import Columns, Input
 from loop.runtime.vectors import unit
 
 Mask = NDArray[np.bool_]
-SCORES = {  # by task: the advice if a scorer returns something else
-    "binary": "return the probability of class 1",
-    "multiclass": "return the probability of each class",
-    "regression": "return one predicted value per row",
-    "ranking": "return one number per row, higher for rows to be ranked first",
-    "embedding": "return one vector per row, all of the same length",
-}
 ROUNDED = 1e-6  # tolerance above 1 for a probability that was rounded to float32
 
 
@@ -164,23 +157,19 @@ def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> di
     if scored.shape != shape:
         raise LoopError(
             f"{where}: for {rows} rows the scorer returned shape {scored.shape}, expected {shape}",
-            fix=SCORES[folder.task],
+            fix=f"return what docs/fork.md lists for the TASK {folder.task}",
         )
-    if folder.task in VALUED:
-        if (odd := scored[~np.isfinite(scored)]).size:
-            raise LoopError(
-                f"{where}: {odd.size} of {scored.size} predictions are {odd[0]:g}, expected finite numbers",
-                fix="return finite numbers",
-            )
-        return {"score": scored}
-    if (odd := scored[~((scored >= 0) & (scored <= 1 + ROUNDED))]).size:
+    right, good = "finite numbers", np.isfinite(scored)
+    if folder.task not in VALUED:
+        right, good = "probabilities from 0 to 1", (scored >= 0) & (scored <= 1 + ROUNDED)
+    if (odd := scored[~good]).size:
         raise LoopError(
-            f"{where}: {odd.size} of {scored.size} scores are not probabilities, the first is {odd[0]:g}",
-            fix="return probabilities from 0 to 1, not margins, log-odds or NaN",
+            f"{where}: {odd.size} of {scored.size} scores are not {right}, the first is {odd[0]:g}",
+            fix=f"return {right}",
         )
-    if folder.task == "binary":
-        return {"score": scored}
-    return {f"score_{name}": scored[:, position] for position, name in enumerate(classes)}
+    if folder.task == "multiclass":
+        return {f"score_{name}": scored[:, position] for position, name in enumerate(classes)}
+    return {"score": scored}
 
 
 def score_columns(table: pa.Table) -> list[str]:
