@@ -218,14 +218,8 @@ class _Taking:
                 nothing += timely.num_rows - told.num_rows
                 self.con.from_arrow(told.rename_columns(names)).insert_into("reports")
         self.con.execute(
-            """insert into known select id, min(label), min(label) != max(label)
+            """insert into known select id, arg_max(label, row(reported, label)), min(label) != max(label)
             from reports where id is not null group by 1"""
-        )
-        self.con.execute(
-            """update known set label = last.label from (
-                select id, arg_max(label, row(reported, label)) as label
-                from reports where id in (select id from known where changed) group by 1
-            ) last where known.id = last.id"""
         )
         known, changed = self._first("select count(*), count(*) filter (changed) from known")
         over, used = self._first(
