@@ -37,16 +37,10 @@ PLACES = (
     ("model_versions", "storage_location"),
     ("logged_models", "artifact_location"),
 )
-LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-ADDRESS = "set MLFLOW_TRACKING_URI to the URL of MLflow's server, including a proxy's path"
-FIXES = {
-    "UNAUTHENTICATED": LOGIN,
-    "CUSTOMER_UNAUTHORIZED": LOGIN,
-    "PERMISSION_DENIED": LOGIN,
-    "ENDPOINT_NOT_FOUND": ADDRESS,
-    "RESOURCE_EXHAUSTED": "try again later",
-    "REQUEST_LIMIT_EXCEEDED": "try again later",
-}
+REACH = (
+    "can be read and written; MLFLOW_TRACKING_URI is the URL of a server, including a proxy's path, and "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, are its credentials"
+)
 
 
 class TrackingError(LoopError):
@@ -160,12 +154,8 @@ def _explained(where: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        code, place = getattr(error, "error_code", ""), masked(where)
-        fix = FIXES.get(code, f"check that the server runs, and its log; {ADDRESS}")
-        if _outdated(error):
-            fix = f"mlflow db upgrade {place}"
-        elif code not in FIXES and not where.startswith("http"):
-            fix = f"check that {place} can be read and written, and that this machine has its credentials"
+        place = masked(where)
+        fix = f"mlflow db upgrade {place}" if _outdated(error) else f"check that {place} {REACH}"
         raise TrackingError(f"MLflow at {place} failed: {_cause(error, where)}", fix=fix) from error
 
 
