@@ -92,10 +92,6 @@ bench-loop: ## Time the commands that people wait for, against another commit: m
 	@tools/programs >/dev/null
 	@$(PY) tools/bench/bench_loop.py $(ARGS)
 
-.PHONY: calibrate
-calibrate: ## Count the monitor's false alarms and its days to detection, on a model's simulator: make calibrate MODEL=churn
-	@$(PY) -m "models.$${MODEL:?is missing; for example, MODEL=churn}.calibrate" $(ARGS)
-
 .PHONY: bench-monitor
 bench-monitor: ## Measure how the monitor reads ten million predictions, against another commit: make bench-monitor ARGS=v1.2.0
 	@tools/needs bench-monitor

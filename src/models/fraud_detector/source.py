@@ -5,20 +5,18 @@ its own random streams. So a longer simulation starts with the same rows as a sh
 changes nothing before its first day.
 """
 
-from datetime import date, timedelta
-from typing import Annotated
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 from scipy.spatial import cKDTree
 
-from loop.core.params import Section, Share
+from loop.core.params import Section
 
 from .schema import COLUMNS
 
 DAY = 86_400  # seconds in a day
-YEAR, SATURDAY = 365.25, 5  # days of a year; the weekday number of Saturday
 SIDE = 100.0  # side of the square map on which customers and terminals are placed
 LARGE = 220  # amounts above this are fraud of scenario 1
 TERMINALS_A_DAY, TERMINAL_DAYS = 2, 28  # newly compromised terminals per day, and for how many days
@@ -29,7 +27,6 @@ BURST, SMALL, NIGHT = 10, (1.0, 5.0), 5 * 3600
 WORLD, SPENDING, COMPROMISED, DRIFT = range(4)  # purposes of the random streams; each has a stream per day
 
 Rows = dict[str, np.ndarray]
-Factor = Annotated[float, Field(gt=0)]
 
 
 class Drift(Section):
@@ -41,26 +38,6 @@ class Drift(Section):
     new_pattern: int = Field(0, ge=0)
 
 
-class Season(Section):
-    """Seasonal factors of honest payments: of their number, and of their amounts.
-
-    The handbook's simulator has no seasons.
-    """
-
-    weekend: tuple[Factor, Factor] = (1.0, 1.0)  # on Saturdays and Sundays
-    year: tuple[Share, Share] = (0.0, 0.0)  # amplitudes of a yearly wave, which peaks on 1 July
-    advent: tuple[Factor, Factor] = (1.0, 1.0)  # from 1 to 24 December
-
-    def factors(self, day: date) -> np.ndarray:
-        """Return the factors for the number of payments and for their amounts on a day."""
-        found = 1 + np.array(self.year) * np.cos(2 * np.pi * (day - date(day.year, 7, 1)).days / YEAR)
-        if day.weekday() >= SATURDAY:
-            found *= self.weekend
-        if date(day.year, 12, 1) <= day <= date(day.year, 12, 24):
-            found *= self.advent
-        return found
-
-
 class Params(Section):
     """Parameters of the simulator. The defaults are the handbook's parameters."""
 
@@ -70,11 +47,7 @@ class Params(Section):
     days: int = Field(183, gt=0)
     start: date = date(2018, 4, 1)
     radius: float = Field(5.0, gt=0)  # distance from home within which a customer pays, on a map of 100 x 100
-    season: Season | None = None
     drift: Drift | None = None
-
-    def today(self, day: int) -> date:
-        return self.start + timedelta(days=day)
 
 
 class World:
@@ -134,8 +107,6 @@ def simulate(params: Params) -> pa.Table:
     for day in range(params.days):
         rows = _spend(params, world, day)
         compromised.commit(day, rows)
-        if params.season:
-            rows["amount"] *= params.season.factors(params.today(day))[1]
         if params.drift and day >= params.drift.from_day:
             rows = _drifted(params, params.drift, world, day, rows)
         rows["day"] = np.full(len(rows["second"]), day)
@@ -151,8 +122,7 @@ def _random(params: Params, stream: int, day: int = 0) -> np.random.Generator:
 def _spend(params: Params, world: World, day: int) -> Rows:
     """Return one day's honest payments, ordered by customer."""
     random = _random(params, SPENDING, day)
-    often = params.season.factors(params.today(day))[0] if params.season else 1.0
-    customer = np.repeat(np.arange(params.customers), random.poisson(world.rate * often))
+    customer = np.repeat(np.arange(params.customers), random.poisson(world.rate))
     second = random.normal(DAY / 2, 20_000, len(customer))
     today = (second > 0) & (second < DAY)  # a payment outside of the day is dropped, as in the handbook
     customer, second = customer[today], second[today].astype(np.int64)

@@ -1,6 +1,5 @@
 """The simulated world follows from its seed, grows day by day, and resembles the published data."""
 
-from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.fraud_detector.schema import COLUMNS
-from models.fraud_detector.source import BURST, DAY, Params, Season, simulate
+from models.fraud_detector.source import BURST, DAY, Params, simulate
 
 pytestmark = [pytest.mark.contract, pytest.mark.sample]
 SMALL = {"customers": 40, "terminals": 400, "days": 12}
@@ -68,20 +67,6 @@ def test_prices_rise_and_labels_stay() -> None:
     assert dear.drop_columns("TX_AMOUNT").equals(plain.drop_columns("TX_AMOUNT"))
     ratio = pc.divide(pc.sum(dear["TX_AMOUNT"][start:]), pc.sum(plain["TX_AMOUNT"][start:])).as_py()
     assert abs(ratio - 3) < 1e-3
-
-
-def test_seasons_move_numbers_and_amounts() -> None:
-    """A neutral calendar changes nothing; factors of weekends, the yearly wave and Advent are multiplied."""
-    assert world(season={}).equals(world())
-    season = Season(weekend=(1.5, 1.0), year=(0.1, 0.2), advent=(2.0, 1.0))
-    assert season.factors(date(2018, 7, 1)) == pytest.approx([1.5 * 1.1, 1.2])  # a Sunday in the peak
-    assert season.factors(date(2018, 12, 24)) == pytest.approx([2 * 0.9, 0.8], rel=0.01)  # a Monday
-    week = {"days": 7, "start": date(2018, 6, 28), "season": {"weekend": (3.0, 2.0)}}
-    rows = world(**week).to_pandas()
-    weekend = rows["TX_DATETIME"].dt.weekday >= 5
-    ratio = (weekend.sum() / 2) / ((~weekend).sum() / 5)
-    assert ratio == pytest.approx(3, rel=0.15)
-    assert rows["TX_AMOUNT"][weekend].mean() / rows["TX_AMOUNT"][~weekend].mean() == pytest.approx(2, rel=0.2)
 
 
 def test_new_pattern_is_small_nightly_bursts() -> None:
