@@ -105,11 +105,11 @@ def _obtain(theirs: Project, champion: Track) -> None:
     )
 
 
-def own_loop(tree: Path, *args: str, **env: str) -> None:
+def own_loop(tree: Path, *args: str) -> None:
     """Run `./loop` of another commit in its own environment. Raises Rejected if it fails."""
     outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
-    command, variables = [str(tree / "loop"), *args], {**outer, **env}
-    done = subprocess.run(command, cwd=tree, env=variables, capture_output=True, text=True, check=False)
+    command = [str(tree / "loop"), *args]
+    done = subprocess.run(command, cwd=tree, env=outer, capture_output=True, text=True, check=False)
     if done.returncode:
         ended = f"`./loop {' '.join(args)}` at the champion's commit failed ({done.returncode})"
         raise Rejected(f"{ended}:\n{(done.stderr or done.stdout).strip()}")
