@@ -1,24 +1,19 @@
-"""Reads from and pushes to a container registry with `crane`, using docker's or podman's stored login."""
+"""Reads from and pushes to a container registry with `crane`, which finds the stored login by itself."""
 
 import json
 import os
 import re
 import subprocess
-import tempfile
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loop.core.errors import LoopError
-from loop.core.files import read_json, write_json
 from loop.core.paths import program
 
 # Errors that registries return for a repository that does not exist, or that this login may not read.
 HIDDEN = re.compile(r"MANIFEST_UNKNOWN|NAME_UNKNOWN|UNAUTHORIZED|DENIED|status code (401|403|404)")
-DOCKER_HUB = "https://index.docker.io/v1/"  # the key of docker.io in a login file
 
 
 @dataclass(frozen=True)
@@ -59,8 +54,7 @@ class Registry:
         insecure = ["--insecure"] if _insecure(self.host) else []
         named = f"{self.name}{'@' if reference.startswith('sha256:') else ':'}{reference}"
         words = [self.crane, *insecure, command, *before, named]
-        with _login(self.host) as env:
-            return subprocess.run(words, env=env, capture_output=True, check=False)
+        return subprocess.run(words, capture_output=True, check=False)
 
     def _good(self, done: subprocess.CompletedProcess[bytes]) -> bytes:
         if done.returncode:
@@ -71,7 +65,9 @@ class Registry:
 
     def _fix(self, said: str) -> str:
         if helper := re.search(r'exec: \\?"(docker-credential-[^"\\]+)', said):
-            return f"install {helper[1]}, which your docker or podman login names, or remove it there"
+            return f"install {helper[1]}, which your login names, or remove it there"
+        if "parsing config file" in said:
+            return "correct that file, or remove it and log in again"
         if "HTTP response to HTTPS client" in said:
             return f"set `insecure = true` for {self.host} in registries.conf, because it uses plain HTTP"
         if "private or link-local" in said:
@@ -79,49 +75,6 @@ class Registry:
         if HIDDEN.search(said):
             return f"log in as a user who may push: docker login {self.host}, or crane auth login {self.host}"
         return f"start {self.host}, or set another registry: ./loop init --registry REGISTRY"
-
-
-@contextmanager
-def _login(host: str) -> Iterator[dict[str, str]]:
-    """Yield the environment in which crane finds the login of docker, podman or buildah for a host."""
-    # on its own, crane reads podman's file only if docker has none, and never podman's file for root
-    files = (_read(path) for path in _login_files() if path.is_file())
-    found = next((file for file in files if _names(file, host)), None)
-    # crane searches for the login itself, because docker's credsStore may have a login for this host
-    if found is None:
-        yield dict(os.environ)
-        return
-    auths = found.get("auths") or {}
-    auths = {DOCKER_HUB if key == "docker.io" else key: auth for key, auth in auths.items()}
-    # only this user can read a temporary folder
-    with tempfile.TemporaryDirectory(prefix="loop-login-") as folder:
-        write_json(Path(folder) / "config.json", {**found, "auths": auths})
-        yield {**os.environ, "DOCKER_CONFIG": folder}
-
-
-def _login_files() -> list[Path]:
-    """Return the paths of docker's login file, and of the login files that containers-auth.json(5) lists."""
-    docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    mine = os.environ.get("XDG_RUNTIME_DIR")
-    run = f"{mine}/containers" if mine else f"/run/containers/{os.getuid()}"
-    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    podman = Path(os.environ.get("REGISTRY_AUTH_FILE") or f"{run}/auth.json")
-    return [docker / "config.json", podman, Path(config, "containers/auth.json")]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(read_json(path))
-    except ValueError as error:
-        fix = "correct it, or remove it and log in again"
-        raise LoopError(f"{path} is not JSON: {error}", fix=fix) from error
-
-
-def _names(file: dict[str, Any], host: str) -> bool:
-    """Whether a login file contains a login for a host or for a part of it."""
-    known = {*(file.get("auths") or {}), *(file.get("credHelpers") or {})}
-    hub = host == "docker.io" and DOCKER_HUB in known
-    return hub or any(key == host or key.startswith(f"{host}/") for key in known)
 
 
 def _insecure(host: str) -> bool:
