@@ -122,6 +122,6 @@ def test_a_file_that_would_land_outside_is_refused(folder, tmp_path, monkeypatch
 
     monkeypatch.setattr(artifact, "_tar", escaping)
     digest = artifact.pack(folder, tmp_path / "layout", "m", "1")
-    with pytest.raises(LoopError, match="not a plain file inside"):
+    with pytest.raises(LoopError, match=r"unexpected file '\.\./outside'"):
         artifact.unpack(tmp_path / "layout", digest, tmp_path / "into")
     assert not list(tmp_path.rglob("outside"))

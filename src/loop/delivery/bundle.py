@@ -5,14 +5,11 @@ none of the model's code. It accepts from the tar only files that it can verify:
 whose md5 matches its own dvc.lock, images whose digest matches, and a release key that it computes itself.
 """
 
-import io
-import re
+import filecmp
 import shutil
 import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loop.core import dvc
 from loop.core.dvc import Lock
@@ -21,21 +18,12 @@ from loop.core.files import plain_files, read_json, sha256, whole, write_json, w
 from loop.core.project import Project
 from loop.delivery import candidate
 from loop.delivery.candidate import MONITOR
-from loop.packaging import artifact, image, layout, monitor_image
+from loop.packaging import artifact, image, layout, monitor_image, tar
 from loop.packaging.bento import path_of
 from loop.packaging.key import release_key
 
 TAR = "release.tar"
-RECORDS = (candidate.Gate, candidate.Rehearse, candidate.Bento, candidate.Image)
-NAMES = (  # the file names that a bundle may contain; {0} is the model's Python package name
-    r"build/({0}|monitor)/image\.json",
-    r"build/({0}|monitor)/image/(oci-layout|index\.json|blobs/sha256/[0-9a-f]{{64}})",
-    r"build/{0}/(gate|rehearse|bento)\.json",
-    r"build/{0}/champion\.parquet",
-    r"data/{0}/(metrics|logged)\.json",
-    r"dvc\.lock",
-    r"objects/[0-9a-f]{{2}}/[0-9a-f]{{30}}(\.dir)?",
-)
+RECORDS = (candidate.Gate, candidate.Rehearse, candidate.Bento)
 FIX = "run the build job again; if the bundle is rejected again, check what the build job writes"
 
 
@@ -48,27 +36,19 @@ def pack(root: Path, model: str | None, *, trained: bool = False) -> Path:
     file is a symbolic link, because a link could expose a file outside the clone.
     """
     project = Project(root, model or MONITOR)
-    files = [] if trained and model else _image(Project(root, MONITOR))
-    objects: dict[str, Path] = {}
-    if model:
-        files += _outputs(project) if trained else [*_candidate(project), *_outputs(project)]
-        objects = _objects(project)
-    named = {path.relative_to(root).as_posix(): path for path in files}
-    named |= {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in objects.items()}
     if model:
         dvc.check(project, project.metrics.name)
+    objects = dvc.objects(root) if model else root
+    named = _contents(project, project.lock, objects, trained=trained)
     if missing := [str(path) for path in named.values() if not path.is_file()]:
         what = f"{', '.join(missing[:3])}: missing, but dvc.lock records it"
         raise LoopError(what, fix=f"./loop repro {project.public}")
+    for source in named.values():
+        top = root if source.is_relative_to(root) else objects
+        plain_files(top, source.relative_to(top).as_posix())  # raises LoopError for a link
     path = project.build / TAR
-    with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, source in sorted(named.items()):
-            top = root if source.is_relative_to(root) else dvc.objects(root)
-            plain_files(top, source.relative_to(top).as_posix())  # raises LoopError for a link
-            entry = tarfile.TarInfo(name)
-            entry.size = source.stat().st_size
-            with source.open("rb") as content:
-                tar.addfile(entry, content)
+    with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as packed:
+        tar.fill(packed, dict(sorted(named.items())))
     return path
 
 
@@ -81,55 +61,63 @@ def unpack(
     file is copied until the whole bundle is verified. Running `unpack` twice is safe. Raises LoopError if the
     tar is missing, and Rejected if its SHA-256 differs or a file in it does not match this checkout.
     """
-    project = Project(root, model or MONITOR)
-    path = file or project.build / TAR
+    ours = Project(root, model or MONITOR)
+    path = file or ours.build / TAR
     if not path.is_file():
         raise LoopError(f"{path} does not exist", fix="copy it from the job that ran `./loop bundle`")
     if (found := sha256(path)) != expected.lower():
         raise Rejected(f"{path}: sha256 is {found}, expected {expected}", fix=FIX)
     (root / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root / "build", prefix=".bundle.") as scratch:
-        there = _Unpacked(project, Project(Path(scratch), project.model))
+        theirs = Project(Path(scratch), ours.model)
         try:
-            _extract(path, there.theirs)
-            return there.put_trained() if trained and model else there.put()
-        except (tarfile.TarError, OSError, KeyError, RecursionError, TypeError, ValueError) as error:
+            with tarfile.open(path, "r:") as packed:
+                tar.extract(packed, theirs.root)
+            _verify(ours, theirs, trained=trained and model is not None)
+        except (tarfile.TarError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
             raise Rejected(f"{path}: {error!r}", fix=FIX) from error
+        new = _put(theirs.root, ours.root)
+    if model:
+        dvc.checkout(Project(root, model))  # by the new dvc.lock
+    return new
 
 
-def _candidate(project: Project) -> list[Path]:
-    """Return the records and the image of a model's release candidate."""
+def _contents(project: Project, lock: Lock, objects: Path, *, trained: bool) -> dict[str, Path]:
+    """Return {name in the tar: file} of everything that a project's bundle contains; a file may be missing.
+
+    `objects` is a cache of DVC's with the outputs. Raises LoopError if a record is missing.
+    """
+    root, build, model = project.root, project.build, project.model
+    if model == MONITOR:
+        return _named(root, _image(project))
+    outputs = [root / "dvc.lock", project.metrics, *([project.logged] if _logged(lock, model) else [])]
+    cached: dict[str, Path] = {}
+    for md5 in lock.cached(model).values():
+        try:
+            cached |= dvc.made_of(objects, md5)
+        except FileNotFoundError:
+            cached[md5] = objects / md5[:2] / md5[2:]
+    named = {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in cached.items()} | _named(root, outputs)
+    if trained:
+        return named
     for kind in RECORDS:
         candidate.record(project, kind)
-    made = [project.build / f"{name}.json" for name in ("gate", "rehearse", "bento")]
-    scores = project.build / "champion.parquet"
-    return [*made, *([scores] if scores.is_file() else []), *_image(project)]
+    records = [build / f"{name}.json" for name in ("gate", "rehearse", "bento")]
+    scores = [path for path in (build / "champion.parquet",) if path.is_file()]
+    images = [*_image(project), *_image(Project(root, MONITOR))]
+    return named | _named(root, [*records, *scores, *images])
+
+
+def _named(root: Path, paths: list[Path]) -> dict[str, Path]:
+    return {path.relative_to(root).as_posix(): path for path in paths}
 
 
 def _image(project: Project) -> list[Path]:
     """Return the path of an image's image.json, plus its OCI layout unless the image is already pushed."""
-    record = candidate.record(project, candidate.Built, "image")
-    needed = record.kind != "none" and not record.pushed
-    layout = (project.build / "image").rglob("*") if needed else ()
-    kept = [path for path in layout if path.is_file() and not path.name.startswith(".")]
-    return [project.build / "image.json", *kept]
-
-
-def _outputs(project: Project) -> list[Path]:
-    """Return the files of Git that a model's DVC stages write."""
-    logged = [project.logged] if _logged(project.lock, project.model) else []
-    return [project.root / "dvc.lock", project.metrics, *logged]
-
-
-def _objects(project: Project) -> dict[str, Path]:
-    """Return the files in DVC's cache that hold a model's outputs; one that the cache lacks is among them."""
-    cache, found = dvc.objects(project.root), dict[str, Path]()
-    for md5 in project.lock.cached(project.model).values():
-        try:
-            found |= dvc.made_of(cache, md5)
-        except FileNotFoundError:
-            found[md5] = cache / md5[:2] / md5[2:]
-    return found
+    record, folder = candidate.record(project, candidate.Built, "image"), project.build / "image"
+    if record.kind == "none" or record.pushed or not folder.is_dir():
+        return [project.build / "image.json"]
+    return [project.build / "image.json", *layout.files(folder)]
 
 
 def _logged(lock: Lock, model: str) -> str | None:
@@ -137,164 +125,118 @@ def _logged(lock: Lock, model: str) -> str | None:
     return (lock.params(model).get("ingest", {}).get("logged") or {}).get("sha256")
 
 
-def _extract(path: Path, into: Project) -> None:
-    """Extract the tar into a folder. Raises Rejected for an unknown or repeated name or an irregular file."""
-    names = re.compile("|".join(NAMES).format(into.package))
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            target = into.root / member.name
-            # A sparse file is tiny in the tar but may expand to any size on disk, so it is rejected.
-            plain = member.isreg() and not member.issparse()
-            if not plain or not names.fullmatch(member.name) or target.exists():
-                what = f"{path}: unexpected file {member.name!r} in a bundle of {into.public}"
-                raise Rejected(what, fix=FIX)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as file:
-                shutil.copyfileobj(tar.extractfile(member) or io.BytesIO(), file)
+def _verify(ours: Project, theirs: Project, *, trained: bool) -> None:
+    """Raise Rejected unless an extracted bundle matches this checkout in every part.
 
-
-@dataclass(frozen=True)
-class _Unpacked:
-    """A bundle extracted to a temporary folder: its files are verified first, then copied into the clone."""
-
-    ours: Project
-    theirs: Project  # its root is the temporary folder
-
-    def put(self) -> list[str]:
-        """Copy the monitor image and, unless the bundle has only that, the candidate into the clone."""
-        monitor = self._monitor()
-        said = self._put_candidate() if self.ours.model != MONITOR else []
-        self._put_image(MONITOR, monitor)
-        return said
-
-    def put_trained(self) -> list[str]:
-        """Copy a retraining's outputs from the bundle into the clone.
-
-        Raises Rejected if the bundle's dvc.lock differs from the clone's in the stages of another model.
-        """
-        theirs, ours = self.theirs.lock, self.ours.lock
-        for name in sorted({*theirs.stages, *ours.stages}):
-            other = not name.endswith(f"@{self.ours.package}")
-            if other and theirs.stages.get(name) != ours.stages.get(name):
-                raise Rejected(f"the bundle's dvc.lock differs from this checkout's in {name}", fix=FIX)
-        self._check_outputs(theirs)
-        return self._put_outputs(theirs)
-
-    def _put_candidate(self) -> list[str]:
-        ours, build, model = self.ours, self.theirs.build, self.ours.model
-        for kind in RECORDS:
-            candidate.record(self.theirs, kind)
-        lock, bento = self._lock(), candidate.record(self.theirs, candidate.Bento)
-        self._check_outputs(lock)
+    `theirs` is the temporary folder with its files. Its records and its dvc.lock are rewritten as they must
+    be in this checkout.
+    """
+    lock, objects = _lock(ours, theirs, trained=trained), theirs.root / "objects"
+    wanted = _contents(theirs, lock, objects, trained=trained).keys()
+    found = _named(theirs.root, _files(theirs.root)).keys()
+    if odd := sorted(found - wanted):
+        raise Rejected(f"unexpected file {odd[0]!r} in a bundle of {ours.public}", fix=FIX)
+    if lacking := sorted(wanted - found):
+        raise Rejected(f"the bundle lacks {lacking[0]}, which dvc.lock records", fix=FIX)
+    if ours.model != MONITOR:
+        _check_outputs(theirs, lock)
+        merged = ours.lock.stages | lock.entries(ours.model)
+        if merged != ours.lock.stages:
+            write_text(theirs.root / "dvc.lock", Lock(merged).text())
+        else:
+            (theirs.root / "dvc.lock").unlink()
+    if ours.model != MONITOR and not trained:
+        bento = candidate.record(theirs, candidate.Bento)
         key = release_key(ours, lock, device=bento.device)
         if bento.key != key:
             raise Rejected(f"the bundle contains release {bento.key}, this checkout builds {key}", fix=FIX)
-        record = self._image(self.theirs)
+        path = theirs.build / "bento.json"
+        write_json(path, read_json(path) | {"path": str(path_of(ours.model, key))})
+        _check_image(ours.root, theirs, key)
+    if not trained:
+        _check_image(ours.root, Project(theirs.root, MONITOR), monitor_image.image_key(ours.root))
 
-        said = self._put_outputs(lock)
-        if record["kind"] == "bento-artifact":
-            record["layout"] = str(image.keep(build / "image", model, record["digest"]))
-        self._put_image(ours.package, record)
-        for name in ("gate.json", "rehearse.json", "champion.parquet"):
-            _copy(build / name, ours.build / name)
-        here = read_json(build / "bento.json") | {"path": str(path_of(model, key))}
-        write_json(ours.build / "bento.json", here)
-        return said
 
-    def _lock(self) -> Lock:
-        """Return the dvc.lock to verify against: this checkout's, or the bundle's if ours lacks the model."""
-        theirs, ours, model = self.theirs.lock, self.ours.lock, self.ours.model
-        for path, md5 in ours.outs(model).items():
-            if (found := theirs.outs(model).get(path)) != md5:
-                raise Rejected(
-                    f"the bundle's {path} has md5 {found}, dvc.lock of this checkout records {md5}",
-                    fix=f"./loop repro {self.ours.public}, commit dvc.lock, and build from that commit",
-                )
-        return ours if ours.outs(model) else theirs
+def _lock(ours: Project, theirs: Project, *, trained: bool) -> Lock:
+    """Return the dvc.lock to verify against: this checkout's, or the bundle's if ours lacks the model.
 
-    def _check_outputs(self, lock: Lock) -> None:
-        """Reject the bundle unless its outputs are exactly those that dvc.lock records, with these hashes."""
-        theirs, folder = self.theirs, self.theirs.root / "objects"
-        there = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
-        wanted = {name for md5 in lock.cached(theirs.model).values() for name in dvc.made_of(folder, md5)}
-        contents = {name: name for name in there} | dvc.altered(there)
-        found: dict[str, str | None] = {f"object {name}": md5 for name, md5 in contents.items()}
-        found["metrics.json"] = dvc.md5(theirs.metrics)
-        found["logged.json"] = sha256(theirs.logged) if theirs.logged.is_file() else None
-        recorded: dict[str, str | None] = {f"object {name}": name for name in wanted}
-        recorded["metrics.json"] = lock.md5(theirs.model, "evaluate", "metrics.json")
-        recorded["logged.json"] = _logged(lock, theirs.model)
-        for name in sorted({*found, *recorded}):
-            has, should = found.get(name), recorded.get(name)
-            if has is None and should:
-                raise Rejected(f"the bundle lacks {name}, which dvc.lock records", fix=FIX)
-            if should is None and has:
-                raise Rejected(f"the bundle has {name}, which dvc.lock does not record", fix=FIX)
-            if has != should:
-                what = f"the bundle's {name} has the hash {has}, dvc.lock records {should}"
-                raise Rejected(what, fix=FIX)
+    For a retraining it is the bundle's, which must have other models' stages as this checkout has them.
+    """
+    if trained:
+        for name in sorted({*theirs.lock.stages, *ours.lock.stages} - theirs.lock.entries(ours.model).keys()):
+            if theirs.lock.stages.get(name) != ours.lock.stages.get(name):
+                raise Rejected(f"the bundle's dvc.lock differs from this checkout's in {name}", fix=FIX)
+        return theirs.lock
+    recorded = theirs.lock.outs(ours.model)
+    for path, md5 in ours.lock.outs(ours.model).items():
+        if (found := recorded.get(path)) != md5:
+            raise Rejected(
+                f"the bundle's {path} has md5 {found}, dvc.lock of this checkout records {md5}",
+                fix=f"./loop repro {ours.public}, commit dvc.lock, and build from that commit",
+            )
+    return ours.lock if ours.lock.outs(ours.model) else theirs.lock
 
-    def _monitor(self) -> dict[str, Any]:
-        theirs, key = Project(self.theirs.root, MONITOR), monitor_image.image_key(self.ours.root)
-        record = dict(read_json(theirs.build / "image.json"))
-        if record["key"] != key:
-            what = f"the bundle's monitor image has key {record['key']}, this checkout builds {key}"
+
+def _check_outputs(theirs: Project, lock: Lock) -> None:
+    """Raise Rejected if an output in the bundle has another hash than dvc.lock records."""
+    there = {"".join(path.parts[-2:]): path for path in _files(theirs.root / "objects")}
+    hashes = {f"object {name}": (found, name) for name, found in dvc.altered(there).items()}
+    recorded = lock.md5(theirs.model, "evaluate", "metrics.json")
+    hashes["metrics.json"] = (dvc.md5(theirs.metrics), recorded)
+    if listing := _logged(lock, theirs.model):
+        hashes["logged.json"] = (sha256(theirs.logged), listing)
+    for name, (has, should) in hashes.items():
+        if has != should:
+            what = f"the bundle's {name} has the hash {has}, dvc.lock records {should}"
             raise Rejected(what, fix=FIX)
-        return record if (record["kind"], record["image"]) == ("none", None) else self._image(theirs)
-
-    def _image(self, theirs: Project) -> dict[str, Any]:
-        """Return image.json if its kind, name and digest are those of this repository's image there."""
-        name, folder = theirs.model, theirs.build / "image"
-        record = dict(read_json(theirs.build / "image.json"))
-        if record["kind"] == "container":
-            # A bundle without an OCI layout has no image to hash. `push-image` checks the container registry
-            # itself then, and accepts the image only with signed provenance.
-            found = layout.verify(folder) if folder.is_dir() else record["digest"]
-            record |= {"pushed": False, "attested": False}
-        elif record["kind"] == "bento-artifact":
-            artifact.verify(folder, found := record["digest"])
-        else:
-            raise Rejected(f"the bundle's image of {name} has unknown kind {record['kind']!r}", fix=FIX)
-        expected = f"{image.name_of(self.ours.root, name)}@{found}"
-        if (record["image"], record["digest"]) != (expected, found):
-            raise Rejected(f"the bundle's image.json names {record['image']}, expected {expected}", fix=FIX)
-        return record
-
-    def _put_outputs(self, lock: Lock) -> list[str]:
-        """Copy the verified outputs of the DVC stages into the clone; returns the changed files of Git.
-
-        Objects in DVC's cache are replaced in case they were altered. Other models' stages stay in dvc.lock.
-        """
-        ours, theirs = self.ours, self.theirs
-        cache, folder = dvc.objects(ours.root), theirs.root / "objects"
-        for path in (path for path in folder.rglob("*") if path.is_file()):
-            target = cache / path.relative_to(folder)
-            _copy(path, target)
-            target.chmod(0o444)
-        said, stages, mine = [], ours.lock.stages, lock.entries(ours.model)
-        if any(stages.get(name) != entry for name, entry in mine.items()):
-            write_text(ours.root / "dvc.lock", Lock({**stages, **mine}).text())
-            said.append("dvc.lock")
-        for here, there in ((ours.metrics, theirs.metrics), (ours.logged, theirs.logged)):
-            same = here.is_file() and there.is_file() and here.read_bytes() == there.read_bytes()
-            if there.is_file() and not same:
-                _copy(there, here)
-                said.append(here.relative_to(ours.root).as_posix())
-        dvc.checkout(Project(ours.root, ours.model))  # by the new dvc.lock
-        return said
-
-    def _put_image(self, name: str, record: dict[str, Any]) -> None:
-        """Copy the OCI layout that is to be pushed; without one, delete the layout of an earlier build."""
-        made, target = (each.root / "build" / name / "image" for each in (self.theirs, self.ours))
-        if made.is_dir():
-            with whole(target) as aside:
-                shutil.copytree(made, aside)
-        else:
-            shutil.rmtree(target, ignore_errors=True)
-        write_json(target.with_name("image.json"), record)
 
 
-def _copy(path: Path, to: Path) -> None:
-    if path.is_file():
-        with whole(to) as aside:
+def _check_image(root: Path, theirs: Project, key: str) -> None:
+    """Raise Rejected unless image.json and the image have the key, name and digest of this repository's."""
+    name, path, folder = theirs.model, theirs.build / "image.json", theirs.build / "image"
+    record = dict(read_json(path))
+    if record["key"] != key:
+        what = f"the bundle's {name} image has key {record['key']}, this checkout builds {key}"
+        raise Rejected(what, fix=FIX)
+    if record["kind"] == "none" and record["image"] is None and name == MONITOR:
+        return
+    if record["kind"] == "container":
+        # A bundle without an OCI layout has no image to hash. `push-image` checks the container registry
+        # itself then, and accepts the image only with signed provenance.
+        found = layout.verify(folder) if folder.is_dir() else record["digest"]
+        record |= {"pushed": False, "attested": False}
+    elif record["kind"] == "bento-artifact":
+        artifact.verify(folder, found := record["digest"])
+        record["layout"] = str(image.keep(folder, name, found))
+    else:
+        raise Rejected(f"the bundle's image of {name} has unknown kind {record['kind']!r}", fix=FIX)
+    expected = f"{image.name_of(root, name)}@{found}"
+    if (record["image"], record["digest"]) != (expected, found):
+        raise Rejected(f"the bundle's image.json names {record['image']}, expected {expected}", fix=FIX)
+    write_json(path, record)
+
+
+def _put(theirs: Path, ours: Path) -> list[str]:
+    """Copy the verified files of a bundle into the clone; returns those that differ from Git's.
+
+    Objects in DVC's cache are replaced if they were altered. An image's layout of an earlier build goes.
+    """
+    for built in theirs.glob("build/*"):
+        shutil.rmtree(ours / "build" / built.name / "image", ignore_errors=True)
+    new = []
+    for path in _files(theirs):
+        folder, *inside = path.relative_to(theirs).parts
+        target = dvc.objects(ours).joinpath(*inside) if folder == "objects" else ours / folder / Path(*inside)
+        if target.is_file() and filecmp.cmp(path, target, shallow=False):
+            continue
+        with whole(target) as aside:
             shutil.copyfile(path, aside)
+            if folder == "objects":
+                aside.chmod(0o444)
+        if folder not in {"objects", "build"}:
+            new.append(path.relative_to(theirs).as_posix())
+    return new
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

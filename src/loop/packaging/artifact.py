@@ -5,13 +5,13 @@ always gives the same digest: names are sorted, and times, owners and bytecode a
 """
 
 import gzip
-import shutil
 import tarfile
 from pathlib import Path
 
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, whole
 from loop.packaging import layout as layouts
+from loop.packaging import tar
 
 BENTO = "application/vnd.loop.bento.v1"
 LAYER = f"{BENTO}.tar+gzip"
@@ -44,30 +44,15 @@ def verify(layout: Path, digest: str) -> Path:
 
 def unpack(layout: Path, digest: str, into: Path) -> None:
     """Verify an artifact and write its bento to the new folder `into`. Raises LoopError as `verify` does."""
-    with tarfile.open(verify(layout, digest), "r:gz") as tar:
+    with tarfile.open(verify(layout, digest), "r:gz") as packed:
         into.mkdir()
-        for member in tar:
-            target = (into / member.name).resolve()
-            if not member.isfile() or not target.is_relative_to(into.resolve()):
-                raise LoopError(f"{layout}: {member.name!r} is not a plain file inside the bento")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            content = tar.extractfile(member)
-            assert content is not None  # noqa: S101 - tarfile guarantees it for a plain file
-            with target.open("wb") as file:
-                shutil.copyfileobj(content, file)
-            target.chmod(member.mode)
+        tar.extract(packed, into)
 
 
 def _tar(folder: Path, to: Path) -> None:
-    files = plain_files(folder)
     with (
         to.open("wb") as raw,
         gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as packed,
     ):
-        for path in files:
-            entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            entry.size = path.stat().st_size
-            entry.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
-            with path.open("rb") as content:
-                tar.addfile(entry, content)
+        tar.fill(packed, {path.relative_to(folder).as_posix(): path for path in plain_files(folder)})

@@ -86,6 +86,11 @@ def blob(layout: Path, digest: str) -> Path:
     return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
+def files(layout: Path) -> list[Path]:
+    """Return the files of a layout."""
+    return [layout / "oci-layout", layout / "index.json", *layout.glob("blobs/sha256/[0-9a-f]*")]
+
+
 def verify(layout: Path, fix: str = "build it again") -> str:
     """Return the digest of the only image. Raises LoopError if a blob or the index is missing or changed."""
     try:
