@@ -29,8 +29,7 @@ ABSENT = re.compile(r"(\S+): no such file or directory")  # how kustomize report
 # With both sync options, Argo CD deletes an object and creates it again instead of changing it.
 REPLACED = {"Force=true", "Replace=true"}
 # The fields of a PersistentVolumeClaim's spec that Kubernetes allows to change after its creation.
-MUTABLE = ("resources", "volumeAttributesClassName")
-QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([kKMGTPE]?)(i?)")  # a number, its unit, and `i` for powers of 1024
+MUTABLE = {"resources", "volumeAttributesClassName"}
 FIRST = Track(
     key="0" * 12,
     image=f"first@sha256:{'0' * 64}",
@@ -146,35 +145,22 @@ def _immutable(before: Path | None, place: Place, objects: list[Manifest]) -> It
     """
     if not before or not (before / place.overlay / render.KUSTOMIZATION).is_file():
         return
-    if place.state(before).stable:
-        rendered = render.documents(render.build(before / place.overlay))
-        old = {(each["kind"], each["metadata"]["name"]): each for each in rendered}
-        for new in objects:
-            kind, name = new["kind"], new["metadata"]["name"]
-            if there := old.get((kind, name)):
-                yield from (f"{kind} {name}: {each}" for each in _refused(there, new))
-
-
-def _refused(old: Manifest, new: Manifest) -> Iterator[str]:
-    refused = "Kubernetes would reject this change, and Argo CD could not sync any later commit"
-    was, will = (each.get("spec", {}) for each in (old, new))
-    changed = [key for key in {**was, **will} if was.get(key) != will.get(key)]
-    if new["kind"] == "PersistentVolumeClaim":
-        what = [f"spec.{key} changed" for key in changed if key not in MUTABLE]
-        if _storage(new) < _storage(old):
-            what.append("its storage shrank")
-        yield from (f"{each}: {refused}. Undo it, or give the new claim another name" for each in what)
-    if new["kind"] == "Deployment" and "selector" in changed and not sync_options(new) >= REPLACED:
-        yield (
-            f"spec.selector changed: {refused}. Undo it (`includeSelectors: false`), or let Argo CD "
-            f"replace the Deployment with {OPTIONS}: {','.join(sorted(REPLACED))}"
-        )
-
-
-def _storage(claim: Manifest) -> float:
-    """Return the bytes that a PersistentVolumeClaim requests; 0 if the amount cannot be parsed."""
-    asked = claim["spec"].get("resources", {}).get("requests", {}).get("storage", "")
-    if not (found := QUANTITY.fullmatch(str(asked))):
-        return 0.0
-    power = "-KMGTPE".index(found[2].upper() or "-")
-    return float(found[1]) * float(1024 if found[3] else 1000) ** power
+    if not place.state(before).stable:
+        return
+    rendered = render.documents(render.build(before / place.overlay))
+    old = {(each["kind"], each["metadata"]["name"]): each.get("spec", {}) for each in rendered}
+    for new in objects:
+        kind, name = new["kind"], new["metadata"]["name"]
+        will: Manifest = new.get("spec", {})
+        was: Manifest = old.get((kind, name), will)
+        changed, fix = {key for key in {**was, **will} if was.get(key) != will.get(key)}, ""
+        if kind == "PersistentVolumeClaim":
+            changed, fix = changed - MUTABLE, "give the new claim another name"
+        elif kind == "Deployment" and not sync_options(new) >= REPLACED:
+            changed &= {"selector"}
+            fix = f"let Argo CD replace it with the annotation {OPTIONS}: {','.join(sorted(REPLACED))}"
+        for key in sorted(changed) if fix else ():
+            yield (
+                f"{kind} {name}: spec.{key} changed: Kubernetes would reject this change, and Argo CD could "
+                f"not sync any later commit. Undo it, or {fix}"
+            )
