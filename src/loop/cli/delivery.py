@@ -230,12 +230,7 @@ def guard(base: str, head: str) -> None:
 
     It looks at the commits in BASE..HEAD. If BASE is unknown (zeros, empty, or replaced by a forced push), it
     looks at all history of HEAD. It also ends with 4 if Git tracks outputs that belong to DVC.
-
-    A Git server can call it as its pre-receive hook:
-
-    \b
-      while read old new ref; do loop guard $old $new || exit 1; done
-    """  # noqa: D301
+    """
     from loop.delivery.guard import check_range
 
     checked, which = check_range(Git(Path.cwd()), base, head)

@@ -1,12 +1,11 @@
-"""Limits the files that the bot may commit; checked before its pushes, in CI, and by a pre-receive hook.
+"""Limits the files that the bot may commit; checked before its pushes, and in CI.
 
 The guard catches bugs of the bot, for instance a promotion that edits a file owned by people. It does not
 stop an attacker, who can commit under any address; that is the job of the repository's permissions.
 
 A commit counts as the bot's if its committer is GitHub's address for Actions and it has an `Action:` trailer,
-or if its committer is the bot's former address. The trailer is needed because other tools of a fork, such as
-formatters, commit with the address of Actions too. Commits that a person merges, squashes or rebases on
-GitHub have another committer and were reviewed, so the guard does not check them.
+because other tools of a fork, such as formatters, commit with that address too. Commits that a person merges,
+squashes or rebases on GitHub have another committer and were reviewed, so the guard does not check them.
 """
 
 from collections.abc import Collection
@@ -31,7 +30,6 @@ LOCKS = (  # lock files, allowed only in a commit of nothing else, which `refres
     "tools/*.lock",
     "src/loop/runtime/uv.lock",
 )
-BEFORE = "loop-bot@users.noreply.github.com"  # the bot's address in older commits
 RETRAINED = "params.yaml"  # people own params.yaml, but a retraining writes its window there
 
 
@@ -57,24 +55,17 @@ def check(changed: Collection[str], what: str) -> None:
 def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
     """Check each of the bot's commits in base..head; returns their number, and a text that says the range.
 
-    If the base is unknown (see `Git.fork_point`), a clone checks the whole history of head, and a server
-    checks the commits that none of its refs contains, because its hook has checked all others. Raises
-    Rejected if a commit changes a file that the bot does not own, or if head tracks outputs of DVC stages.
+    If the base is unknown (see `Git.fork_point`), it checks the whole history of head. Raises Rejected if a
+    commit changes a file that the bot does not own, or if head tracks outputs of DVC stages.
     """
-    if not head.strip("0"):
-        return 0, "none, because the branch is deleted"
     if (known := git.commit(head)) is None:
         raise LoopError(f"commit {head} does not exist in this clone", fix="git fetch, or name another one")
+    commits, which = known, f"of the whole history, because base {base[:12] or '(none)'} is unknown"
     if git.fork_point(base, known):
-        commits, which = [f"{base}..{known}"], f"since {base[:12]}"
-    elif git.run("rev-parse", "--is-bare-repository") == "true":
-        commits, which = [known, "--not", "--all"], "that no ref of this repository contains"
-    else:
-        commits, which = [known], f"of the whole history, because base {base[:12] or '(none)'} is unknown"
+        commits, which = f"{base}..{known}", f"since {base[:12]}"
     form = "--format=%H %ce %(trailers:key=Action,valueonly,separator=%x20)"
-    lines = [line.split(" ", 2) for line in git.run("log", form, *commits, "--").splitlines()]
-    own = BOT["GIT_COMMITTER_EMAIL"]
-    mine = [commit for commit, email, action in lines if email == BEFORE or (email == own and action)]
+    lines = [line.split(" ", 2) for line in git.run("log", form, commits, "--").splitlines()]
+    mine = [commit for commit, email, action in lines if email == BOT["GIT_COMMITTER_EMAIL"] and action]
     for commit in mine:
         check(touched(git, commit), f"commit {commit[:12]}")
     listed = git.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", known, "data/")
