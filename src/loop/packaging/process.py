@@ -18,7 +18,7 @@ import httpx
 
 from loop.core.errors import LoopError
 from loop.core.paths import environment
-from loop.core.release_state import EARLIER_SERVER, SERVER
+from loop.core.release_state import SERVER
 from loop.packaging.bento import settings
 
 PR_SET_PDEATHSIG = 1  # prctl's option to receive a signal when the parent dies
@@ -104,9 +104,8 @@ class Server:
         self._scratch.cleanup()
 
     def _command(self, python: Path) -> list[str | Path]:
-        """Return the command as in kustomize/base/deployment.yaml; old bentos name the module otherwise."""
-        renamed = (self.bento / "src" / "loop" / "runtime").is_dir()
-        return [python / "bin" / "python", "-m", SERVER if renamed else EARLIER_SERVER]
+        """Return the command as in kustomize/base/deployment.yaml."""
+        return [python / "bin" / "python", "-m", SERVER]
 
     def _environment(self, python: Path) -> dict[str, str]:
         env = settings(Path(self._scratch.name))
