@@ -14,7 +14,6 @@ BENTO = {
     **CONTAINER,
     "env": [
         {"name": "PREDICTION_LOG_DIR", "value": "/predictions"},
-        {"name": "MODEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['model']"}}},
     ],
     "volumeMounts": [{"name": "log", "mountPath": "/predictions"}],
     "resources": {
@@ -163,7 +162,6 @@ FAULTS = [
     ("log_outlives", f"{POD}.volumes", [{"name": "log", "emptyDir": {}}]),
     ("log_outlives", "PersistentVolumeClaim.metadata.name", "other"),
     ("log_outlives", "PersistentVolumeClaim.metadata.annotations", None),
-    ("labels_known", f"{POD.removesuffix('spec')}metadata.labels", {"app": "serving"}),
     ("pods_pose_as_none", f"{ENDPOINT}.honorLabels", True),
     ("pods_pose_as_none", f"{ENDPOINT}.relabelings", [{"targetLabel": "namespace", "replacement": "other"}]),
     (

@@ -20,7 +20,6 @@ PUBLIC = tuple(
 FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # route filters that cannot redirect a call
 WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and alerts identify a pod
 KEPT = {"Prune=false", "Delete=false"}
-LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
 # The volume types that the Pod Security Standard "restricted" allows. Other types may expose the node.
 VOLUMES = {
     "configMap",
@@ -265,15 +264,6 @@ def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
                 yield f"{workload}/{container['name']}: {LOG} must be on a claim rendered with {wanted}"
 
 
-def labels_known(manifests: list[Manifest]) -> Iterator[str]:
-    """Labels read through the downward API must exist, because a missing label becomes an empty string."""
-    for name, container, workload in _containers(manifests):
-        for env in container.get("env", []):
-            path = env.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
-            if (found := LABEL.fullmatch(path)) and not workload.labels.get(found[1]):
-                yield f"{name}: {env['name']} reads label {found[1]}, not set"
-
-
 def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
     """A PodMonitor must scrape only its own namespace, and must not let a pod's metrics name another pod.
 
@@ -313,7 +303,6 @@ POLICIES = (
     denied_by_default,
     segmented,
     log_outlives,
-    labels_known,
     pods_pose_as_none,
 )
 
