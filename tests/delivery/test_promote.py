@@ -37,7 +37,7 @@ def test_a_promotion_is_a_commit_by_the_bot(clone, here, production):
     serve(clone, canary(10))
     done = promote(here, production, B, "canary-10", "verdict: sound")
     assert here.run("log", "-1", "--format=%an|%s", done.commit) == (
-        "github-actions[bot]|card-fraud/production: canary 10 % → 50 %"
+        f"github-actions[bot]|card-fraud/production: promote {B}: canary-10 → canary-50"
     )
     assert "Why: verdict: sound" in here.run("log", "-1", "--format=%B", done.commit)
     now = commit.read(here, here.fetch(), production)
@@ -52,12 +52,15 @@ def test_every_step_says_what_it_did(clone, here, production):
         promote(here, production, B, step)
     subjects = [entry.subject.removeprefix("card-fraud/production: ") for entry in history(here, production)]
     assert subjects[:6] == [
-        f"{B} is stable, canary removed",
-        f"traffic returns to stable, which now serves {B}",
-        f"stable switches to {B}",
-        "canary 50 % → 100 %",
-        "canary 10 % → 50 %",
-        "canary 0 % → 10 %",
+        f"promote {B}: {step}"
+        for step in (
+            "return → stable",
+            "handover → return",
+            "canary-100 → handover",
+            "canary-50 → canary-100",
+            "canary-10 → canary-50",
+            "canary-0 → canary-10",
+        )
     ]
 
 
@@ -163,7 +166,7 @@ def test_twenty_promotions_and_rollbacks_at_once(clone, another, here, productio
     assert sorted(listed) == sorted(made)
     assert not here.run("rev-list", "--merges", f"{before}..{tip}")
     assert all(each is None or isinstance(each, (str, Superseded, Rejected)) for each in ended)
-    assert here.run("log", "-1", "--format=%s", tip).endswith(f"roll back {B}")
+    assert f": rollback {B}: canary-" in here.run("log", "-1", "--format=%s", tip)
     now = commit.read(here, tip, production)
     assert now.canary is None
     assert [barred.key for barred in now.barred] == [B]
@@ -198,7 +201,7 @@ def test_a_release_that_was_promoted_is_rolled_back_to_the_one_before(clone, her
     assert done.after.stable == track(A, 100)
     assert commit.read(here, here.fetch(), production) == done.after
     entry, *_ = history(here, production)
-    assert entry.subject == f"card-fraud/production: roll back {B} to {A}"
+    assert entry.subject == f"card-fraud/production: rollback {B} to {A}"
     assert (entry.action, entry.key, entry.why) == ("rollback", B, "refuses good customers")
     assert restore(here, production, A, "again", B).commit is None
 

@@ -54,7 +54,7 @@ def test_a_release_is_one_commit_on_main_that_says_all(here, found):
     state = commit.read(here, here.fetch(), Place(MODEL, "dev"))
     assert state == State(stable=found.track.model_copy(update={"weight": 100}))
     message = here.run("log", "-1", "--format=%an%n%B", done.commit).splitlines()
-    assert message[:2] == ["github-actions[bot]", f"card-fraud/dev: release {B}"]
+    assert message[:2] == ["github-actions[bot]", f"card-fraud/dev: release {B}: none → stable"]
     assert message[3:14] == [
         "Action: release",
         "Environment: dev",

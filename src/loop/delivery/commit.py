@@ -132,20 +132,13 @@ def _about(action: str, before: State, after: State) -> Track:
 
 def told(action: str, before: State, after: State) -> str:
     """Describe a change in a few words, for the commit's subject."""
-    key = _about(action, before, after).key
-    if action == "rollback":
-        return f"roll back {key}" + ("" if before.canary or not after.stable else f" to {after.stable.key}")
     if action == "monitor":
         return f"judge and drift job use image {_monitor(before, after).removeprefix('sha256:')[:12]}"
-    if after.canary is None:
-        return f"{key} is stable, canary removed" if before.previous else f"release {key}"
-    if before.canary is None or before.canary.key != key:
-        return f"canary {key} at 0 %"
-    turns = {
-        "handover": f"stable switches to {key}",
-        "return": f"traffic returns to stable, which now serves {key}",
-    }
-    return turns.get(steps.step_of(after)) or f"canary {before.canary.weight} % → {after.canary.weight} %"
+    said = f"{action} {_about(action, before, after).key}"
+    if action == "rollback" and not before.canary and after.stable:
+        return f"{said} to {after.stable.key}"
+    was, now = steps.step_of(before), steps.step_of(after)
+    return said if was == now else f"{said}: {was} → {now}"
 
 
 def history(git: Git, place: Place, commit: str) -> list[Entry]:
