@@ -22,7 +22,6 @@ from loop.core.files import read_json, write_json
 from loop.core.markdown import inert
 from loop.core.project import Project
 from loop.core.text import one_line
-from loop.packaging import image
 from loop.packaging.bento import Bento, built, fault, path_of, stored
 from loop.packaging.key import release_key
 from loop.packaging.process import Server
@@ -139,30 +138,23 @@ def held_out(project: Project, count: int) -> list[Row]:
 def champion(project: Project) -> tuple[Bento | None, str]:
     """Return the bento of production's stable release, and a note on where it comes from.
 
-    It is taken from the store or the artifact on disk, or built again from its commit. If it is None, the
-    note says why, and only the candidate is rehearsed; the gate has already compared the models.
+    It is taken from the store, or built again from its commit. If it is None, the note says why, and only the
+    candidate is rehearsed; the gate has already compared the models.
     """
     stable = find(project)
     if stable is None:
         return None, "production has no release yet"
     key, device = stable.key, stable.device or "cpu"
-    missing: LoopError | str = "it was built for a GPU, which this machine lacks"
-    if here(device) == device:
-        if not fault(path := path_of(project.model, key)):
-            return Bento(key, stable.bento, path, device), "champion from the store"
-        try:
-            path = image.fetch(project.model, stable.image.rpartition("@")[2])
-            return Bento(key, stable.bento, path, device), "champion from its artifact"
-        except LoopError as error:
-            missing = error
+    if here(device) == device and not fault(path := path_of(project.model, key)):
+        return Bento(key, stable.bento, path, device), "champion from the store"
     try:
         with checkout(project, stable) as theirs:
             found = release_key(theirs, device=device)
             bento = stored(theirs, here(device))
     except LoopError as error:
-        return None, f"champion {key} is not available: {missing}; {error}"
+        return None, f"champion {key} is not available: {error}"
     if found != key:
-        return None, f"champion {key} is not available: {missing}; its commit builds {found}"
+        return None, f"champion {key} is not available: its commit builds {found}"
     instead = "" if bento.device == device else f"; its release for CPUs, {bento.key}, is used instead"
     return bento, f"champion built again at its commit{instead}"
 
@@ -177,8 +169,8 @@ def play(
             with suppress(LoopError):  # a champion that does not start is left out
                 played.append((*_serve(stack, other), Side(other.key)))
         for _, client, _ in played:
-            for body, _ in islice(_singles(rows), WARM_UP):
-                _send(client, body)
+            for body, expected in islice(_singles(rows), WARM_UP):
+                _ask(client, Side(""), body, expected)
         sides = [side for *_, side in played]
         for _ in range(ROUNDS):
             _round(played, rows)
@@ -217,8 +209,18 @@ def _singles(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
 
 def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[Row]) -> float:
     """Send a request, and count and check its answer. Returns the seconds that it took."""
-    start = perf_counter()
-    answer, error = _send(client, body)
+    start, error = perf_counter(), ""
+    answer: dict[str, Any] = {}
+    try:
+        response = client.post("/predict", json=body)
+        if response.status_code == httpx.codes.OK:
+            answer = msgspec.json.decode(response.content, type=dict[str, Any])
+        else:
+            error = f"{response.status_code} {response.text[:200]}"
+    except httpx.HTTPError as failed:
+        error = f"{type(failed).__name__}: {failed}"
+    except (ValueError, RecursionError) as failed:  # a DecodeError, or text that is not UTF-8
+        error = f"the answer is no JSON object: {failed}"
     taken = perf_counter() - start
     side.requests += 1
     said, version = answer.get("id"), answer.get("model_version")
@@ -231,20 +233,6 @@ def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[
         told = answer.get("embedding", answer.get("score"))
         side.score_shift = max(side.score_shift, shift(told, expected))
     return taken
-
-
-def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the response's JSON, and an error message that is empty if all went well."""
-    try:
-        response = client.post("/predict", json=body)
-    except httpx.HTTPError as error:
-        return {}, f"{type(error).__name__}: {error}"
-    if response.status_code != httpx.codes.OK:
-        return {}, f"{response.status_code} {response.text[:200]}"
-    try:
-        return msgspec.json.decode(response.content, type=dict[str, Any]), ""
-    except (ValueError, RecursionError) as error:  # a DecodeError, or text that is not UTF-8
-        return {}, f"the answer is no JSON object: {error}"
 
 
 def shift(served: Any, expected: list[Row]) -> float:
