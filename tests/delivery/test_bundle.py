@@ -132,7 +132,7 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
         bundle.unpack(publisher, MODEL, sha256(packed))
         with pytest.raises(LoopError, match="built but not pushed"):
             candidate.monitor(publisher)
-        for served in (image.push(Project(publisher, MODEL)), monitor_image.push(publisher)):
+        for served in (image.push(Project(publisher, MODEL)), image.push(Project(publisher, "monitor"))):
             name, _, digest = served["image"].partition("@")
             assert Registry(name, CRANE).digest(digest) == digest
         alone = bundle.pack(builder, None)

@@ -37,7 +37,6 @@ def root(tmp_path, monkeypatch, host):
     (tmp_path / "bento").mkdir()
     (tmp_path / "bento" / "bento.yaml").touch()
     monkeypatch.setenv("LOOP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(image, "release_key", lambda *_, **__: "k1")
     return tmp_path
 
 

@@ -13,8 +13,9 @@ from oci import CRANE, archive, attest, crane, serving
 from loop.core import repository as names
 from loop.core.errors import LoopError
 from loop.core.files import read_json, sha256, write_json
+from loop.core.project import Project
 from loop.delivery import bundle, candidate
-from loop.packaging import layout, monitor_image
+from loop.packaging import image, layout, monitor_image
 
 pytestmark = pytest.mark.sample
 
@@ -53,7 +54,7 @@ def test_it_is_built_once(root, engines, cache, monkeypatch):
     with serving() as host:
         names.write(root, replace(names.read(root), registry=f"{host}/team"))
         made = monitor_image.make(root, "buildah")
-        assert monitor_image.push(root) == {**made, "pushed": True}
+        assert image.push(Project(root, "monitor")) == {**made, "pushed": True}
         attest(made["image"], made["key"])
         assert monitor_image.make(root, "buildah") == {**made, "pushed": True, "attested": True}
     tag = f"{host}/team/monitor:{made['key']}"
@@ -99,7 +100,7 @@ def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache, monkeyp
         with pytest.raises(LoopError, match="built but not pushed"):
             candidate.monitor(root)
         with pytest.raises(LoopError, match=r"image\.json names"):
-            monitor_image.push(root)
+            image.push(Project(root, "monitor"))
 
 
 IMPORTS = """
@@ -133,4 +134,4 @@ def test_without_an_engine_there_is_none(root):
     """The record then says that there is no image, but still has the key."""
     made = monitor_image.make(root, None)
     assert made == {"kind": "none", "image": None, "digest": None, "key": monitor_image.image_key(root)}
-    assert read_json(root / "build/monitor/image.json") == made == monitor_image.push(root)
+    assert read_json(root / "build/monitor/image.json") == made == image.push(Project(root, "monitor"))

@@ -81,7 +81,7 @@ def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
             },
         },
         "register": {"name": "card-fraud", "version": 3, "model_md5": MODEL_MD5},
-        "bento": {"key": key, "tag": f"{MODEL}:{key}", "model_md5": MODEL_MD5},
+        "bento": {"key": key, "tag": f"{MODEL}:{key}", "path": "bento", "model_md5": MODEL_MD5},
         "rehearse": {"passed": True, "reasons": [], "candidate": {"key": key, "p99_ms": 12.5}},
         "image": {
             "image": f"registry.example.com/card-fraud@{digest}",

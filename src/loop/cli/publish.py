@@ -54,10 +54,10 @@ def push_image(model: str | None) -> None:
     if the registry has an image of the same key that our release has attested, or if none was built. Step
     outputs: image, digest, kind.
     """
-    from loop.packaging import image, monitor_image
+    from loop.packaging import image
+    from loop.packaging.records import MONITOR
 
-    root = paths.root()
-    served = image.push(Project(root, model)) if model else monitor_image.push(root)
+    served = image.push(Project(paths.root(), model or MONITOR))
     actions.output(image=served["image"] or "", digest=served["digest"] or "", kind=served["kind"])
     told = "served as" if served["kind"] == "container" else f"nothing to push: {served['kind']}"
     earlier = ", which an earlier release of the same key has pushed and attested"
@@ -73,7 +73,8 @@ def attest(model: str | None) -> None:
     signed with this machine's key. Without MODEL it is the image of judge and monitor. Step outputs: new,
     which is false if an earlier release has attested this image; name, digest, kind, subject and folder.
     """
-    from loop.delivery import candidate, provenance
+    from loop.delivery import provenance
+    from loop.packaging.records import MONITOR
 
     root = paths.root()
     image = provenance.attest(root, model)
@@ -85,7 +86,7 @@ def attest(model: str | None) -> None:
     name, digest = image["image"].split("@")
     blob = f"blobs/{digest.replace(':', '/')}"
     file = f"{image['layout']}/{blob}" if "layout" in image else f"oci://{image['image']}"
-    folder = Project(root, model or candidate.MONITOR).build.relative_to(root)
+    folder = Project(root, model or MONITOR).build.relative_to(root)
     actions.output(new="true", name=name, digest=digest, kind=image["kind"], subject=file, folder=folder)
     click.echo(f"{folder}/sbom.json, provenance.json and provenance.dsse.json are about {image['image']}")
 

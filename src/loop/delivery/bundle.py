@@ -17,13 +17,13 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, whole, write_json, write_text
 from loop.core.project import Project
 from loop.delivery import candidate
-from loop.delivery.candidate import MONITOR
 from loop.packaging import artifact, image, layout, monitor_image, tar
-from loop.packaging.bento import path_of
+from loop.packaging.bento import Bento, path_of
 from loop.packaging.key import release_key
+from loop.packaging.records import MONITOR, record
 
 TAR = "release.tar"
-RECORDS = (candidate.Gate, candidate.Rehearse, candidate.Bento)
+RECORDS = (candidate.Gate, candidate.Rehearse, Bento)
 FIX = "run the build job again; if the bundle is rejected again, check what the build job writes"
 
 
@@ -101,7 +101,7 @@ def _contents(project: Project, lock: Lock, objects: Path, *, trained: bool) -> 
     if trained:
         return named
     for kind in RECORDS:
-        candidate.record(project, kind)
+        record(project, kind)
     records = [build / f"{name}.json" for name in ("gate", "rehearse", "bento")]
     scores = [path for path in (build / "champion.parquet",) if path.is_file()]
     images = [*_image(project), *_image(Project(root, MONITOR))]
@@ -114,8 +114,8 @@ def _named(root: Path, paths: list[Path]) -> dict[str, Path]:
 
 def _image(project: Project) -> list[Path]:
     """Return the path of an image's image.json, plus its OCI layout unless the image is already pushed."""
-    record, folder = candidate.record(project, candidate.Built, "image"), project.build / "image"
-    if record.kind == "none" or record.pushed or not folder.is_dir():
+    found, folder = record(project, candidate.Built, "image"), project.build / "image"
+    if found.kind == "none" or found.pushed or not folder.is_dir():
         return [project.build / "image.json"]
     return [project.build / "image.json", *layout.files(folder)]
 
@@ -146,7 +146,7 @@ def _verify(ours: Project, theirs: Project, *, trained: bool) -> None:
         else:
             (theirs.root / "dvc.lock").unlink()
     if ours.model != MONITOR and not trained:
-        bento = candidate.record(theirs, candidate.Bento)
+        bento = record(theirs, Bento)
         key = release_key(ours, lock, device=bento.device)
         if bento.key != key:
             raise Rejected(f"the bundle contains release {bento.key}, this checkout builds {key}", fix=FIX)
@@ -194,26 +194,26 @@ def _check_outputs(theirs: Project, lock: Lock) -> None:
 def _check_image(root: Path, theirs: Project, key: str) -> None:
     """Raise Rejected unless image.json and the image have the key, name and digest of this repository's."""
     name, path, folder = theirs.model, theirs.build / "image.json", theirs.build / "image"
-    record = dict(read_json(path))
-    if record["key"] != key:
-        what = f"the bundle's {name} image has key {record['key']}, this checkout builds {key}"
+    told = dict(read_json(path))
+    if told["key"] != key:
+        what = f"the bundle's {name} image has key {told['key']}, this checkout builds {key}"
         raise Rejected(what, fix=FIX)
-    if record["kind"] == "none" and record["image"] is None and name == MONITOR:
+    if told["kind"] == "none" and told["image"] is None and name == MONITOR:
         return
-    if record["kind"] == "container":
+    if told["kind"] == "container":
         # A bundle without an OCI layout has no image to hash. `push-image` checks the container registry
         # itself then, and accepts the image only with signed provenance.
-        found = layout.verify(folder) if folder.is_dir() else record["digest"]
-        record |= {"pushed": False, "attested": False}
-    elif record["kind"] == "bento-artifact":
-        artifact.verify(folder, found := record["digest"])
-        record["layout"] = str(image.keep(folder, name, found))
+        found = layout.verify(folder) if folder.is_dir() else told["digest"]
+        told |= {"pushed": False, "attested": False}
+    elif told["kind"] == "bento-artifact":
+        artifact.verify(folder, found := told["digest"])
+        told["layout"] = str(image.keep(folder, name, found))
     else:
-        raise Rejected(f"the bundle's image of {name} has unknown kind {record['kind']!r}", fix=FIX)
+        raise Rejected(f"the bundle's image of {name} has unknown kind {told['kind']!r}", fix=FIX)
     expected = f"{image.name_of(root, name)}@{found}"
-    if (record["image"], record["digest"]) != (expected, found):
-        raise Rejected(f"the bundle's image.json names {record['image']}, expected {expected}", fix=FIX)
-    write_json(path, record)
+    if (told["image"], told["digest"]) != (expected, found):
+        raise Rejected(f"the bundle's image.json names {told['image']}, expected {expected}", fix=FIX)
+    write_json(path, told)
 
 
 def _put(theirs: Path, ours: Path) -> list[str]:

@@ -2,21 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
-from loop.core.files import read_json
 from loop.core.git import Git
-from loop.core.plain import Device
 from loop.core.project import Project
 from loop.core.release_state import SERVER, Track
+from loop.packaging.bento import Bento
 from loop.packaging.key import release_key
-
-MONITOR = "monitor"  # in place of a model, the image of the canary judge and the drift job
-R = TypeVar("R")
+from loop.packaging.records import MONITOR, command, record
 
 
 class Challenger(BaseModel):
@@ -58,15 +55,6 @@ class Register(BaseModel):
     name: str
     version: int | str
     model_md5: str
-
-
-class Bento(BaseModel):
-    """bento.json: the release key and the bento's tag."""
-
-    key: str
-    tag: str
-    model_md5: str
-    device: Device = "cpu"
 
 
 class Rehearse(BaseModel):
@@ -175,28 +163,6 @@ def monitor(root: Path) -> str | None:
     found = record(project, Built, "image")
     check_pushed(project, found.image, pushed=found.pushed is not False)
     return found.image
-
-
-def record(project: Project, kind: type[R], name: str = "") -> R:
-    """Return one record of a candidate; by default the class names the file, so `Gate` reads gate.json.
-
-    Raises LoopError, with the command that writes the record, if the file is missing or invalid.
-    """
-    name = name or kind.__name__.lower()
-    path, fix = project.build / f"{name}.json", command(project, name)
-    if not path.is_file():
-        raise LoopError(f"{path} does not exist", fix=fix)
-    try:
-        return TypeAdapter(kind).validate_python(read_json(path))
-    except (ValidationError, ValueError) as error:
-        raise LoopError(f"{path}: {error}", fix=fix) from error
-
-
-def command(project: Project, name: str) -> str:
-    """Return the command that writes a record or, for instance by `push-image`, makes the next step."""
-    if project.model != MONITOR:
-        return f"./loop {name} {project.public}"
-    return f"./loop {'monitor-image' if name == 'image' else name}"
 
 
 def check_pushed(project: Project, image: str | None, *, pushed: bool) -> None:

@@ -19,8 +19,9 @@ from loop.core.git import Git
 from loop.core.paths import environment
 from loop.core.project import Project
 from loop.core.signing import opened, signed
-from loop.delivery.candidate import MONITOR, check_pushed, command, record
+from loop.delivery.candidate import check_pushed
 from loop.packaging import attestation, monitor_image
+from loop.packaging.records import MONITOR, command, record
 from loop.packaging.registry import Registry
 
 

@@ -24,6 +24,7 @@ from loop.core.project import Project
 from loop.core.signing import opened, signed
 from loop.packaging import engine
 from loop.packaging.key import release_key, sources
+from loop.packaging.records import command, record
 from loop.version import VERSION
 
 SEAL = "application/vnd.loop.bento.seal+json"
@@ -37,6 +38,7 @@ class Bento:
     tag: str  # BentoML's tag, such as `churn_eu:<key>`
     path: Path
     device: plain.Device = "cpu"  # the device that will serve this bento
+    model_md5: str = ""
 
 
 def store() -> Path:
@@ -65,7 +67,7 @@ def build(project: Project, device: plain.Device | None = None) -> Bento:
     Raises Rejected if an output that the bento contains differs from dvc.lock, LoopError if BentoML fails.
     """
     bento = stored(project, device or plain.device(project))
-    write_json(project.build / "bento.json", asdict(bento) | {"model_md5": project.model_md5})
+    write_json(project.build / "bento.json", asdict(bento))
     return bento
 
 
@@ -74,7 +76,7 @@ def stored(project: Project, device: plain.Device) -> Bento:
     key = release_key(project, device=device)
     path = path_of(project.model, key)
     sealed(path, partial(_build, project, key, device))
-    return Bento(key, f"{project.package}:{key}", path, device)
+    return Bento(key, f"{project.package}:{key}", path, device, project.model_md5)
 
 
 def sealed(path: Path, make: Callable[[Path], None]) -> None:
@@ -92,17 +94,13 @@ def built(project: Project) -> Bento:
 
     Raises LoopError if it does not pack dvc.lock's model, or is not as this machine built it.
     """
-    record = project.build / "bento.json"
-    fix = f"./loop bento {project.public}"
-    if not record.is_file():
-        raise LoopError(f"{record} does not exist, because no bento was built here", fix=fix)
-    values, recorded = read_json(record), project.model_md5
-    if (found := values.get("model_md5")) != recorded:
-        raise LoopError(f"{record} is about model {found}, but dvc.lock records {recorded}", fix=fix)
-    path = Path(values["path"])
-    if why := fault(path):
-        raise LoopError(f"{path}: {why}", fix=fix)
-    return Bento(values["key"], values["tag"], path, values.get("device", "cpu"))
+    bento, recorded = record(project, Bento), project.model_md5
+    if bento.model_md5 != recorded:
+        what = f"{project.build}/bento.json is about model {bento.model_md5}, but dvc.lock records {recorded}"
+        raise LoopError(what, fix=command(project, "bento"))
+    if why := fault(bento.path):
+        raise LoopError(f"{bento.path}: {why}", fix=command(project, "bento"))
+    return bento
 
 
 def fault(path: Path) -> str:

@@ -20,14 +20,14 @@ import click
 
 from loop.core import actions, repository
 from loop.core.errors import LoopError, Rejected
-from loop.core.files import locked, read_json, whole, write_json
+from loop.core.files import locked, whole, write_json
 from loop.core.names import package, public
 from loop.core.paths import cache
 from loop.core.plain import Device
 from loop.core.project import Project
 from loop.packaging import artifact, attestation, engine, layout
 from loop.packaging.bento import Bento, sealed, settings, store
-from loop.packaging.key import release_key
+from loop.packaging.records import command, record
 from loop.packaging.registry import Registry
 
 USUAL = "linux/amd64"  # the platform of most nodes
@@ -39,23 +39,16 @@ MOST: dict[Device, int] = {"cpu": 500_000_000, "cuda": 8_000_000_000}
 def make(project: Project, bento: Bento, with_engine: str | None) -> dict[str, Any]:
     """Build a bento's image. Returns the record that image.json gets. Raises Rejected if it is too large."""
     if with_engine:
-        record = container(project, bento.key, with_engine, partial(_containerize, with_engine, bento))
-        small(project, record, bento.device)
+        made = container(project, bento.key, with_engine, partial(_containerize, with_engine, bento))
+        small(project, made, bento.device)
     else:
         packed = project.build / "image"
         digest = artifact.pack(bento.path, packed, project.public, bento.key)
         name, kept = name_of(project.root, project.model), str(keep(packed, project.model, digest))
-        record = {"kind": "bento-artifact", "image": f"{name}@{digest}", "digest": digest, "layout": kept}
-    record["key"] = bento.key
-    write_json(project.build / "image.json", record)
-    return record
-
-
-def push(project: Project) -> dict[str, Any]:
-    """Push what `make` built, unless the registry has an attested image of its key. Returns the record."""
-    record = project.build / "bento.json"
-    device = read_json(record).get("device") if record.is_file() else None
-    return pushed(project, release_key(project, device=device))
+        made = {"kind": "bento-artifact", "image": f"{name}@{digest}", "digest": digest, "layout": kept}
+    made["key"] = bento.key
+    write_json(project.build / "image.json", made)
+    return made
 
 
 def name_of(root: Path, model: str) -> str:
@@ -108,44 +101,42 @@ def container(project: Project, key: str, program: str, build: Callable[[str], N
     return _record(name, digest, manifest, pushed=False, attested=False)
 
 
-def pushed(project: Project, key: str) -> dict[str, Any]:
-    """Push the image that `container` built for `key`, and return its record.
+def push(project: Project) -> dict[str, Any]:
+    """Push the image that was built here, and return its record.
 
     It can be run again safely. An attested image with this key is kept and recorded instead. One without an
     attestation is replaced, because Git will name the digest that was built here. Raises LoopError if the
     registry does not serve the pushed digest, because nodes could not pull it.
     """
-    name, made = name_of(project.root, project.model), project.public
     path, image = project.build / "image.json", project.build / "image"
-    fix = f"./loop {made}-image" if made == "monitor" else f"./loop image {made}"
-    if not path.is_file():
-        raise LoopError(f"{path} does not exist", fix=fix)
-    record: dict[str, Any] = read_json(path)
-    if record["kind"] != "container":
-        return record
-    registry, digest = Registry(name), str(record["digest"])
+    told: dict[str, Any] = record(project, dict, "image")
+    if told["kind"] != "container":
+        return told
+    name, key, digest = name_of(project.root, project.model), str(told["key"]), str(told["digest"])
+    registry = Registry(name)
     if there := _attested(registry, key):
-        record |= there
+        told |= there
     else:
         found = layout.verify(image) if image.is_dir() else "no image"
-        if record["image"] != f"{name}@{found}":
-            raise LoopError(f"{path} names {record['image']}, but {image} is {name}@{found}", fix=fix)
+        if told["image"] != f"{name}@{found}":
+            wrong = f"{path} names {told['image']}, but {image} is {name}@{found}"
+            raise LoopError(wrong, fix=command(project, "image"))
         registry.push(image, key)
         if registry.digest(digest) != digest:
             fix = f"check whether {registry.host} changes pushed images; then push again"
             wrong = f"{name}:{key}: {digest} was pushed, but the registry does not serve it"
             raise LoopError(wrong, fix=fix)
-        record |= {"pushed": True, "attested": False}
-    write_json(path, record)
-    return record
+        told |= {"pushed": True, "attested": False}
+    write_json(path, told)
+    return told
 
 
-def small(project: Project, record: dict[str, Any], device: Device = "cpu") -> None:
+def small(project: Project, made: dict[str, Any], device: Device = "cpu") -> None:
     """Raise Rejected if an image is larger than MOST bytes uncompressed."""
-    if (size := sum(layer["unpacked"] for layer in record["layers"])) > MOST[device]:
-        wrong = f"{record['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}"
+    if (size := sum(layer["unpacked"] for layer in made["layers"])) > MOST[device]:
+        wrong = f"{made['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}"
         fix = f"remove packages from {project.bento}/requirements.in that serving does not need"
-        raise Rejected(f"{wrong}:\n{layout.table(record['layers'])}", fix=fix, docs="docs/images.md#serving")
+        raise Rejected(f"{wrong}:\n{layout.table(made['layers'])}", fix=fix, docs="docs/images.md#serving")
 
 
 def _runs_on_the_nodes(image: str, built: str) -> None:

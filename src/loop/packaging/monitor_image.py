@@ -13,10 +13,10 @@ from loop.core.files import plain_files, sha256, write_json
 from loop.core.paths import library
 from loop.core.project import Project
 from loop.packaging import engine
-from loop.packaging.image import container, pushed
+from loop.packaging.image import container
+from loop.packaging.records import MONITOR
 
-NAME = "monitor"
-FOLDER = f"images/{NAME}"
+FOLDER = "images/monitor"
 LOCK = f"{FOLDER}/requirements.lock"
 # files and folders that are copied to /loop in the monitor's image
 LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)
@@ -27,15 +27,10 @@ def make(root: Path, program: str | None) -> dict[str, Any]:
     key = image_key(root)
     record: dict[str, Any] = {"kind": "none", "image": None, "digest": None}
     if program:
-        record = container(Project(root, NAME), key, program, lambda tag: _build(root, program, tag))
+        record = container(Project(root, MONITOR), key, program, lambda tag: _build(root, program, tag))
     record["key"] = key
-    write_json(root / "build" / NAME / "image.json", record)
+    write_json(root / "build" / MONITOR / "image.json", record)
     return record
-
-
-def push(root: Path) -> dict[str, Any]:
-    """Push what `make` built, unless the registry has an attested image of its key. Returns the record."""
-    return pushed(Project(root, NAME), image_key(root))
 
 
 def image_key(root: Path) -> str:
