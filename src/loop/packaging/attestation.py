@@ -47,8 +47,11 @@ def doubt(registry: Registry, digest: str, key: str) -> str:
     """Return why an image is not our release of `key`; empty if its attestation proves that it is."""
     try:
         found = _by_github(registry, digest) if on_github() else _by_this_machine(registry, digest)
-        if any(_about(one, registry.name, digest, key) for one in found):
-            return ""
+        for said in found:
+            predicate = said["predicate"]
+            made_for = predicate["buildDefinition"]["internalParameters"]["releaseKey"]
+            if made_for == key and said == statement(registry.name, digest, predicate):
+                return ""
     except (LoopError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         return f"its attestation cannot be read: {error}"
     return f"our release has not attested {registry.name}@{digest} for the key {key}"
@@ -84,15 +87,6 @@ def _by_github(registry: Registry, digest: str) -> Iterator[Any]:
         certificate = one["verificationResult"]["signature"]["certificate"]
         if all(certificate.get(name) == value for name, value in wanted.items()):
             yield one["verificationResult"]["statement"]
-
-
-def _about(said: Any, name: str, digest: str, key: str) -> bool:
-    """Whether a verified statement is the provenance of this image and this release key."""
-    try:
-        made_for = said["predicate"]["buildDefinition"]["internalParameters"]["releaseKey"]
-        return bool(made_for == key and said == statement(name, digest, said["predicate"]))
-    except (KeyError, TypeError):
-        return False
 
 
 def _beside(digest: str) -> str:
