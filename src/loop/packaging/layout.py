@@ -1,8 +1,8 @@
 """Reads and writes OCI image layouts (image-spec v1.1); an engine's image is stored as one before the push.
 
 The output of `docker save` does not contain the digest that a registry will use. Therefore the layers are
-compressed here, by gzip without a time. The manifest records each layer's uncompressed size and build step,
-so that sizes can be listed without downloading layers.
+compressed here, by gzip without a time. The manifest records each layer's uncompressed size, so that sizes
+can be listed without downloading layers.
 """
 
 import gzip
@@ -21,7 +21,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 EMPTY = "application/vnd.oci.empty.v1+json"  # media type of an artifact's empty config
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-UNPACKED, MADE_BY = "vnd.loop.unpacked", "vnd.loop.made-by"  # names of a layer's annotations
+UNPACKED = "vnd.loop.unpacked"  # a layer's annotation
 
 
 def write(archive: Path, layout: Path) -> str:
@@ -37,14 +37,10 @@ def write(archive: Path, layout: Path) -> str:
             raise LoopError(wrong, fix="build for one platform")
         names, content = images[0]["Layers"] or [], _member(tar, images[0]["Config"]).read()
         config = json.loads(content)
-        diffs, steps = config["rootfs"]["diff_ids"], _steps(config, len(names))
-        if len(diffs) != len(names):
-            wrong = f"{archive}: has {len(names)} layers, but its config lists {len(diffs)}"
-            raise LoopError(wrong, fix="build it again")
         described = add(aside, content, CONFIG)
         layers = [
-            _layer(_member(tar, name), aside, step, diff)
-            for name, step, diff in zip(names, steps, diffs, strict=True)
+            _layer(_member(tar, name), aside, diff)
+            for name, diff in zip(names, config["rootfs"]["diff_ids"], strict=True)
         ]
         return finish(aside, described, layers)
 
@@ -94,20 +90,16 @@ def files(layout: Path) -> list[Path]:
 def verify(layout: Path, fix: str = "build it again") -> str:
     """Return the digest of the only image. Raises LoopError if a blob or the index is missing or changed."""
     try:
-        return _verified(layout)
+        for path in (layout / "blobs" / "sha256").iterdir():
+            if (found := sha256(path)) != path.name:
+                raise LoopError(f"{path} was changed: its content is sha256:{found}", fix=fix)
+        (described,) = read_json(layout / "index.json")["manifests"]
+        made = manifest(layout, described["digest"])
+        for part in (made["config"], *made["layers"]):
+            if not blob(layout, part["digest"]).is_file():
+                raise LoopError(f"{layout} has no {part['digest']}", fix=fix)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LoopError(f"{layout} is damaged: {type(error).__name__}: {error}", fix=fix) from error
-
-
-def _verified(layout: Path) -> str:
-    for path in (layout / "blobs" / "sha256").iterdir():
-        if (found := sha256(path)) != path.name:
-            raise LoopError(f"{path} was changed: its content is sha256:{found}", fix="build it again")
-    (described,) = read_json(layout / "index.json")["manifests"]
-    made = manifest(layout, described["digest"])
-    for part in (made["config"], *made["layers"]):
-        if not blob(layout, part["digest"]).is_file():
-            raise LoopError(f"{layout} has no {part['digest']}", fix="build it again")
     return str(described["digest"])
 
 
@@ -122,27 +114,22 @@ def platform(layout: Path, digest: str) -> str:
     return f"{config.get('os', 'linux')}/{config.get('architecture', 'unknown')}"
 
 
-def layers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each layer's bytes `packed` and `unpacked`, and `made_by`; [] for another tool's image."""
+def layers(manifest: dict[str, Any]) -> list[dict[str, int]]:
+    """Return each layer's bytes `packed` and `unpacked`; [] for another tool's image."""
     told = [(layer["size"], layer.get("annotations") or {}) for layer in manifest.get("layers", [])]
     if not all(UNPACKED in notes for _, notes in told):
         return []
-    return [
-        {"packed": size, "unpacked": int(notes[UNPACKED]), "made_by": notes.get(MADE_BY, "")}
-        for size, notes in told
-    ]
+    return [{"packed": size, "unpacked": int(notes[UNPACKED])} for size, notes in told]
 
 
-def table(layers: list[dict[str, Any]]) -> str:
-    """Return a text table of layers: MB compressed, MB uncompressed, and build step."""
+def table(layers: list[dict[str, int]]) -> str:
+    """Return a text table of layers: MB compressed and MB uncompressed."""
     total = {what: sum(layer[what] for layer in layers) for what in ("packed", "unpacked")}
-    return "\n".join(
-        f"{layer['packed'] / 1e6:7.1f} MB {layer['unpacked'] / 1e6:7.1f} MB  {layer['made_by']}"
-        for layer in (*layers, {**total, "made_by": "in all"})
-    )
+    sizes = (f"{one['packed'] / 1e6:7.1f} MB {one['unpacked'] / 1e6:7.1f} MB" for one in (*layers, total))
+    return "\n".join(sizes) + "  in all"
 
 
-def _layer(source: IO[bytes], layout: Path, step: str, diff: str) -> dict[str, Any]:
+def _layer(source: IO[bytes], layout: Path, diff: str) -> dict[str, Any]:
     """Compress a layer, so that all engines' equal content has equal digests. Returns its descriptor."""
     aside, content, unpacked = layout / "aside", hashlib.sha256(), 0
     with aside.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as zipped:
@@ -153,8 +140,7 @@ def _layer(source: IO[bytes], layout: Path, step: str, diff: str) -> dict[str, A
     if diff != (found := f"sha256:{content.hexdigest()}"):
         wrong = f"a layer of the engine's image is {found}, but its config says {diff}"
         raise LoopError(wrong, fix="build it again")
-    notes = {UNPACKED: str(unpacked), **({MADE_BY: step} if step else {})}
-    return {**move(aside, layout, LAYER), "annotations": notes}
+    return {**move(aside, layout, LAYER), "annotations": {UNPACKED: str(unpacked)}}
 
 
 def _unpacked(source: IO[bytes]) -> Iterator[bytes]:
@@ -167,15 +153,6 @@ def _unpacked(source: IO[bytes]) -> Iterator[bytes]:
 
         stream = pa.CompressedInputStream(pa.PythonFile(source, mode="r"), codec)
     return iter(lambda: stream.read(1 << 20), b"")
-
-
-def _steps(config: dict[str, Any], count: int) -> list[str]:
-    """Return the build step of each layer; empty strings if the config's history does not list them."""
-    kept = [step.get("created_by", "") for step in config.get("history") or [] if not step.get("empty_layer")]
-    if len(kept) != count:
-        return [""] * count
-    # without the prefix that every engine adds
-    return [step.partition("/bin/sh -c ")[2].removeprefix("#(nop) ")[:100] or step[:100] for step in kept]
 
 
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
