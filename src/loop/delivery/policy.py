@@ -47,7 +47,17 @@ PRIVATE = (
     *map(ip_network, ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")),
     *map(ip_network, ("fc00::/7", "fe80::/10")),
 )
-SIDES = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
+# Fields of a kind's spec, the values that they may have (None: not set), and the reason.
+FIELDS: dict[tuple[str, str], tuple[list[Any], str]] = {
+    ("Service", "type"): ([None, "ClusterIP"], "callers use the gateway"),
+    ("Service", "externalIPs"): ([[], None], "callers use the gateway"),
+    ("PodDisruptionBudget", "unhealthyPodEvictionPolicy"): (
+        ["AlwaysAllow"],
+        "pods that are not ready must not block the drain of their node",
+    ),
+    ("PodMonitor", "namespaceSelector"): ([{}, None], "it would scrape pods of other namespaces"),
+}
+SIDES = {"ingress": "from", "egress": "to"}  # the key of the peers in a rule of each side
 DNS_PORT = 53
 DNS = {
     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -104,14 +114,12 @@ def public_paths(manifests: list[Manifest]) -> Iterator[str]:
                     yield f"{name}: filter {kind} could redirect calls, must be one of {', '.join(FILTERS)}"
 
 
-def behind_the_gateway(manifests: list[Manifest]) -> Iterator[str]:
-    """A Service must be of type ClusterIP without external addresses, because callers use the gateway."""
-    for service in of("Service", manifests):
-        name, spec = service["metadata"]["name"], service["spec"]
-        if (kind := spec.get("type", "ClusterIP")) != "ClusterIP":
-            yield f"Service {name}: type is {kind}, must be ClusterIP"
-        if spec.get("externalIPs"):
-            yield f"Service {name}: must have no externalIPs"
+def fixed_fields(manifests: list[Manifest]) -> Iterator[str]:
+    """A field of FIELDS must have one of its values."""
+    for (kind, key), (allowed, why) in FIELDS.items():
+        for each in of(kind, manifests):
+            if (found := each["spec"].get(key)) not in allowed:
+                yield f"{kind} {each['metadata']['name']}: {key} is {found}, must be {allowed[-1]}: {why}"
 
 
 def autoscaler_owns_replicas(manifests: list[Manifest]) -> Iterator[str]:
@@ -170,17 +178,6 @@ def probed_and_drained(manifests: list[Manifest]) -> Iterator[str]:
                 yield f"{name}: must sleep in preStop, shorter than its grace period"
 
 
-def evictable(manifests: list[Manifest]) -> Iterator[str]:
-    """A PodDisruptionBudget must let pods that are not ready be evicted, so that a node can be drained."""
-    for budget in of("PodDisruptionBudget", manifests):
-        if (kind := budget["spec"].get("unhealthyPodEvictionPolicy")) != "AlwaysAllow":
-            name = budget["metadata"]["name"]
-            yield (
-                f"PodDisruptionBudget {name}: unhealthyPodEvictionPolicy is {kind}, must be AlwaysAllow, "
-                "so that pods that are not ready do not block the drain of their node"
-            )
-
-
 def bounded(manifests: list[Manifest]) -> Iterator[str]:
     """Every container must set requests and limits for CPU and memory, and every job a deadline."""
     for name, container, _ in _containers(manifests):
@@ -225,22 +222,20 @@ def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
 def segmented(manifests: list[Manifest]) -> Iterator[str]:
     """Each connection that a NetworkPolicy allows must name its peer and its port.
 
+    The policy's podSelector is ignored, because the cluster may add labels to pods that no manifest shows.
     Pods may query only the cluster's DNS, because another server would see what they look up.
     """
     for policy in of("NetworkPolicy", manifests):
-        name, spec = f"NetworkPolicy {policy['metadata']['name']}", policy["spec"]
-        for side, what in _wide(spec):
-            yield f"{name}: {side} allows {what}, must name peer and port"
-        for block in _blocks(spec.get("ingress", []), "from"):
-            if not any(_within(ip_network(block["cidr"]), net) for net in PRIVATE):
-                yield f"{name}: ingress from {block['cidr']} comes from outside the cluster, must be private"
-        for block in _blocks(spec.get("egress", []), "to"):
-            yield from (f"{name}: {block['cidr']} must exclude {net} by `except`" for net in _inside(block))
-        for rule in spec.get("egress", []):
-            numbers = [port for port in rule.get("ports", []) if isinstance(port.get("port"), int)]
-            asks = any(port["port"] <= DNS_PORT <= port.get("endPort", port["port"]) for port in numbers)
-            if asks and rule.get("to") != [DNS]:
-                yield f"{name}: port 53 must allow only the pods k8s-app=kube-dns in namespace kube-system"
+        name = f"NetworkPolicy {policy['metadata']['name']}"
+        for side, peers in SIDES.items():
+            for rule in policy["spec"].get(side, []):
+                ports = rule.get("ports") or [{}]
+                if any("port" not in port or "endPort" in port for port in ports):
+                    yield f"{name}: {side} allows any port, must name peer and port"
+                for peer in rule.get(peers) or [{}]:
+                    yield from (f"{name}: {side} {fault}" for fault in _wide(side, peer))
+                if side == "egress" and any(map(_asks_dns, ports)) and rule.get(peers) != [DNS]:
+                    yield f"{name}: port 53 must allow only pods k8s-app=kube-dns in namespace kube-system"
 
 
 def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
@@ -265,39 +260,38 @@ def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
-    """A PodMonitor must scrape only its own namespace, and must not let a pod's metrics name another pod.
+    """A PodMonitor must not let a pod's metrics name another pod.
 
     `honorLabels` is allowed only if the PodMonitor keeps a named list of series, as it does for the
     Pushgateway.
     """
     for monitor in of("PodMonitor", manifests):
         name, spec = f"PodMonitor {monitor['metadata']['name']}", monitor["spec"]
-        if spec.get("namespaceSelector"):
-            yield f"{name}: must have no namespaceSelector, which would scrape pods of other namespaces"
         # Prometheus makes an underscore of other characters in the name of a pod's label.
         labels = {re.sub(r"[^a-zA-Z0-9_]", "_", each) for each in spec.get("podTargetLabels", [])}
         if taken := sorted(WHO - {"track"} & labels):
             yield f"{name}: podTargetLabels {', '.join(taken)} would let a pod report as another pod"
         for endpoint in spec.get("podMetricsEndpoints", []):
-            rules = endpoint.get("metricRelabelings", [])
-            named = any("__name__" in r.get("sourceLabels", []) and r.get("action") == "keep" for r in rules)
-            honours = bool(endpoint.get("honorLabels"))
-            every = [*endpoint.get("relabelings", []), *rules]
-            if any(_says_who(rule) and not (honours and _renames_back(rule)) for rule in every):
+            kept = endpoint.get("metricRelabelings", [])
+            rules = [*endpoint.get("relabelings", []), *kept]
+            if endpoint.get("honorLabels"):
+                # Some Prometheus installations override honorLabels, so the PodMonitor also copies back.
+                rules = [rule for rule in rules if not _copies_back(rule)]
+                keeps = (rule.get("sourceLabels", []) for rule in kept if rule.get("action") == "keep")
+                if not any("__name__" in labels for labels in keeps):
+                    yield f"{name}: honorLabels would let a pod report as another pod; keep named series only"
+            if any(_says_who(rule) for rule in rules):
                 yield f"{name}: a relabeling sets {', '.join(sorted(WHO))}, so a pod could report as another"
-            if honours and not named:
-                yield f"{name}: honorLabels would let a pod report as another pod; keep named series only"
 
 
 POLICIES = (
     digest_only,
     backends,
     public_paths,
-    behind_the_gateway,
+    fixed_fields,
     autoscaler_owns_replicas,
     on_a_gpu,
     probed_and_drained,
-    evictable,
     bounded,
     restricted,
     denied_by_default,
@@ -341,39 +335,28 @@ def _near_the_node(pod: dict[str, Any]) -> Iterator[str]:
             yield f"volume {volume['name']} must have no serviceAccountToken"
 
 
-def _wide(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (side, "anywhere" or "any port") for each rule of a NetworkPolicy that is too open.
+def _wide(side: str, peer: dict[str, Any]) -> Iterator[str]:
+    """Yield why a peer of a NetworkPolicy's rule is too wide.
 
-    The policy's podSelector is ignored, because the cluster may add labels to pods that no manifest shows.
+    A range of addresses for egress must leave out the private networks that it contains; one that lies inside
+    a private network names that network on purpose.
     """
-    for side in spec.get("policyTypes") or SIDES:
-        rules, peers = SIDES[side]
-        for rule in spec.get(rules, []):
-            if not rule.get("ports") or any(
-                "port" not in port or "endPort" in port for port in rule["ports"]
-            ):
-                yield side, "any port"
-            for peer in rule.get(peers) or [{}]:
-                selector = peer.get("namespaceSelector")
-                if not peer or (selector is not None and not selector.get("matchLabels")):
-                    yield side, "anywhere"
+    selector = peer.get("namespaceSelector")
+    if not peer or (selector is not None and not selector.get("matchLabels")):
+        yield "allows anywhere, must name peer and port"
+    if block := peer.get("ipBlock"):
+        cidr, left_out = ip_network(block["cidr"]), [ip_network(each) for each in block.get("except", [])]
+        private = any(_within(cidr, net) for net in PRIVATE)
+        if side == "ingress" and not private:
+            yield f"from {cidr} comes from outside the cluster, must be private"
+        for net in PRIVATE if side == "egress" and not private else ():
+            if _within(net, cidr) and not any(_within(net, each) for each in left_out):
+                yield f"to {cidr} must exclude {net} by `except`"
 
 
-def _blocks(rules: list[dict[str, Any]], peers: str) -> Iterator[dict[str, Any]]:
-    """Yield each range of addresses that the rules of a NetworkPolicy allow."""
-    for rule in rules:
-        yield from (peer["ipBlock"] for peer in rule.get(peers, []) if "ipBlock" in peer)
-
-
-def _inside(block: dict[str, Any]) -> Iterator[Any]:
-    """Yield the private networks that an ipBlock contains without excluding them.
-
-    A block that lies inside a private network is left out, because it names that network on purpose.
-    """
-    cidr, left_out = ip_network(block["cidr"]), [ip_network(each) for each in block.get("except", [])]
-    for net in PRIVATE:
-        if net != cidr and _within(net, cidr) and not any(_within(net, each) for each in left_out):
-            yield net
+def _asks_dns(port: dict[str, Any]) -> bool:
+    first = port.get("port")
+    return isinstance(first, int) and first <= DNS_PORT <= port.get("endPort", first)
 
 
 def _says_who(rule: dict[str, Any]) -> bool:
@@ -382,11 +365,8 @@ def _says_who(rule: dict[str, Any]) -> bool:
     return target in WHO or "$" in target or str(rule.get("action", "")).lower() == "labelmap"
 
 
-def _renames_back(rule: dict[str, Any]) -> bool:
-    """Return whether a relabeling only copies `exported_` labels back, which has the effect of honorLabels.
-
-    Some Prometheus installations override honorLabels, so the PodMonitor does both.
-    """
+def _copies_back(rule: dict[str, Any]) -> bool:
+    """Return whether a relabeling only copies an `exported_` label back, which is what honorLabels does."""
     return rule.get("sourceLabels") == [f"exported_{rule.get('targetLabel')}"] and "replacement" not in rule
 
 
