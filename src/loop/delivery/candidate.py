@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -87,6 +87,9 @@ class Image(Built):
     layers: list[dict[str, Any]] = []
 
 
+B = TypeVar("B", bound=Built)
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A release that is ready to be committed, together with its gate, rehearsal and image records."""
@@ -112,9 +115,8 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
     if not rehearse.passed:
         fix = f"correct the cause, then {command(project, 'bento')} && {command(project, 'rehearse')}"
         raise Rejected(f"{project.public}: the rehearsal failed: {'; '.join(rehearse.reasons)}", fix=fix)
-    registered, bento, image = record(project, Register), record(project, Bento), record(project, Image)
-    watching = monitor(project.root) if watched else None
-    check_pushed(project, image.image, pushed=image.pushed is not False)
+    registered, bento = record(project, Register), record(project, Bento)
+    image, watching = pushed(project, Image), monitor(project.root) if watched else None
     git = Git(project.root)
     commit = git.head()
     committed = Lock.parse(git.read(commit, "dvc.lock") or "")
@@ -159,14 +161,13 @@ def check_current(project: Project, track: Track) -> None:
 
 def monitor(root: Path) -> str | None:
     """Return the name of the monitor image, None if no engine built it. Raises LoopError if not pushed."""
-    project = Project(root, MONITOR)
-    found = record(project, Built, "image")
-    check_pushed(project, found.image, pushed=found.pushed is not False)
-    return found.image
+    return pushed(Project(root, MONITOR), Built).image
 
 
-def check_pushed(project: Project, image: str | None, *, pushed: bool) -> None:
-    """Raise LoopError if an image is not pushed, because the cluster could not pull what Git names."""
-    if not pushed:
-        what = f"{project.build / 'image.json'}: {image} was built but not pushed"
+def pushed(project: Project, kind: type[B]) -> B:
+    """Return image.json. Raises LoopError if the image is not pushed, because no cluster could pull it."""
+    found = record(project, kind, "image")
+    if found.pushed is False:
+        what = f"{project.build / 'image.json'}: {found.image} was built but not pushed"
         raise LoopError(what, fix=command(project, "push-image"))
+    return found

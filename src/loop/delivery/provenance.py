@@ -8,7 +8,6 @@ the registry only if this provenance vouches for it (`loop.packaging.attestation
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from loop.core.git import Git
 from loop.core.paths import environment
 from loop.core.project import Project
 from loop.core.signing import opened, signed
-from loop.delivery.candidate import check_pushed
-from loop.packaging import attestation, monitor_image
+from loop.delivery.candidate import Built, pushed
+from loop.packaging import attestation, engine, monitor_image
 from loop.packaging.records import MONITOR, command, record
 from loop.packaging.registry import Registry
 
@@ -36,7 +35,7 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     image: dict[str, Any] = record(project, dict, "image")
     if not _new(image):
         return image
-    check_pushed(project, image["image"], pushed=image.get("pushed", True))
+    pushed(project, Built)
     if model and (found := record(project, dict, "bento").get("model_md5")) != project.model_md5:
         what = f"{project.build}/bento.json contains model {found}, dvc.lock records {project.model_md5}"
         raise LoopError(what, fix=f"./loop bento {project.public} && ./loop image {project.public}")
@@ -136,10 +135,8 @@ def _bill(root: Path, lock: str, to: Path) -> None:
         # Not validated against CycloneDX's schema, because that takes 4 s; a test validates what this writes.
         options = ["--no-validate", "--output-reproducible", "--output-format", "JSON"]
         command = [str(program), "requirements", *options, "--output-file", str(aside), "-"]
-        text = _on_linux((root / lock).read_text(encoding="utf-8"))
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise LoopError(f"{' '.join(command)} < {lock}: {done.stderr.strip()}")
+        stdin = _on_linux((root / lock).read_text(encoding="utf-8"))
+        engine.run(command, f"correct {lock}", stdin=stdin)
 
 
 def _on_linux(lock: str) -> str:
