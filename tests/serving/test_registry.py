@@ -102,15 +102,3 @@ def test_a_registry_that_is_not_there_is_named(home, port):
         LoopError, match=rf"(?s)localhost:{port}/team/x:k1: .*refused.*fix: start localhost:{port}"
     ):
         Registry(f"localhost:{port}/team/x", CRANE).digest("k1")
-
-
-@pytest.mark.parametrize(("host", "plain"), [("10.1.2.3:5000", True), ("ghcr.io", False)])
-def test_only_an_insecure_registry_is_asked_without_tls(tmp_path, monkeypatch, host, plain):
-    """registries.conf, which the engine reads, too, says which registries are insecure."""
-    conf, crane = tmp_path / "registries.conf", tmp_path / "crane"
-    conf.write_text('[[registry]]\nlocation = "10.1.2.3:5000"\ninsecure = true\n')
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
-    crane.write_text('#!/bin/sh\necho "$@"\n')
-    crane.chmod(0o755)
-    asked = Registry(f"{host}/team/x", str(crane)).digest("k1")
-    assert asked == f"{'--insecure ' if plain else ''}digest {host}/team/x:k1"

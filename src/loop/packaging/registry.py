@@ -1,10 +1,8 @@
 """Reads from and pushes to a container registry with `crane`, which finds the stored login by itself."""
 
 import json
-import os
 import re
 import subprocess
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,9 +49,8 @@ class Registry:
         self._good(self._ask("push", tag, str(layout)))
 
     def _ask(self, command: str, reference: str, *before: str) -> subprocess.CompletedProcess[bytes]:
-        insecure = ["--insecure"] if _insecure(self.host) else []
         named = f"{self.name}{'@' if reference.startswith('sha256:') else ':'}{reference}"
-        words = [self.crane, *insecure, command, *before, named]
+        words = [self.crane, command, *before, named]
         return subprocess.run(words, capture_output=True, check=False)
 
     def _good(self, done: subprocess.CompletedProcess[bytes]) -> bytes:
@@ -69,16 +66,9 @@ class Registry:
         if "parsing config file" in said:
             return "correct that file, or remove it and log in again"
         if "HTTP response to HTTPS client" in said:
-            return f"set `insecure = true` for {self.host} in registries.conf, because it uses plain HTTP"
+            return f"serve {self.host} over TLS, or name it by localhost or a private IP address"
         if "private or link-local" in said:
             return "use a host name for the registry and its token server, as crane rejects such addresses"
         if HIDDEN.search(said):
             return f"log in as a user who may push: docker login {self.host}, or crane auth login {self.host}"
         return f"start {self.host}, or set another registry: ./loop init --registry REGISTRY"
-
-
-def _insecure(host: str) -> bool:
-    """Whether registries.conf(5) allows a registry without TLS; on this machine crane needs no permission."""
-    conf = Path(os.environ.get("CONTAINERS_REGISTRIES_CONF", "/etc/containers/registries.conf"))
-    known = tomllib.loads(conf.read_text(encoding="utf-8")).get("registry", []) if conf.is_file() else []
-    return any(one.get("insecure") and one.get("location", one.get("prefix")) == host for one in known)
