@@ -63,7 +63,7 @@ class _World:
             for policy in self.policies
             if policy["metadata"].get("namespace", "") == pod.namespace
             and side in _sides(policy["spec"])
-            and _matches(policy["spec"]["podSelector"], pod.labels)
+            and _matches(policy["spec"]["podSelector"], pod.template["metadata"]["labels"])
         ]
         return [rule for spec in binding for rule in spec.get(SIDES[side][0], [])] if binding else None
 
@@ -97,7 +97,8 @@ class _World:
             there = pod.namespace == namespace
             if "namespaceSelector" in peer:
                 there = _matches(peer["namespaceSelector"], self.namespaces.get(pod.namespace, {}))
-            here = "ipBlock" not in peer and _matches(peer.get("podSelector", {}), pod.labels)
+            labels = pod.template["metadata"]["labels"]
+            here = "ipBlock" not in peer and _matches(peer.get("podSelector", {}), labels)
             if not peer or (there and here):
                 return True
         return False

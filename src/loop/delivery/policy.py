@@ -126,11 +126,9 @@ def autoscaler_owns_replicas(manifests: list[Manifest]) -> Iterator[str]:
     """A Deployment must set `replicas` unless it has an autoscaler, whose changes a sync would undo."""
     scaled = {scaler["spec"]["scaleTargetRef"]["name"] for scaler in of("HorizontalPodAutoscaler", manifests)}
     for deployment in of("Deployment", manifests):
-        name, says = deployment["metadata"]["name"], "replicas" in deployment["spec"]
-        if says and name in scaled:
-            yield f"Deployment {name}: sets spec.replicas, which its HorizontalPodAutoscaler controls"
-        if not says and name not in scaled:
-            yield f"Deployment {name}: has neither spec.replicas nor a HorizontalPodAutoscaler"
+        name = deployment["metadata"]["name"]
+        if ("replicas" in deployment["spec"]) == (name in scaled):
+            yield f"Deployment {name}: must have either spec.replicas or a HorizontalPodAutoscaler"
 
 
 def on_a_gpu(manifests: list[Manifest]) -> Iterator[str]:

@@ -28,11 +28,6 @@ class Workload:
         return str(self.manifest["metadata"].get("namespace", ""))
 
     @property
-    def labels(self) -> dict[str, str]:
-        """The labels of the workload's pods."""
-        return dict(self.template.get("metadata", {}).get("labels", {}))
-
-    @property
     def pod(self) -> Manifest:
         """The spec of the workload's pods."""
         return dict(self.template["spec"])
