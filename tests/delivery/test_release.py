@@ -100,7 +100,6 @@ def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, gi
         "[0.05, 0.15]",
         "| p99_ms | 12.5 |",
         f"sha256:{'b' * 64}",
-        "(container, 160 MB packed, 600 MB unpacked)",
     ):
         assert evidence in body
 

@@ -88,7 +88,6 @@ def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
             "digest": digest,
             "kind": "container",
             "key": key,
-            "layers": [{"packed": 80_000_000, "unpacked": 300_000_000}] * 2,
         },
     }
     folder = clone / "build" / MODEL

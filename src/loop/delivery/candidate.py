@@ -79,12 +79,11 @@ class Built(BaseModel):
 
 
 class Image(Built):
-    """image.json: the image's name, its digest that Git pins, its release key, and layer sizes in bytes."""
+    """image.json: the image's name, its digest that Git pins, and its release key."""
 
     image: str
     digest: str
     key: str
-    layers: list[dict[str, Any]] = []
 
 
 B = TypeVar("B", bound=Built)

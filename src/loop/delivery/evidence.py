@@ -20,15 +20,10 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
     monitor = "none, because no container engine built it; judge and drift job do not run in the cluster"
     if after.monitor:
         monitor = f"`{after.monitor}`" + ("" if before.monitor == after.monitor else " (new)")
-    size = ""
-    layers = candidate.image.layers
-    if layers:  # a node pulls the packed layers, and keeps them unpacked on its disk
-        packed, unpacked = (sum(layer[what] for layer in layers) / 1e6 for what in ("packed", "unpacked"))
-        size = f", {packed:.0f} MB packed, {unpacked:.0f} MB unpacked"
     facts = {
         "now": described(before),
         "after the merge": f"{track.key} at step {step_of(after)}",
-        "image": f"`{track.image}` ({candidate.image.kind}{size})",
+        "image": f"`{track.image}` ({candidate.image.kind})",
         "image of judge and drift job": monitor,
         "bento": f"`{track.bento}`",
         "registered model": track.mlflow,
