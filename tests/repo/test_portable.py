@@ -77,12 +77,19 @@ def test_a_package_without_a_macos_wheel_is_replaced_there(repository: Path):
             assert re.search(r"(?m)^xgboost==\S+ ; sys_platform != 'linux'", text), lock
 
 
-def test_a_rehearsals_server_starts_without_prctl(monkeypatch: pytest.MonkeyPatch):
-    """A rehearsal starts its server even on a system without prctl, which would end it with its parent."""
+def test_a_rehearsals_server_starts_without_setpriv(monkeypatch: pytest.MonkeyPatch):
+    """A rehearsal starts its server even on a system without setpriv, which would end it with its parent."""
     from loop.packaging import process
 
-    monkeypatch.setattr(process.ctypes, "CDLL", lambda _: object())
-    assert process._dying_with_parent() is None
+    def popen(words: list[Path | str], **_: object) -> None:
+        assert words[0] == Path("env/bin/python")
+        raise InterruptedError
+
+    monkeypatch.setattr(process, "environment", lambda _: Path("env"))
+    monkeypatch.setattr(process.shutil, "which", lambda _: None)
+    monkeypatch.setattr(process.subprocess, "Popen", popen)
+    with pytest.raises(InterruptedError):
+        process.Server(Path("bento")).__enter__()
 
 
 def test_a_server_starts_if_no_limit_can_be_set(repository: Path, tmp_path: Path):

@@ -1,16 +1,14 @@
 """Serves a bento on this machine, in a Python environment created from the bento's lock file."""
 
-import ctypes
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +19,6 @@ from loop.core.paths import environment
 from loop.core.release_state import SERVER
 from loop.packaging.bento import settings
 
-PR_SET_PDEATHSIG = 1  # prctl's option to receive a signal when the parent dies
 HOST, READY_SECONDS = "127.0.0.1", 60
 FAILED = "Application startup failed"  # the server prints this if the model cannot be loaded
 
@@ -64,10 +61,12 @@ class Server:
         self._scratch = tempfile.TemporaryDirectory(prefix="loop-serve-", ignore_cleanup_errors=True)
         self._output = Path(self._scratch.name) / "output"
         start = time.monotonic()
+        # The kernel ends the server with this thread, even if this process is killed; only Linux can do that.
+        dying = ["setpriv", "--pdeathsig=TERM"] if shutil.which("setpriv") else []
         address = ["--host", HOST, "--port", str(self.port)]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*self._command(python), *address],
+                [*dying, *self._command(python), *address],
                 cwd=self.bento / "src",
                 env=self._environment(python),
                 stdin=subprocess.DEVNULL,
@@ -75,7 +74,6 @@ class Server:
                 stderr=subprocess.STDOUT,
                 # in its own session, so that Ctrl-C reaches only this process, which then stops the server
                 start_new_session=True,
-                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 - it only calls prctl
             )
         try:
             self._wait_until_ready(start)
@@ -132,10 +130,3 @@ class Server:
             fix = f"add the package of {missing[1]} to bentos/{self.bento.parent.name}/requirements.in and "
             fix += "run `make lock`; or do not import it"
         raise LoopError(f"{self.bento} {trouble}:\n{said}", fix=fix)
-
-
-def _dying_with_parent() -> Callable[[], object] | None:
-    """Return a function that lets a child get SIGTERM when its parent thread dies; None except on Linux."""
-    # looked up before the fork, because the child must not load libraries
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    return partial(prctl, PR_SET_PDEATHSIG, signal.SIGTERM) if prctl else None
