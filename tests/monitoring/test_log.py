@@ -169,10 +169,16 @@ def test_ids_are_compared_in_the_schemas_type(tmp_path, kind) -> None:
 
 
 APART = {
-    "zeros": ("string", ["007", "008"], ["7", "8"], "the log spells an id '007' that the store spells '7'"),
-    "others": ("int64", [1, 2], ["A-1", "A-2"], "2 ids in the store are not of type int64, such as 'A-1'"),
-    "none": ("int64", [None, None], [1, 2], "2 lines have no id of the schema's type"),
-    "later": ("int64", [8, 9], [1, 2], "the log has ids such as '8', the transactions such as '1'"),
+    "zeros": (
+        "string",
+        ["007", "008"],
+        ["7", "8"],
+        "the log has ids such as '007', the store has ids such as '7'",
+    ),
+    "others": ("int64", [1, 2], ["A-1", "A-2"], "ids in the store, such as 'A-1', are not of type int64"),
+    "one": ("int64", [8, 9, "b7"], [2, 3], "ids in the log, such as 'b7', are not of type int64"),
+    "none": ("int64", [None, None], [1, 2], "ids in the log, such as None, are not of type int64"),
+    "later": ("int64", [8, 9], [1, 2], "the log has ids such as '8', the store has ids such as '1'"),
 }
 
 
@@ -186,10 +192,11 @@ def test_what_matches_nothing_is_said_with_its_likely_cause(tmp_path, kind, sent
     window = log.read(
         str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=None, days=7, columns={"id": kind}
     )
-    first = window.apart[0]
-    assert first.startswith(f"2 of 2 predictions have no transaction in the store: {why}")
-    assert first.endswith("the log's own times are used instead")
-    assert any("label" in line for line in window.apart[1:])
+    said = f"{len(sent)} of {len(sent)} predictions have no transaction in the store: {why}"
+    assert window.apart == (
+        f"{said}; the log's own times are used instead",
+        f"2 of 2 labels reported in the window match no prediction: {why}",
+    )
 
 
 def test_times_with_an_offset_are_the_same_instant(tmp_path) -> None:

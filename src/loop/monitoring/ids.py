@@ -3,23 +3,19 @@
 The spellings differ because pandas turns a column of whole numbers into floats once a value is missing, and
 JSON clients send both numbers and text.
 """
+# ruff: noqa: S608 — SQL is built from our own text, quoted file names, and column names of the model's schema
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from loop.core.text import one_line
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import duckdb
 
-SAMPLE = 1_000  # number of logged ids that are examined to explain why ids do not match
-LARGE = 0.01  # the share of unmatched ids from which the report explains the cause
-EXACT = 2**53  # float64 represents every whole number below this limit exactly
-SPREAD = 1 << 20  # range of the row hash that decides which rows a sample takes
+READ = "read_parquet({}, union_by_name = true)"  # SQL for the rows of Parquet files
 FLOATING = ("FLOAT", "DOUBLE")
+NAIVE = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
-FIELDS = "name, type, converted_type, scale, precision, logical_type"
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class Ids:
     @property
     def sql(self) -> str:
         """The SQL type of the values that `key` returns."""
-        return "bigint" if self.whole else "ubigint"
+        return "bigint" if self.whole and self.kind != "uint64" else "ubigint"
 
     def key(self, text: str) -> str:
         """Return SQL for the value by which ids are joined, given SQL for the id's text.
@@ -45,124 +41,57 @@ class Ids:
         """
         if not self.whole:
             return f"case when {text} is not null then hash({text}) end"
-        number = f"try_cast({text} as double)"
-        return f"""case when {text} is null then null
-            when contains({text}, '.') or contains({text}, 'e') then as_key(coalesce(
-                try_cast(case when regexp_full_match({text}, '[+-]?\\d+\\.0+')
-                    then split_part({text}, '.', 1) end as hugeint),
-                case when {number} = trunc({number}) and abs({number}) < {EXACT} then {number}::hugeint end))
-            else as_key(try_cast({text} as hugeint)) end"""
-
-    def text(self, floating: bool) -> str:
-        """Return SQL for a stored id as text; a whole number that was stored as a float loses its `.0`."""
-        said = f'cast("{self.column}" as varchar)'
-        return f"regexp_replace({said}, '\\.0$', '')" if floating else said
-
-
-def prepare(con: "duckdb.DuckDBPyConnection") -> None:
-    """Define the SQL macro that `Ids.key` uses: a number too large for 64 bits is replaced by its hash."""
-    con.execute(
-        """create temp macro as_key(x) as
-        case when x between -9223372036854775808 and 9223372036854775807 then x::bigint
-             when x is not null then (hash(x) >> 1)::bigint end"""
-    )
+        number = f"try_cast({text} as decimal(38, 6))"
+        return f"case when {number} = trunc({number}) then try_cast({number} as {self.sql}) end"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One part of the data store; files are grouped by types, as a union could turn ids into floats."""
+    """One part of the data store, in two groups of files, because a union could turn whole ids into floats.
+
+    A group has its files, and DuckDB's type of each column.
+    """
 
     ids: Ids
-    groups: tuple[
-        tuple[tuple[str, ...], dict[str, str]], ...
-    ]  # for each group: its files, and DuckDB's type of each column
+    groups: list[tuple[list[str], dict[str, str]]]
 
     @classmethod
     def of(cls, con: "duckdb.DuckDBPyConnection", files: Sequence[str], ids: Ids) -> "Stored":
         found = con.execute(
-            f"""select file_name, string_agg(concat_ws(' ', {FIELDS}), ';' order by name)
-            from parquet_schema($1) group by 1 order by 1""",  # noqa: S608 — our own constant
-            [list(files)],
+            f"select file_name from parquet_schema($1) where name = $2 and type in {FLOATING}",
+            [files, ids.column],
         ).fetchall()
-        alike: dict[str, list[str]] = {}
-        for file, types in found:
-            alike.setdefault(types, []).append(file)
+        floating = {file for (file,) in found}
         groups = []
-        for names in alike.values():
-            described = con.execute(f"describe select * from {parquet(names[:1])}").fetchall()  # noqa: S608
-            groups.append((tuple(names), {column: kind for column, kind, *_ in described}))
-        return cls(ids, tuple(groups))
+        for group in (sorted(floating), [file for file in files if file not in floating]):
+            if group:
+                described = con.execute(f"describe select * from {parquet(group)}").fetchall()
+                groups.append((group, {column: kind for column, kind, *_ in described}))
+        return cls(ids, groups)
 
-    def select(self, columns: str, **instants: str) -> str:
-        """Return SQL that selects columns of all files; `{text}` in them is the id, `{key}` its key.
+    def select(self, columns: str, time: str = "") -> str:
+        """Return SQL that selects columns of all files.
 
-        `instants` maps names used in `columns` to time columns, which are returned as naive UTC timestamps.
+        In them `{text}` is the id, `{key}` its key, and `{time}` the time column as a naive UTC timestamp.
         """
         parts = []
         for files, kinds in self.groups:
-            id_, kind = self.ids.column, kinds.get(self.ids.column, "")
-            text = self.ids.text(kind in FLOATING)
-            key = self.ids.key(text)
-            if self.ids.whole and kind in WHOLE:
-                key = f'"{id_}"::bigint'
-            times = {name: _instant(column, kinds.get(column, "")) for name, column in instants.items()}
-            parts.append(f"select {columns.format(text=text, key=key, **times)} from {parquet(files)}")  # noqa: S608
+            name, kind = f'"{self.ids.column}"', kinds.get(self.ids.column, "")
+            text = f"{name}::varchar"
+            if kind in FLOATING:  # a whole number that was stored as a float loses its `.0`
+                text = rf"regexp_replace({text}, '\.0$', '')"
+            key = f"{name}::{self.ids.sql}" if self.ids.whole and kind in WHOLE else self.ids.key(text)
+            # a column without time zone skips the slow conversion
+            at = f'"{time}"::timestamp' if kinds.get(time) in NAIVE else f'"{time}"::timestamptz::timestamp'
+            parts.append(f"select {columns.format(text=text, key=key, time=at)} from {parquet(files)}")
         return " union all ".join(parts)
-
-
-def _instant(column: str, kind: str) -> str:
-    """Return SQL for a time column in UTC; a column without time zone skips the slow conversion."""
-    naive = kind in ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
-    return f'"{column}"::timestamp' if naive else f'"{column}"::timestamptz::timestamp'
 
 
 def parquet(files: Sequence[str]) -> str:
     """Return SQL that reads the rows of Parquet files."""
-    return scan(f"[{quoted(files)}]")
+    return READ.format(listed(files))
 
 
-def scan(files: str) -> str:
-    """Return SQL that reads the rows of Parquet files, given SQL for the list of their names."""
-    return f"read_parquet({files}, union_by_name = true)"
-
-
-def quoted(texts: Sequence[str]) -> str:
-    """Return SQL for a list of texts."""
-    return ", ".join("'" + text.replace("'", "''") + "'" for text in texts)
-
-
-def too_many(count: int, total: int) -> bool:
-    """Return whether the share of ids without a counterpart is large enough that the report explains it."""
-    return count > 0 and count >= LARGE * total
-
-
-def difference(con: "duckdb.DuckDBPyConnection", ours: Sequence[str], theirs: Stored) -> str | None:
-    """Return a likely reason why the store lacks these ids, judged by their spelling, else None."""
-    typed = theirs.ids.kind or "id"
-    odd, count = con.execute(
-        f"select min(text), count(*) from ({theirs.select('{text} as text, {key} as key')})"  # noqa: S608 — ours
-        " where text is not null and key is null",
-    ).fetchall()[0]
-    if count:
-        return f"{count:,} ids in the store are not of type {typed}, such as {shown(odd)}"
-    spelled = "ltrim(lower(trim({})), '0')"
-    alike = con.execute(
-        f"""select ours.text, theirs.text from (select unnest($1) as text) ours
-        join ({theirs.select("{text} as text")}) theirs
-        on {spelled.format("ours.text")} = {spelled.format("theirs.text")} order by 1 limit 1""",  # noqa: S608
-        [list(ours)],
-    ).fetchall()
-    if alike and alike[0][0] != alike[0][1]:
-        return f"the log spells an id {shown(alike[0][0])} that the store spells {shown(alike[0][1])}"
-    return None
-
-
-def example(con: "duckdb.DuckDBPyConnection", theirs: Stored) -> Any:
-    """Return the smallest id of a store, as text for a message."""
-    found = con.execute(f"select min(text) from ({theirs.select('{text} as text')})")  # noqa: S608
-    return shown(found.fetchall()[0][0])
-
-
-def shown(value: Any) -> str:
-    """Return an untrusted id, escaped and shortened for a message."""
-    return one_line(ascii(value), 40)
+def listed(files: Sequence[str]) -> str:
+    """Return SQL for a list of files."""
+    return "[" + ", ".join("'" + file.replace("'", "''") + "'" for file in files) + "]"

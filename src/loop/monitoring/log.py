@@ -2,6 +2,7 @@
 
 The store's transactions give the time of each event, and its labels the true answers.
 """
+# ruff: noqa: S608 — SQL is built from our own text, quoted file names, and names of the model's schema
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,20 +16,7 @@ from loop.core.models import Roles
 from loop.core.remote import is_data
 from loop.core.text import one_line
 from loop.monitoring import segments
-from loop.monitoring.ids import (
-    SAMPLE,
-    SPREAD,
-    Ids,
-    Stored,
-    difference,
-    example,
-    parquet,
-    prepare,
-    quoted,
-    scan,
-    shown,
-    too_many,
-)
+from loop.monitoring.ids import READ, Ids, Stored, listed
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,6 +27,7 @@ Span = tuple[datetime, datetime]  # from the first time until before the second;
 Answer = Literal["class", "score"]  # the column of the prediction log that a label is compared with
 DAY = timedelta(days=1)
 WINDOW = "window"
+LARGE = 0.01  # the share of unmatched ids from which the report says so
 FEW = 2_000_000  # store rows; above this, duplicate ids are searched only in a sample
 PART = 64  # the sample holds one in 64 ids
 PARTS = 16  # parts into which a log is divided for the join with the store
@@ -108,38 +97,36 @@ def read(
     of features differs from `features` are left out, because they come from a release with other features.
     Raises LoopError if there is no log, no prediction, or no row with that number of features.
     """
-    ids = Ids(roles.id, (columns or {}).get(roles.id))
-    kind = _kind(answer, (columns or {}).get(roles.label))
+    kinds = columns or {}
+    text = kinds.get(roles.label, "").removeprefix("large_") in ("string", "bool")
+    kind = "double" if answer == "score" else "varchar" if text else "bigint"
     for times in TIMES:
         with _enough(log, times), opened(log, store, memory=f"{times * MEMORY}MB", threads=THREADS) as con:
-            prepare(con)
             files, cut = segments.of(con, log)
             con.execute(f"set memory_limit = '{times * JOINS}MB'")
-            logged, unfit, latest = _predictions(con, files, model, version, ids, kind)
+            db = _Tables(con, features, Ids(roles.id, kinds.get(roles.id)), roles, answer, kind)
+            logged, unfit, latest = db.log(files, model, version)
             with segments.reading(store, "write the file again, or remove it"):
-                stored = _stored(con, store, "transactions", ids) if roles.time else None
-                reports = _stored(con, store, "labels", ids)
-                matched = _events(con, files, stored, roles)
-                end = until or _latest(con, log)
-                start = end - timedelta(days=days)
-                spans = {WINDOW: (start, end), "before": (end - 8 * DAY, end - 7 * DAY)}
+                stored = db.stored(store, "transactions") if roles.time else None
+                reports = db.stored(store, "labels")
+                matched = db.events(files, stored)
+                end = until or db.latest(log)
+                spans = {WINDOW: (end - timedelta(days=days), end), "before": (end - 8 * DAY, end - 7 * DAY)}
                 if trained:
                     spans["learned"] = (trained - DAY, trained)
-                corrected, empty = _labels(con, reports, roles, ids, end, kind)
-                versions, first, most = _counts(con, features, spans)
-                known = int(_one(con, "select count(*) from events")) if matched else logged
-                sample = f"place < {_share(most)} and width = {len(features)}"
-                with_label = _judged(con, spans[WINDOW], len(features))
-                apart = _why_unmatched(con, stored, known if matched else 0, logged) if stored else ()
-                apart += _unmatched_labels(con, reports, start)
-                _rows(con, features, spans, sample, matched=matched)
+                corrected, empty = db.labels(reports, end)
+                versions, first, most = db.counts(spans)
+                known = db.one("select count(*) from events") if matched else logged
+                with_label = db.judged(spans[WINDOW])
+                apart = db.apart(stored, reports, spans[WINDOW], logged, known if matched else 0)
+                db.rows(spans, most, matched=matched)
                 # Give memory back before Arrow is imported. Nothing below reads the dropped tables.
                 con.execute(f"drop {'table' if matched else 'view'} events; drop table answered")
                 for limit in (LEAST, JOINS):
                     con.execute(f"set memory_limit = '{times * limit}MB'")
-                labelled, repeated = _labelled(con, answer, many=known > MOST)
+                labelled, repeated = db.labelled(many=known > MOST)
                 found = con.sql("from rows").to_arrow_table()
-                transactions = _transactions(con, stored, roles, start, end)
+                transactions = db.transactions(stored, spans[WINDOW]) if stored else None
             break
     # pandas is imported only now, because DuckDB has given its memory back.
     rows = found.to_pandas()
@@ -148,7 +135,7 @@ def read(
     }
     rows, event = parts[WINDOW], parts[WINDOW].pop("event")
     return Window(
-        start=start,
+        start=spans[WINDOW][0],
         end=end,
         covered_days=(end - (first or end)) / DAY,
         rows=rows,
@@ -184,150 +171,265 @@ def _enough(log: str, times: int) -> Iterator[None]:
             raise LoopError(f"{log}: {one_line(error)}", fix=fix) from error
 
 
-def _kind(answer: Answer, label: str | None) -> str:
-    """Return the SQL type that labels are compared in; `label` is the label's Arrow type, None if unknown."""
-    if answer == "score":
-        return "double"
-    return "varchar" if (label or "").removeprefix("large_") in ("string", "bool") else "bigint"
+@dataclass
+class _Tables:
+    """The tables of one `read`; most methods create the table of their name, and return counts of it."""
 
+    con: "duckdb.DuckDBPyConnection"
+    features: Sequence[str]
+    ids: Ids
+    roles: Roles
+    answer: Answer
+    kind: str  # the SQL type in which answers and labels are compared
 
-def _predictions(  # noqa: PLR0917 - the arguments belong to one call
-    con: "duckdb.DuckDBPyConnection",
-    files: list[str],
-    model: str,
-    version: str | None,
-    ids: Ids,
-    kind: str,
-) -> tuple[int, int, float]:
-    """Create the view `log` of a model's or one release's predictions, and the macro `log_of` for some files.
+    def one(self, query: str, *values: Any) -> Any:
+        """Return the single value of a query; all rows are fetched because DuckDB allows no open result."""
+        return self.con.execute(query, values).fetchall()[0][0]
 
-    Returns the number of predictions, the number of broken lines, and the Unix time of the latest.
-    Text ids are compared by 64-bit hashes: a log of a hundred million ids has a collision in one of about
-    4,000 cases.
-    """
-    answer, typed = ("score", "varchar") if kind == "double" else ("class", kind)
-    every = f"(select * replace (try_cast(class as {typed}) as class) from {{}})"  # noqa: S608 — our own
-    lines = every.format(parquet(files))
-    fits = f"(coalesce(isfinite(time), false) and not (version is null or {answer} is null or width is null))"
-    mine = f"{fits} and model = '{model}'" + (f" and version = '{version}'" if version else "")
-    logged, whole, unfit, all_, latest = con.execute(
-        f"""select count(*) filter ({mine}), count(whole) filter ({mine}), count(*) filter (not {fits}),
-            count(*), epoch(max(time) filter ({mine} and time <= now())) from {lines}"""  # noqa: S608
-    ).fetchall()[0]
-    key = ids.key("id")
-    if ids.whole:
-        key = "whole" if whole == logged else f"case when whole is not null then whole else {key} end"
-    # Each query reads the whole log again, and checking every line would take as long as reading them.
-    only = "" if logged == all_ else f"where {mine}"
-    # As an enum, because a string for each row would take more memory and time than the rest of the row.
-    releases = f"select distinct version from {lines} where version is not null"  # noqa: S608
-    con.execute(f"create type release as enum ({releases})")
-    columns = f"* replace (version::release as version), {key} as key"
-    some = f"select {columns} from {every.format(scan('files'))} {only}"  # noqa: S608
-    con.execute(f"create temp macro log_of(files) as table {some}")
-    con.execute(f"create view log as select * from log_of([{quoted(files)}])")  # noqa: S608
-    return int(logged), int(unfit), float(latest or 0)
+    def log(self, files: list[str], model: str, version: str | None) -> tuple[int, int, float]:
+        """Create the view `log` of a model's or one release's predictions, and `log_of` for some files.
 
-
-def _stored(con: "duckdb.DuckDBPyConnection", store: str | None, part: str, ids: Ids) -> Stored | None:
-    """Return one part of the data store; None if it has no Parquet file."""
-    found = segments.found(con, f"{store.rstrip('/')}/{part}/**/*.parquet") if store else []
-    files = [file for file in found if is_data(file.rpartition(f"/{part}/")[2])]
-    return Stored.of(con, files, ids) if files else None
-
-
-def _events(con: "duckdb.DuckDBPyConnection", files: list[str], stored: Stored | None, roles: Roles) -> bool:
-    """Create `events`: predictions with their event time; returns whether the store gave the time.
-
-    The event time is the time of the transaction with the same id. If the store knows none of the ids,
-    because the model has no time column or callers send no ids, the log's own time is used.
-    """
-    columns = "key, version, width, place"
-    if stored and roles.time:
-        happened = stored.select("{key} as key, {event} as event", event=roles.time)
-        con.execute(f"create view happened as select * from ({happened}) where key is not null")  # noqa: S608
-        # Grouping millions of ids is as slow as the join. So it is skipped if a sample of the ids has no
-        # duplicates; duplicates occur, for instance, when a file was copied twice.
-        count, ids = con.execute(
-            f"select count(*), count(distinct key) from happened where hash(key) % {PART} = 0"  # noqa: S608
-        ).fetchall()[0]
-        once, parts = "happened", _parts(con, files) if stored.ids.whole else [files]
-        if count * PART < FEW or count > ids:
-            once, parts = "(select key, min(event) as event from happened group by 1)", [files]
-        # A table, because the join of all ids is the slowest step, and several queries need its rows.
-        matched = f"select {columns}, event from {{}} join {once} using (key)"  # noqa: S608
-        con.execute(f"create temp table events as {matched.format('log')} limit 0")
-        for part in parts:
-            con.execute(f"insert into events {matched.format('log_of($1) as log')}", [part])
-        if _one(con, "select exists (from events)"):
-            return True
-        con.execute("drop table events")
-    con.execute(f"create view events as select {columns}, time::timestamp as event from log")  # noqa: S608
-    return False
-
-
-def _parts(con: "duckdb.DuckDBPyConnection", files: list[str]) -> list[list[str]]:
-    """Divide a log into PARTS by id, if ids count up with time, so that a file has few of the range.
-
-    Then DuckDB reads only some of the store's row groups for each part, and the join of a part fits in
-    memory. It is not worth it for random ids, because each part would read the whole store.
-    """
-    found = con.execute(
-        """select file_name, min(stats_min_value::bigint) as low, max(stats_max_value::bigint)
-        from parquet_metadata($1) where path_in_schema = 'whole'
-        group by 1 having low is not null order by 2, 1""",
-        [files],
-    ).fetchall()
-    if len(found) < len(files):  # a file has no id that is a number
-        return [files]
-    range_ = max(high for _, _, high in found) - found[0][1]
-    if sum(high - low for _, low, high in found) * NARROW > range_ * len(files):
-        return [files]
-    size = -(-len(files) // PARTS)
-    return [[file for file, *_ in found[at : at + size]] for at in range(0, len(found), size)]
-
-
-def _latest(con: "duckdb.DuckDBPyConnection", log: str) -> datetime:
-    """Return the end of the window with the latest event, in whole seconds; future events are ignored."""
-    latest = _one(con, "select max(event) from events where event <= now()::timestamp")
-    if latest is None:
-        raise LoopError(
-            f"{log} has no prediction of this model", fix="send requests to it, or name another --log"
+        Returns the number of predictions, the number of broken lines, and the Unix time of the latest.
+        Text ids are compared by 64-bit hashes: a log of a hundred million ids has a collision in one of about
+        4,000 cases.
+        """
+        typed = "varchar" if self.answer == "score" else self.kind
+        lines = f"(select * replace (try_cast(class as {typed}) as class) from {READ})"
+        every = lines.format(listed(files))
+        fits = (
+            "coalesce(isfinite(time), false)"
+            f" and not (version is null or {self.answer} is null or width is null)"
         )
-    whole: datetime = latest.replace(microsecond=0)
-    return whole + timedelta(seconds=1)
+        mine = f"{fits} and model = '{model}'" + (f" and version = '{version}'" if version else "")
+        logged, whole, unfit, all_, latest = self.con.execute(
+            f"""select count(*) filter ({mine}), count(whole) filter ({mine}), count(*) filter (not ({fits})),
+                count(*), epoch(max(time) filter ({mine} and time <= now())) from {every}"""
+        ).fetchall()[0]
+        key = self.ids.key("id")
+        if self.ids.whole:
+            number = f"try_cast(whole as {self.ids.sql})"
+            key = number if whole == logged else f"case when whole is null then {key} else {number} end"
+        # Each query reads the whole log again, and checking every line would take as long as reading them.
+        only = "" if logged == all_ else f"where {mine}"
+        # As an enum, because a string for each row would take more memory and time than the rest of the row.
+        releases = f"select distinct version from {every} where version is not null"
+        self.con.execute(f"create type release as enum ({releases})")
+        columns = f"* replace (version::release as version), {key} as key"
+        self.con.execute(
+            f"create temp macro log_of(files) as table select {columns} from {lines.format('files')} {only}"
+        )
+        self.con.execute(f"create view log as select * from log_of({listed(files)})")
+        return int(logged), int(unfit), float(latest or 0)
 
+    def stored(self, store: str | None, part: str) -> Stored | None:
+        """Return one part of the data store; None if it has no Parquet file."""
+        found = segments.found(self.con, f"{store.rstrip('/')}/{part}/**/*.parquet") if store else []
+        files = [file for file in found if is_data(file.rpartition(f"/{part}/")[2])]
+        return Stored.of(self.con, files, self.ids) if files else None
 
-def _counts(
-    con: "duckdb.DuckDBPyConnection", features: Sequence[str], spans: Mapping[str, Span]
-) -> tuple[dict[str, int], datetime | None, int]:
-    """Count the predictions as wide as `features`.
+    def events(self, files: list[str], stored: Stored | None) -> bool:
+        """Create `events`: predictions with their event time; returns whether the store gave the time.
 
-    Returns the number in the window by release, the time of the window's first, and the number in the time
-    span that has most. Raises LoopError if all predictions in the window have another width.
-    """
-    window = _inside(spans[WINDOW])
-    inside = ", ".join(f"count(*) filter ({_inside(span)})" for span in spans.values())
-    found = con.execute(
-        f"""select version::varchar, min(event) filter ({window}), {inside} from events
-        where width = {len(features)} group by 1 order by 1"""  # noqa: S608
-    ).fetchall()
-    versions = {version: count for version, _, count, *_ in found if count}
-    if not versions:
-        others = con.execute(
-            f"select width, count(*) from events where {window} group by 1 order by 2 desc, 1 limit 1"  # noqa: S608
+        The event time is the time of the transaction with the same id. If the store knows none of the ids,
+        because the model has no time column or callers send no ids, the log's own time is used.
+        """
+        columns = "key, version, width, place"
+        if stored and self.roles.time:
+            happened = stored.select("{key} as key, {time} as event", self.roles.time)
+            self.con.execute(f"create view happened as from ({happened}) where key is not null")
+            # Grouping millions of ids is as slow as the join. So it is skipped if a sample of the ids has no
+            # duplicates; duplicates occur, for instance, when a file was copied twice.
+            [(count, ids)] = self.con.execute(
+                f"select count(*), count(distinct key) from happened where hash(key) % {PART} = 0"
+            ).fetchall()
+            unique = count == ids and count * PART >= FEW
+            once = "happened" if unique else "(select key, min(event) as event from happened group by 1)"
+            # A table, because the join of all ids is the slowest step, and several queries need its rows.
+            matched = f"select {columns}, event from log_of($1) join {once} using (key)"
+            for number, part in enumerate(self._parts(files) if unique and self.ids.whole else [files]):
+                how = "insert into events" if number else "create temp table events as"
+                self.con.execute(f"{how} {matched}", [part])
+            if self.one("select exists (from events)"):
+                return True
+            self.con.execute("drop table events")
+        self.con.execute(f"create view events as select {columns}, time::timestamp as event from log")
+        return False
+
+    def _parts(self, files: list[str]) -> list[list[str]]:
+        """Divide a log into PARTS by id, if ids count up with time, so that a file has few of the range.
+
+        Then DuckDB reads only some of the store's row groups for each part, and the join of a part fits in
+        memory. It is not worth it for random ids, because each part would read the whole store.
+        """
+        found = self.con.execute(
+            """select file_name, min(stats_min_value::bigint) as low, max(stats_max_value::bigint)
+            from parquet_metadata($1) where path_in_schema = 'whole'
+            group by 1 having low is not null order by 2, 1""",
+            [files],
         ).fetchall()
-        if others:
-            width, rows = others[0]
+        if len(found) < len(files):  # a file has no id that is a number
+            return [files]
+        range_ = max(high for _, _, high in found) - found[0][1]
+        if sum(high - low for _, low, high in found) * NARROW > range_ * len(files):
+            return [files]
+        size = -(-len(files) // PARTS)
+        return [[file for file, *_ in found[at : at + size]] for at in range(0, len(found), size)]
+
+    def latest(self, log: str) -> datetime:
+        """Return the end of the window with the latest event, in whole seconds; future events are ignored."""
+        latest = self.one("select max(event) from events where event <= now()::timestamp")
+        if latest is None:
+            fix = "send requests to it, or name another --log"
+            raise LoopError(f"{log} has no prediction of this model", fix=fix)
+        whole: datetime = latest.replace(microsecond=0)
+        return whole + timedelta(seconds=1)
+
+    def labels(self, stored: Stored | None, end: datetime) -> tuple[int, int]:
+        """Create `labels`: per id, its latest label before `end` and the time of its first report.
+
+        Returns how many ids had another label earlier, and how many reports had no label.
+        """
+        columns = f"id {self.ids.sql}, label {self.kind}, reported timestamp, changed boolean"
+        self.con.execute(f"create temp table labels ({columns})")
+        if stored is None:
+            return 0, 0
+        label = f'"{self.roles.label}"::{self.kind} as label'
+        found = stored.select(f"{{key}} as id, {label}, {{time}} as reported", "reported_at")
+        timely = f"from ({found}) where id is not null and reported < $1 and label is"
+        self.con.execute(
+            f"""insert into labels select id, arg_max(label, row(reported, label)), min(reported),
+            min(label) != max(label) {timely} not null group by 1""",
+            [end],
+        )
+        corrected = self.one("select count(*) from labels where changed")
+        return corrected, self.one(f"select count(*) {timely} null", end)
+
+    def counts(self, spans: Mapping[str, Span]) -> tuple[dict[str, int], datetime | None, int]:
+        """Count the predictions as wide as `features`.
+
+        Returns the number in the window by release, the time of the window's first, and the number in the
+        time span that has most. Raises LoopError if all predictions in the window have another width.
+        """
+        window, width = _inside(spans[WINDOW]), len(self.features)
+        inside = ", ".join(f"count(*) filter ({_inside(span)})" for span in spans.values())
+        found = self.con.execute(
+            f"""select version::varchar, min(event) filter ({window}), {inside} from events
+            where width = {width} group by 1 order by 1"""
+        ).fetchall()
+        versions = {version: count for version, _, count, *_ in found if count}
+        others = (
+            []
+            if versions
+            else self.con.execute(
+                f"select width, count(*) from events where {window} group by 1 order by 2 desc, 1 limit 1"
+            ).fetchall()
+        )
+        for other, rows in others:
             raise LoopError(
-                f"{rows} logged rows have {width} features, expected {len(features)} as in the reference:"
-                f" {', '.join(features)}",
+                f"{rows} logged rows have {other} features, expected {width} as in the reference:"
+                f" {', '.join(self.features)}",
                 fix="give the reference of the release that was served by --reference, or another --until",
             )
-    first = min((first for _, first, *_ in found if first), default=None)
-    by_release = [counts for _, _, *counts in found]  # each release's number in each time span
-    by_span = [sum(counts) for counts in zip(*by_release, strict=True)]
-    return versions, first, max(by_span, default=0)
+        first = min((first for _, first, *_ in found if first), default=None)
+        by_span = zip(*(counts for _, _, *counts in found), strict=True)
+        return versions, first, max(map(sum, by_span), default=0)
+
+    def judged(self, window: Span) -> int:
+        """Create `judged`: predictions whose label was reported since the window began, with the label.
+
+        Returns how many predictions in the window have a label, whenever it was reported.
+        """
+        self.con.execute(
+            """create temp table answered as select key, width, event from events
+            where key in (select id from labels)"""
+        )
+        self.con.execute(
+            f"""create temp table judged as select key, version, score, class, label, time, place
+            from log join (
+                select id as key, label from labels
+                where reported >= timestamp '{window[0]}' and id in (select key from answered)
+            ) using (key)"""
+        )
+        wide = f"width = {len(self.features)}"
+        return int(self.one(f"select count(*) from answered where {wide} and {_inside(window)}"))
+
+    def apart(
+        self, stored: Stored | None, reports: Stored | None, window: Span, logged: int, known: int
+    ) -> tuple[str, ...]:
+        """Return messages about predictions without a transaction, and labels without a prediction."""
+        found = []
+        if stored:
+            rest = "" if known else "; the log's own times are used instead"
+            said = "predictions have no transaction in the store"
+            found += [f"{why}{rest}" for why in self._unlike(said, logged - known, logged, stored)]
+        if reports:
+            total = self.one("select count(*) from labels where reported >= $1", window[0])
+            if not total:  # perhaps no report has an id of the schema's type
+                every = reports.select("{time} as event", "reported_at")
+                total = self.one(f"select count(*) from ({every}) where {_inside(window)}")
+            lost = total - self.one("select count(distinct key) from judged")
+            found += self._unlike("labels reported in the window match no prediction", lost, total, reports)
+        return tuple(found)
+
+    def _unlike(self, said: str, lost: int, total: int, stored: Stored) -> list[str]:
+        """Return a message with the likely cause, if many ids have no counterpart in log or store."""
+        if not lost or lost < LARGE * total:
+            return []
+        said, examples = f"{lost:,} of {total:,} {said}", []
+        sides = {
+            "log": "select id as text, key from log",
+            "store": stored.select("{text} as text, {key} as key"),
+        }
+        for place, ids in sides.items():  # an id that is not of the schema's type is shown, if there is one
+            first = f"select text, key is null as odd from ({ids}) order by not odd, text limit 1"
+            [(text, odd)] = self.con.execute(f"select min(text), bool_or(odd) from ({first})").fetchall()
+            shown = one_line(ascii(text), 40)
+            if odd:
+                typed = self.ids.kind or "text"
+                return [f"{said}: ids in the {place}, such as {shown}, are not of type {typed}"]
+            examples.append(f"the {place} has ids such as {shown}")
+        return [f"{said}: {', '.join(examples)}"]
+
+    def labelled(self, *, many: bool) -> tuple["pa.Table", int]:
+        """Return the labelled predictions, where `rows` counts identical rows, and how many repeat an id.
+
+        Only the first prediction of an id is used. With numeric answers hardly any rows are identical, so at
+        most about MOST of them are returned.
+        """
+        all_, rows = (int(self.one(f"select count({what}) from judged")) for what in ("*", "distinct key"))
+        order = "partition by key order by time, place, score, class"
+        source = f"(from judged qualify row_number() over ({order}) = 1)" if all_ > rows else "judged"
+        score = f"round(score, {DECIMALS}) as score" if many else "score"
+        wanted = f"select version, {score}, class, label, count(*) as rows from {source} group by all"
+        if self.answer == "score":
+            wanted = f"""select version, score, class, label, 1::bigint as rows from {source}
+                where hash(key) % {segments.SPREAD} < {_share(rows)}"""
+        return self.con.sql(wanted).to_arrow_table(), all_ - rows
+
+    def transactions(self, stored: Stored, window: Span) -> "pa.Table":
+        """Return the store's rows in the window, ordered by time."""
+        time = f'"{self.roles.time}"'
+        files = [file for files, _ in stored.groups for file in files]
+        rows = f"from {READ.format(listed(files))} where {time} >= $1 and {time} < $2"
+        count = self.one(f"select count(*) {rows}", *window)
+        kept = f'hash("{self.roles.id}") % {segments.SPREAD} < {_share(count)}'
+        return self.con.sql(f"{rows} and {kept} order by {time}", params=[*window]).to_arrow_table()
+
+    def rows(self, spans: Mapping[str, Span], most: int, *, matched: bool) -> None:
+        """Create `rows` of all time spans: one column per feature, plus `score` and `event`.
+
+        If a span has more than MOST rows, a hash of each row decides which are kept, so that they are the
+        same each time.
+        """
+        sample = f"place < {_share(most)} and width = {len(self.features)}"
+        source = "(select *, time::timestamp as event from log)"
+        if matched:
+            source = f"log join (select distinct key, event from events where {sample}) using (key)"
+        named = ('"' + name.replace('"', '""') + '"' for name in self.features)
+        columns = ", ".join(f"features[{place}] as {name}" for place, name in enumerate(named, 1))
+        inside = " or ".join(map(_inside, spans.values()))
+        query = f"select {columns}, score, event from {source} where {sample} and ({inside})"
+        self.con.execute(f"create temp table rows as {query}")
 
 
 def _inside(span: Span) -> str:
@@ -335,164 +437,6 @@ def _inside(span: Span) -> str:
     return f"(event >= timestamp '{span[0]}' and event < timestamp '{span[1]}')"
 
 
-def _labels(  # noqa: PLR0917 - the arguments belong to one call
-    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, ids: Ids, end: datetime, kind: str
-) -> tuple[int, int]:
-    """Create the table `labels`: per id, its latest label before `end` and the time of its first report.
-
-    Returns how many ids had another label earlier, and how many reports had no label.
-    """
-    con.execute(f"create temp table labels (id {ids.sql}, label {kind}, reported timestamp, changed boolean)")
-    if stored is None:
-        return 0, 0
-    label = f'"{roles.label}"::{kind} as label'
-    found = stored.select(f"{{key}} as id, {label}, {{at}} as reported", at="reported_at")
-    timely, values = f"from ({found}) where id is not null and reported < $1", [end]
-    con.execute(
-        f"""insert into labels select id, min(label), min(reported), min(label) != max(label)
-        {timely} and label is not null group by 1""",
-        values,
-    )
-    if corrected := int(_one(con, "select count(*) from labels where changed")):
-        con.execute(
-            f"""update labels set label = last.label from (
-                select id, arg_max(label, row(reported, label)) as label {timely} and label is not null
-                and id in (select id from labels where changed) group by 1
-            ) last where labels.id = last.id""",  # noqa: S608 — names from the model's schema
-            values,
-        )
-    return corrected, int(_one(con, f"select count(*) {timely} and label is null", values))
-
-
-def _why_unmatched(
-    con: "duckdb.DuckDBPyConnection", stored: Stored, known: int, logged: int
-) -> tuple[str, ...]:
-    """Explain why predictions have no transaction in the store, if a large share of them has none."""
-    count = logged - known
-    if not too_many(count, logged):
-        return ()
-    said, sample = f"{count:,} of {logged:,} predictions have no transaction in the store", _sample(con)
-    fallback = "" if known else "; the log's own times are used instead"
-    without = _one(con, "select count(*) from log where key is null")
-    if without * 2 >= count:
-        odd = f", such as {shown(sample[0])}" if sample else ""
-        return (f"{said}: {without:,} lines have no id of the schema's type{odd}{fallback}",)
-    why = difference(con, sample, stored) or (
-        f"the log has ids such as {shown(min(sample, default=None))}, the transactions such as "
-        f"{example(con, stored)}; or the transactions have not arrived yet"
-    )
-    return (f"{said}: {why}{fallback}",)
-
-
-def _judged(con: "duckdb.DuckDBPyConnection", window: Span, width: int) -> int:
-    """Create the table `judged`: predictions whose label was reported since the window began, with the label.
-
-    Returns how many predictions in the window have a label, whenever it was reported.
-    """
-    con.execute(
-        "create temp table answered as select key, width, event from events"
-        " where key in (select id from labels)"
-    )
-    con.execute(
-        f"""create temp table judged as select key, version, score, class, label, time, place
-        from log join (
-            select id as key, label from labels
-            where reported >= timestamp '{window[0]}' and id in (select key from answered)
-        ) using (key)"""  # noqa: S608
-    )
-    count = f"select count(*) from answered where width = {width} and {_inside(window)}"  # noqa: S608
-    return int(_one(con, count))
-
-
-def _unmatched_labels(
-    con: "duckdb.DuckDBPyConnection", reports: Stored | None, start: datetime
-) -> tuple[str, ...]:
-    """Explain why labels of the window match no prediction, if a large share of them matches none."""
-    if reports is None:
-        return ()
-    total = int(_one(con, "select count(*) from labels where reported >= $1", [start]))
-    matched = int(_one(con, "select count(distinct key) from judged"))
-    if total and not too_many(total - matched, total):
-        return ()
-    why = difference(con, _sample(con), reports)
-    if not total:
-        return (f"no label was reported in the window: {why}",) if why else ()
-    said = f"{total - matched:,} of {total:,} labels reported in the window match no prediction"
-    return (f"{said}: {why or 'their transactions may be older than the log'}",)
-
-
-def _sample(con: "duckdb.DuckDBPyConnection") -> list[str]:
-    """Return up to SAMPLE ids as the log spells them."""
-    found = con.execute(
-        f"select distinct id from (select id from log where id is not null limit {SAMPLE}) order by 1"  # noqa: S608
-    )
-    return [row[0] for row in found.fetchall()]
-
-
-def _labelled(con: "duckdb.DuckDBPyConnection", answer: Answer, *, many: bool) -> tuple["pa.Table", int]:
-    """Return the labelled predictions, where `rows` counts identical rows, and how many repeat an id.
-
-    Only the first prediction of an id is used. With numeric answers hardly any rows are identical, so at most
-    about MOST of them are returned.
-    """
-    con.execute(
-        """create view once as select * from judged
-        qualify row_number() over (partition by key order by time, place, score, class) = 1"""
-    )
-    all_, rows = (int(_one(con, f"select count({what}) from judged")) for what in ("*", "distinct key"))  # noqa: S608
-    source = "once" if all_ > rows else "judged"
-    score = f"round(score, {DECIMALS})" if many else "score"
-    wanted = f"select version, {score} as score, class, label, count(*) as rows from {source} group by all"  # noqa: S608
-    if answer == "score":
-        wanted = f"""select version, score, class, label, 1::bigint as rows from {source}
-            where hash(key) % {SPREAD} < {_share(rows)}"""  # noqa: S608 — ours
-    return con.sql(wanted).to_arrow_table(), all_ - rows
-
-
-def _transactions(
-    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, start: datetime, end: datetime
-) -> "pa.Table | None":
-    """Return the store's rows in the window, ordered by time; None without a store or a time column."""
-    if stored is None:
-        return None
-    rows = f"from {parquet([file for files, _ in stored.groups for file in files])} where"
-    inside, values = f'"{roles.time}" >= $1 and "{roles.time}" < $2', [start, end]
-    share = _share(_one(con, f"select count(*) {rows} {inside}", values))
-    return con.sql(
-        f'select * {rows} {inside} and hash("{roles.id}") % {SPREAD} < $3 order by "{roles.time}"',
-        params=[*values, share],
-    ).to_arrow_table()
-
-
 def _share(rows: int) -> int:
-    """Return the hash limit below which a row is kept, so that about MOST of `rows` rows remain."""
-    return min(SPREAD, SPREAD * MOST // max(rows, 1))
-
-
-def _rows(
-    con: "duckdb.DuckDBPyConnection",
-    features: Sequence[str],
-    spans: Mapping[str, Span],
-    sample: str,
-    *,
-    matched: bool,
-) -> None:
-    """Create the table `rows` of all time spans: one column per feature, plus `score` and `event`.
-
-    `event` is the time of the transaction with the same id, or else the log's time. `sample` is the SQL
-    condition for the rows that are kept. It depends on a hash of the row, so that the same rows are kept each
-    time.
-    """
-    source = "(select *, time::timestamp as event from log)"
-    if matched:
-        source = f"log join (select distinct key, event from events where {sample}) using (key)"  # noqa: S608
-    named = ('"' + name.replace('"', '""') + '"' for name in features)
-    columns = ", ".join(f"features[{place}] as {name}" for place, name in enumerate(named, 1))
-    inside = " or ".join(map(_inside, spans.values()))
-    query = f"select {columns}, score, event from {source} where {sample} and ({inside})"  # noqa: S608
-    con.execute(f"create temp table rows as {query}")
-
-
-def _one(con: "duckdb.DuckDBPyConnection", query: str, values: list[Any] | None = None) -> Any:
-    """Return the single value of a query; all rows are fetched because DuckDB allows no open result."""
-    return con.execute(query, values or []).fetchall()[0][0]
+    """Return the limit below which a row's hash is kept, so that about MOST of `rows` rows remain."""
+    return min(segments.SPREAD, segments.SPREAD * MOST // max(rows, 1))

@@ -5,12 +5,13 @@ Such a closed file is converted once, to `<host>-<pid>.<ns>.<lines>.parquet` bes
 write there. All other lines are converted into a temporary folder at each run. If a conversion was killed,
 both files may exist, and the Parquet file is used.
 """
+# ruff: noqa: S608 — SQL is built from our own text and quoted file names
 
 import io
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
@@ -19,7 +20,7 @@ from uuid import uuid4
 
 from loop.core.errors import LoopError
 from loop.core.text import one_line
-from loop.monitoring.ids import SPREAD, parquet
+from loop.monitoring.ids import parquet
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,6 +30,7 @@ CONVERTED = re.compile(r"(?P<segment>.+\.\d{19})\.\d+\.parquet")
 ASIDE = ".converting"  # suffix of a file that is still being written; readers and servers ignore it
 SETTLED = 60.0  # seconds after its last write, before which a network file system may show a file incomplete
 ABANDONED = 86_400.0  # seconds after which the leftovers of a killed conversion are deleted
+SPREAD = 1 << 20  # range of the row hash that decides which rows a sample takes
 GROUP = 16_384  # rows per Parquet row group, which is read or skipped as a whole
 LONGEST = 1 << 24  # longest accepted line in bytes; the server writes far shorter lines
 LINE = (
@@ -52,23 +54,19 @@ def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
     Raises LoopError if there is no log.
     """
     where = log.rstrip("/")
-    listed: list[str] = []
     while True:
         if "://" not in log:
             _convert_closed(con, Path(log))
-        before, listed = listed, found(con, f"{where}/*.jsonl*") + found(con, f"{where}/*.parquet")
-        if not listed:
-            raise LoopError(
-                f"{log} has no *.jsonl file",
-                fix="serve with PREDICTION_LOG_DIR set to it, or name another --log",
-            )
-        converted = {match["segment"] for file in listed if (match := CONVERTED.fullmatch(file))}
-        columnar = [file for file in listed if file.endswith(".parquet")]
-        rest = [file for file in listed if not file.endswith(".parquet") and _segment(file) not in converted]
+        lines, columnar = (found(con, f"{where}/{names}") for names in ("*.jsonl*", "*.parquet"))
+        if not lines and not columnar:
+            fix = "serve with PREDICTION_LOG_DIR set to it, or name another --log"
+            raise LoopError(f"{log} has no *.jsonl file", fix=fix)
+        converted = _segments(CONVERTED, columnar)
+        rest = [file for file in lines if converted.isdisjoint(_segments(CLOSED, [file]))]
         aside = scratch(con) / "lines.parquet"
         cut = _convert(con, rest, aside) if rest else 0
         # Another monitor may have converted a file since it was listed, or a server may have deleted it.
-        if cut and listed != before and not all("://" in file or Path(file).exists() for file in rest):
+        if cut and any("://" not in file and not os.path.lexists(file) for file in rest):
             continue
         files = [*columnar, *([str(aside)] if aside.is_file() else [])]
         if not files:
@@ -78,17 +76,10 @@ def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
 
 def found(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     """Return the files that match a pattern, sorted. Raises LoopError if the location cannot be read."""
-    import duckdb
-
     if "://" not in pattern:
         _check_access(Path(pattern.partition("*")[0]))
-    try:
+    with reading(pattern, "check the location and your access to it"):
         names = con.execute("select file from glob($1) order by 1", [pattern]).fetchall()
-    except duckdb.Error as error:
-        why = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), str(error))
-        raise LoopError(
-            f"{pattern}: cannot be read: {why}", fix="check the location and your access to it"
-        ) from error
     return [row[0] for row in names]
 
 
@@ -101,8 +92,9 @@ def reading(what: str | None, fix: str) -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException:
         raise
-    except duckdb.Error as error:
-        raise LoopError(f"{what}: cannot be read: {one_line(error)}", fix=fix) from error
+    except duckdb.Error as error:  # its message may hold a traceback or the query
+        why = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), error)
+        raise LoopError(f"{what}: cannot be read: {one_line(why)}", fix=fix) from error
 
 
 def _check_access(folder: Path) -> None:
@@ -124,9 +116,9 @@ def scratch(con: "duckdb.DuckDBPyConnection") -> Path:
     return made
 
 
-def _segment(file: str) -> str | None:
-    match = CLOSED.fullmatch(file)
-    return match["segment"] if match else None
+def _segments(form: re.Pattern[str], files: Iterable[str]) -> set[str]:
+    """Return the segments that files of this form belong to."""
+    return {match["segment"] for file in files if (match := form.fullmatch(file))}
 
 
 def _convert_closed(con: "duckdb.DuckDBPyConnection", folder: Path) -> None:
@@ -138,16 +130,16 @@ def _convert_closed(con: "duckdb.DuckDBPyConnection", folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return
     paths = sorted(folder.iterdir())
-    converted = {match["segment"] for path in paths if (match := CONVERTED.fullmatch(path.name))}
+    converted = _segments(CONVERTED, (path.name for path in paths))
     for path in paths:
         with suppress(FileNotFoundError):  # another monitor converted the file, or a server deleted it
             age = time() - path.stat().st_mtime
-            if (path.suffix == ASIDE and age > ABANDONED) or (
-                age > SETTLED
-                and (segment := _segment(path.name))
-                and (segment in converted or _convert_one(con, path, segment))
-            ):
+            if path.suffix == ASIDE and age > ABANDONED:
                 path.unlink()
+            elif (closed := CLOSED.fullmatch(path.name)) and age > SETTLED:
+                segment = closed["segment"]
+                if segment in converted or _convert_one(con, path, segment):
+                    path.unlink()
 
 
 def _convert_one(con: "duckdb.DuckDBPyConnection", path: Path, segment: str) -> bool:
@@ -156,12 +148,11 @@ def _convert_one(con: "duckdb.DuckDBPyConnection", path: Path, segment: str) -> 
     if _convert(con, [str(path)], aside):
         aside.unlink(missing_ok=True)
         return False
-    lines = con.execute(f"select count(*) from {parquet([str(aside)])}").fetchall()[0][0]  # noqa: S608 — ours
+    lines = con.execute(f"select count(*) from {parquet([str(aside)])}").fetchall()[0][0]
     with aside.open("rb") as file:
         os.fsync(file.fileno())
-    os.utime(
-        aside, ns=(status.st_atime_ns, status.st_mtime_ns)
-    )  # keeps the file's age, by which servers delete old files
+    # keep the file's age, by which servers delete old files
+    os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))
     aside.rename(path.with_name(f"{segment}.{lines}.parquet"))
     return True
 
@@ -170,27 +161,21 @@ def _convert(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> in
     """Write the lines of JSON files as Parquet; returns how many lines and files cannot be read."""
     import duckdb
 
-    cut = 0
+    lines = f"read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true)"
+    target = str(to).replace("'", "''")
+    copy = f"""copy (select {COLUMNS} from {lines} order by place) to '{target}'
+        (format parquet, compression zstd, row_group_size {GROUP})"""
     try:
-        _copy_all(con, files, to)
+        con.execute(copy, [files])
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error:
         readable, cut = _readable(con, files)
         if readable:
             with reading(files[0], "remove the file that the message names"):
-                _copy_all(con, readable, to)
-    return cut
-
-
-def _copy_all(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> None:
-    lines = f"read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true)"
-    target = str(to).replace("'", "''")
-    con.execute(
-        f"""copy (select {COLUMNS} from {lines} order by place) to '{target}'
-        (format parquet, compression zstd, row_group_size {GROUP})""",  # noqa: S608 — ours
-        [files],
-    )
+                con.execute(copy, [readable])
+        return cut
+    return 0
 
 
 def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[str], int]:
@@ -206,12 +191,7 @@ def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[
         try:
             with fsspec.open(file, "rb", compression="infer") as source, aside.open("wb") as target:
                 long = _copy(io.BufferedReader(source), target)
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            zlib.error,
-        ):  # the file is unreadable, or not compressed as its name says
+        except (OSError, EOFError, ValueError, zlib.error):  # unreadable, or not compressed as its name says
             cut += 1
             aside.unlink(missing_ok=True)
             continue
