@@ -60,17 +60,35 @@ class Since:
     step: float  # Unix time at which the canary's current step began
 
 
-@dataclass
-class _Asked:
-    """The judge's knowledge of the workflow runs for one action."""
+@dataclass(frozen=True)
+class _Main:
+    """The release state in main's latest commit, and when its canary began; None without a canary."""
 
-    since: datetime  # just before the canary's start; earlier runs belong to another canary of this release
-    open: list[int] = field(default_factory=list)  # ids of runs that had not ended at the last check
-    ended: int = 0  # number of runs that have ended
-    dispatches: int = 0  # number of runs that this process dispatched
-    last: float = -float("inf")  # monotonic time of this process's latest dispatch
-    known: bool = False  # whether the ids of all runs are known; if not, runs are searched by title
-    expected: int = 0  # number of runs that a search finds once GitHub lists the latest
+    commit: str
+    state: State
+    began: Since | None
+
+
+@dataclass
+class _Runs:
+    """The workflow runs that the judge has dispatched for one action."""
+
+    ids: set[int] = field(default_factory=set)
+    dispatches: int = 0
+    last: float = -float("inf")  # monotonic time of the latest dispatch
+    ended: int = 0  # number of this action's runs that had ended before the latest dispatch
+
+
+@dataclass
+class _Canary:
+    """The canary that the judge watches, with everything that it remembers of it."""
+
+    key: str
+    released: float
+    unready: int = 0  # number of checks in a row in which it had traffic and was not ready
+    overdue: int = 0  # number of checks in a row in which it was past its deadline
+    condemned: Verdict | None = None  # the verdict to end it
+    runs: dict[str, _Runs] = field(default_factory=dict)  # by the runs' title
 
 
 @dataclass
@@ -88,192 +106,140 @@ class Judge:
     stable: Track
     canary: Track
     github: Callable[[], GitHub] | None = None  # a function, because the token may change meanwhile
-    _seen: tuple[str, State] | None = None
-    _unready: int = 0
-    _overdue: int = 0
-    _since: dict[tuple[str, str], Since] = field(default_factory=dict)
-    _condemned: dict[str, Verdict] = field(default_factory=dict)
-    _gone: dict[str, Verdict] = field(default_factory=dict)  # verdicts of canaries that have been removed
-    _asked: dict[str, _Asked] = field(default_factory=dict)  # known workflow runs, by their title
+    _main: _Main | None = None
+    _watched: _Canary | None = None
+    _ended: str = ""  # how the latest canary ended
     _silent: float = 0.0  # Unix time until which GitHub's rate limit allows no requests
 
     def look(self) -> Look:
         """Judge the canary that main names now, and dispatch the resulting workflow; returns the result."""
-        main, state = self._state()
-        if state.canary is None:
+        main = self._read()
+        state, began, known = main.state, main.began, self._watched
+        if state.canary is None or began is None:
             return self._over(state)
         key, step = state.canary.key, steps.step_of(state)
-        found, numbers = self._judge(main, state, key)
-        found = self._standing(key, self._in_time(found, main, key, step))
-        dispatched, asked = self._ask(found, main, key, step)
+        if known is None or (known.key, known.released) != (key, began.canary):
+            known = self._watched = _Canary(key, began.canary)
+        found, numbers = self._judge(known, state, step, began)
+        found = self._standing(known, self._in_time(known, found, step, began))
+        dispatched, asked = self._ask(known, found, step)
         said = f"{found.what}: {', '.join(found.reasons)}"
         line = "; ".join(part for part in (f"{self.place}: {key} at {step}", numbers, said, asked) if part)
         return Look(one_line(line, LONGEST), found.what, dispatched)
 
-    def _over(self, state: State) -> Look:
-        """Return the result if there is no canary, and forget past canaries, which may come again."""
-        self._gone |= self._condemned
-        for known in (self._condemned, self._since, self._asked):
-            known.clear()
-        ended = [
-            f"{key} was rolled back: {why}"
-            if (why := state.why_barred(key))
-            else f"{key} was removed and may be proposed again: {', '.join(verdict.reasons)}"
-            for key, verdict in self._gone.items()
-        ]
-        line = "; ".join([f"{self.place}: {steps.described(state)}", *ended])
-        return Look(one_line(line, LONGEST), over=True)
+    def _read(self) -> _Main:
+        """Read main, unless it is still at the commit that was read last."""
+        if self._main is None or self._main.commit != self.git.tip("main"):
+            main = self.git.fetch("main")
+            state = commit.read(self.git, main, self.place)
+            self._main = _Main(main, state, since(self.git, main, self.place))
+        return self._main
 
-    def _standing(self, key: str, found: Verdict) -> Verdict:
+    def _over(self, state: State) -> Look:
+        """Return the result if there is no canary, with the reason if the judge ended the latest one."""
+        if (known := self._watched) and known.condemned:
+            barred, removed = state.why_barred(known.key), ", ".join(known.condemned.reasons)
+            how = f"rolled back: {barred}" if barred else f"removed and may be proposed again: {removed}"
+            self._ended = f"; {known.key} was {how}"
+        self._watched = None  # the same release may come again
+        return Look(one_line(f"{self.place}: {steps.described(state)}{self._ended}", LONGEST), over=True)
+
+    @staticmethod
+    def _standing(known: _Canary, found: Verdict) -> Verdict:
         """Return the verdict that stands: "remove" is replaced only by "rollback", which is final."""
-        before = self._condemned.get(key)
+        before = known.condemned
         if before and (before.what, found.what) != ("remove", "rollback"):
             return before
         if found.what in {"rollback", "remove"}:
-            self._condemned[key] = found
+            known.condemned = found
         return found
 
-    def _in_time(self, found: Verdict, main: str, key: str, step: str) -> Verdict:
+    def _in_time(self, known: _Canary, found: Verdict, step: str, began: Since) -> Verdict:
         """Remove a canary that waits past its deadline at one of the steps before the hand-over."""
-        hours = (time.time() - self._began(main, key, step).step) / 3600
+        hours = (time.time() - began.step) / 3600
         late = found.what == "wait" and step.startswith("canary-") and hours > self.rules.deadline_hours
-        self._overdue = self._overdue + 1 if late else 0
-        if self._overdue < PATIENCE:
+        known.overdue = known.overdue + 1 if late else 0
+        if known.overdue < PATIENCE:
             return found
         limit = f"no verdict within {self.rules.deadline_hours:g} h at {step}"
         return Verdict("remove", (f"{limit}: {', '.join(found.reasons)}",))
 
-    def _state(self) -> tuple[str, State]:
-        """Return main's current commit, and the release state at that commit."""
-        if self._seen is None or self._seen[0] != self.git.tip("main"):
-            main = self.git.fetch("main")
-            self._seen = main, commit.read(self.git, main, self.place)
-        return self._seen
+    def _judge(self, known: _Canary, state: State, step: str, began: Since) -> tuple[Verdict, str]:
+        """Return the verdict on the canary, and the figures it is based on as text.
 
-    def _judge(self, main: str, state: State, key: str) -> tuple[Verdict, str]:
-        """Return the verdict on the canary, and the figures it is based on as text."""
-        step = steps.step_of(state)
-        track, name, wanted = (self.canary, "canary", state.canary)
-        if step in {"handover", "return"}:
-            track, name, wanted = (self.stable, "stable", state.stable)
-        pods = (wanted and wanted.replicas) or 1
-        idle = track is self.stable or step == "canary-0"  # the canary has no traffic to judge
-        problem, missing = unready(track.url, key), None
-        if problem and not idle:
-            missing = self._missing(problem)
-        else:
-            self._unready = 0
-        try:
-            problem = problem or track.metrics.unlike(key, pods)
-            ready = missing or (Verdict("wait", (f"{name} {problem}",)) if problem else READY)
-            if idle or state.stable is None:
-                return ready, ""
-            began = self._began(main, key, step)
-            stable = self.stable.metrics.sample(state.stable.key, began.canary)
-            canary = self.canary.metrics.sample(key, began.step)
-        except Unread as error:
-            return missing or Verdict("wait", (str(error),)), ""
-        found = verdict(stable, canary, self.rules)
-        if found.what != "rollback":  # while pods are unreachable or incomplete, the best verdict is "wait"
-            found = missing or (ready if problem and found.what == "promote" else found)
-        return found, told(stable, canary)
-
-    def _began(self, main: str, key: str, step: str) -> Since:
-        """Return when the canary was released, and when its current step began."""
-        if (key, step) not in self._since:
-            self._since[key, step] = since(self.git, main, self.place)
-        return self._since[key, step]
-
-    def _missing(self, problem: str) -> Verdict:
-        """Remove a canary that stays unready while it has traffic, unless stable is unready as well.
-
-        Its release is not blocked, because a lost node or a failed image pull says nothing about the release.
+        A canary that stays unready while it has traffic is removed, unless stable is unready as well. Its
+        release is not blocked, because a lost node or a failed image pull says nothing about the release.
         """
-        if answers(self.stable.url):
-            self._unready += 1
-        return Verdict("remove" if self._unready >= PATIENCE else "wait", (f"canary {problem}",))
+        track, name, wanted = self.canary, "canary", state.canary
+        if step in {"handover", "return"}:
+            track, name, wanted = self.stable, "stable", state.stable
+        idle = track is self.stable or step == "canary-0"  # the canary has no traffic to judge
+        problem, held = unready(track.url, known.key), None
+        known.unready = known.unready + 1 if problem and not idle and answers(self.stable.url) else 0
+        if problem:
+            held = Verdict("remove" if known.unready >= PATIENCE else "wait", (f"{name} {problem}",))
+        try:
+            if not problem and (unlike := track.metrics.unlike(known.key, (wanted and wanted.replicas) or 1)):
+                held = Verdict("wait", (f"{name} {unlike}",))
+            if idle or state.stable is None:
+                return held or READY, ""
+            stable = self.stable.metrics.sample(state.stable.key, began.canary)
+            canary = self.canary.metrics.sample(known.key, began.step)
+        except Unread as error:
+            return held or Verdict("wait", (str(error),)), ""
+        found = verdict(stable, canary, self.rules)
+        return found if found.what == "rollback" else held or found, told(stable, canary)
 
-    def _ask(self, found: Verdict, main: str, key: str, step: str) -> tuple[bool, str]:
+    def _ask(self, known: _Canary, found: Verdict, step: str) -> tuple[bool, str]:
         """Dispatch promote.yml or rollback.yml unless a run is open; returns (dispatched, message)."""
         if self.github is None or found.what == "wait":
             return False, ""
-        model, environment = public(self.place.model), self.place.environment
-        inputs = {"model": model, "environment": environment, "key": key}
-        reason = one_line("; ".join(found.reasons))
-        if found.what == "promote":
-            workflow, title = "promote.yml", f"Promote {model}: {environment} {key} from {step}"
-            inputs |= {"from": step, "reason": reason}
-        else:
-            workflow, title = "rollback.yml", f"Roll back {model}: {environment} {key}"
-            inputs |= {"why": reason, "bar": "yes" if found.what == "rollback" else "no"}
         if self._silent > time.time():
             until = datetime.fromtimestamp(self._silent, UTC)
             return False, f"GitHub's rate limit allows no requests until {until:%H:%M:%S} UTC"
-        released = datetime.fromtimestamp(self._began(main, key, step).canary, UTC)
-        asked = self._asked.setdefault(title, _Asked(released - SKEW))
         try:
-            return self._dispatch(replace(self.github(), patience=PROMPT), workflow, title, inputs, step)
+            return self._dispatch(replace(self.github(), patience=PROMPT), known, found, step)
         except GitHubError as error:
             self._silent = time.time() + error.wait
-            asked.known &= not error.unclear
             if BAD_INPUT <= error.status < BROKEN:
                 raise
             return False, str(error)  # GitHub has an outage; the next check tries again
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            asked.known = False
             return False, f"GitHub's answer has an unexpected form: {error!r}"
 
-    def _dispatch(
-        self, github: GitHub, workflow: str, title: str, inputs: dict[str, str], step: str
-    ) -> tuple[bool, str]:
-        asked = self._asked[title]
-        if against := self._against(github, workflow, title, (inputs["key"], step)):
-            return False, against
-        run = github.dispatch(workflow, inputs)
-        asked.dispatches, asked.last = asked.dispatches + 1, time.monotonic()
-        if run is None:
-            asked.known, asked.expected = False, asked.ended + 1
-            return True, f"dispatched {workflow}"
-        asked.open.append(run.id)
-        return True, f"dispatched {workflow}: {run.url}"
-
-    def _against(self, github: GitHub, workflow: str, title: str, at: tuple[str, str]) -> str | None:
-        """Return why no workflow is dispatched now: a run is open or not listed yet, or main has changed."""
-        asked = self._asked[title]
-        new = time.monotonic() - asked.last < SHOWN
-        if not asked.known:
-            self._search(github, workflow, title, asked)
-            if new and len(asked.open) + asked.ended < asked.expected:
-                return "a run was dispatched and is not listed yet"
-            asked.known = True
-        for id_ in list(asked.open):
-            run = github.run(id_)
-            if run is None and new:
-                return f"run {id_} is not listed yet"
-            if run and run["status"] != "completed":
-                return f"run {id_} is {run['status']}"
-            asked.open.remove(id_)
-            asked.ended += 1
-        _, state = self._state()
-        if state.canary is None or (state.canary.key, steps.step_of(state)) != at:
-            return "main has changed meanwhile"
-        if (times := max(asked.ended, asked.dispatches)) >= ATTEMPTS:
+    def _dispatch(self, github: GitHub, known: _Canary, found: Verdict, step: str) -> tuple[bool, str]:
+        model, environment = public(self.place.model), self.place.environment
+        inputs = {"model": model, "environment": environment, "key": known.key}
+        reason = one_line("; ".join(found.reasons))
+        if found.what == "promote":
+            workflow, title = "promote.yml", f"Promote {model}: {environment} {known.key} from {step}"
+            inputs |= {"from": step, "reason": reason}
+        else:
+            workflow, title = "rollback.yml", f"Roll back {model}: {environment} {known.key}"
+            inputs |= {"why": reason, "bar": "yes" if found.what == "rollback" else "no"}
+        runs = known.runs.setdefault(title, _Runs())
+        # earlier runs belong to another canary of this release
+        oldest = max(datetime.now(UTC) - DAYS, datetime.fromtimestamp(known.released, UTC) - SKEW)
+        listed = github.trusted(workflow, oldest, "workflow_dispatch")
+        # Ours have the id that GitHub returned or, after a restart or if it returned none, the title. In a
+        # fork that has changed `run-name`, a restarted judge dispatches once more. That is harmless, because
+        # promote and rollback change nothing unless main is still at the step they start from.
+        ours = [run for run in listed if run["id"] in runs.ids or run["display_title"] == title]
+        for run in ours:
+            if run["status"] != "completed":
+                return False, f"run {run['id']} is {run['status']}"
+        if len(ours) <= runs.ended and time.monotonic() - runs.last < SHOWN:
+            return False, "a run was dispatched and is not listed yet"
+        state = self._read().state
+        if state.canary is None or (state.canary.key, steps.step_of(state)) != (known.key, step):
+            return False, "main has changed meanwhile"
+        if (times := max(len(ours), runs.dispatches)) >= ATTEMPTS:
             raise Rejected(f"{title!r} ran {times} times without effect", fix="read the runs' logs")
-        return None
-
-    def _search(self, github: GitHub, workflow: str, title: str, asked: _Asked) -> None:
-        """Find this action's runs by title, after a restart or if a dispatch returned no id.
-
-        In a fork that has changed `run-name` the search finds nothing, and the judge dispatches once more.
-        That is harmless, because promote and rollback change nothing unless main is still at the step they
-        start from.
-        """
-        oldest = max(datetime.now(UTC) - DAYS, asked.since)
-        runs = github.trusted(workflow, oldest, "workflow_dispatch")
-        mine = [run for run in runs if run["display_title"] == title]
-        found = [run["id"] for run in mine if run["status"] != "completed"]
-        asked.ended = max(asked.ended, len(mine) - len(found))
-        asked.open = sorted({*asked.open, *found})
+        made = github.dispatch(workflow, inputs)
+        runs.dispatches, runs.last, runs.ended = runs.dispatches + 1, time.monotonic(), len(ours)
+        if made:  # an older server returns no run
+            runs.ids.add(made.id)
+        return True, f"dispatched {workflow}: {made.url}" if made else f"dispatched {workflow}"
 
 
 READY = Verdict("promote", ("ready",))
@@ -320,27 +286,21 @@ def told(stable: Sample, canary: Sample) -> str:
     parts = [f"{mine} (stable {stable.requests:.0f}, {p99(stable)})"]
     if stable.scores.total and canary.scores.total:
         parts.append(f"PSI {stable.scores.psi(canary.scores):.2f}")
-    for name, side in (("canary", canary), ("stable", stable)):
-        if side.skipped:
-            parts.append(f"{len(side.skipped)} series of {name} skipped")
     if odd := canary.skipped + stable.skipped:
-        parts.append(f"the first: {one_line(odd[0], 150)}")
+        parts.append(f"{len(odd)} series skipped, such as {one_line(odd[0], 150)}")
     return ", ".join(parts)
 
 
-def since(git: Git, at: str, place: Place) -> Since:
+def since(git: Git, at: str, place: Place) -> Since | None:
     """Return when the canary in the commit `at` was released, and when its current step began.
 
-    Only main's first-parent line is read, so a merged branch counts from its merge. Raises LoopError if the
-    commit has no canary.
+    Only main's first-parent line is read, so a merged branch counts from its merge. None without a canary.
     """
-    path = file(place.environment, place.model)
-    lines = git.run("log", "--first-parent", "--format=%H %ct", at, "--", path).splitlines()
     canary = commit.read(git, at, place).canary
     if canary is None:
-        raise LoopError(f"{path}: no canary in {at[:12]}")
-    times: list[float] = []
-    for line in lines:
+        return None
+    path, times = file(place.environment, place.model), []
+    for line in git.run("log", "--first-parent", "--format=%H %ct", at, "--", path).splitlines():
         changed, committed = line.split()
         try:
             before = recall(git.read(changed, path) or "", "canary", canary.key)
