@@ -270,15 +270,6 @@ class GitHub:
                     found[run["id"]] = run
         return [found[id_] for id_ in sorted(found, reverse=True)]
 
-    def run(self, run: int) -> dict[str, Any] | None:
-        """Return one workflow run; None if it does not exist or was deleted."""
-        try:
-            return dict(self.call("GET", f"/actions/runs/{run}"))
-        except GitHubError as error:
-            if error.status != MISSING:
-                raise
-            return None
-
     @_looking_again  # cancelling a run a second time has no effect
     def cancel(self, run: int) -> None:
         """Cancel a workflow run if it has not ended; a token with `actions: write` is enough."""
