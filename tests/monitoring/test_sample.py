@@ -51,26 +51,6 @@ def test_refused() -> None:
     assert (found.refused, found.requests, found.failed) == (4, 0, 0)
 
 
-def test_labels_that_prometheus_renamed() -> None:
-    """If Prometheus has renamed a label because the target has the same one, it is read by its new name."""
-    target = {"endpoint": "http", "version": "1.0", "reason": "x", "le": "x"}
-    rows = [
-        (f"{LATENCY}_bucket", {"version": "a1", "le": "0.5"}, 7.0),
-        (f"{FAILED}_total", {"version": "a1", "reason": "model"}, 2.0),
-        (f"{HTTP}_total", SERVED, 5.0),
-    ]
-    renamed = [
-        (
-            name,
-            {f"exported_{key}" if key in target else key: value for key, value in labels.items()} | target,
-            n,
-        )
-        for name, labels, n in rows
-    ]
-    assert of_rows(renamed) == of_rows(rows)
-    assert of_rows(renamed).failed == 5
-
-
 def test_another_version() -> None:
     """Answers of another release do not count for this one."""
     assert parse(exposition("b2", 20, 2, 2)) == Sample()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, FailFast, ValidationError
 
 from loop.core.text import one_line
 from loop.monitoring.fetch import fetch
-from loop.monitoring.sample import LATENCY, SERIES, TIMEOUT, Counted, Sample, Unread, own
+from loop.monitoring.sample import LATENCY, SERIES, TIMEOUT, Counted, Sample, Unread
 
 LOOKBACK = 300.0  # seconds before `since` in which a counter's start is searched, as Prometheus does
 OVERLAP = 120.0  # seconds by which two queries overlap, so that no late scrape is missed
@@ -81,7 +81,7 @@ class Prometheus:
         up = {_pod(series.metric): series.value[1] == "1" for series in self._now("up")}
         served: dict[str, set[str]] = defaultdict(set)
         for series in self._now(f"{LATENCY}_count"):
-            served[_pod(series.metric)].add(own(series.metric).get("version", "no version"))
+            served[_pod(series.metric)].add(series.metric.get("version", "no version"))
         if not up:
             return "has no pod that Prometheus scrapes"
         if down := sorted(pod for pod in up if not up[pod] or pod not in served):

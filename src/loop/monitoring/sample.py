@@ -128,8 +128,8 @@ class Counted:
 
         A series that first appears after `since` began at zero.
         """
-        labels, at = own(labels), 0.0
-        series, releases = tuple(sorted(labels.items())), (labels.get(name) for name in VERSIONS)
+        series, at = tuple(sorted(labels.items())), 0.0
+        releases = (labels.get(name) for name in VERSIONS)
         if labels.get("__name__") not in SERIES or self.version not in releases:
             return at
         for at, text in scrapes:
@@ -232,17 +232,6 @@ def _kind(name: str, labels: Mapping[str, str]) -> str | None:
         code = labels["http_response_code"]
         return "refused" if code == "429" else "failed" if code.startswith("5") else None
     return None
-
-
-def own(labels: Mapping[str, str]) -> dict[str, str]:
-    """Return a series' labels as its pod set them.
-
-    If the scrape target has a label of the same name, Prometheus renames the pod's label to `exported_<name>`
-    unless `honorLabels` is set.
-    """
-    prefix = "exported_"
-    renamed = {name.removeprefix(prefix): text for name, text in labels.items() if name.startswith(prefix)}
-    return {**labels, **renamed}
 
 
 def _bound(le: str, least: float) -> float:
