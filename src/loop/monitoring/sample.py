@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import inf, nan
+from typing import Any
 
 from loop.core.errors import LoopError
 from loop.core.text import one_line
@@ -19,6 +20,7 @@ HTTP = "bentoml_service_request"  # BentoML's counter; it includes requests that
 SERIES = (f"{LATENCY}_bucket", f"{SCORE}_bucket", f"{FAILED}_total", f"{HTTP}_total")
 VERSIONS = ("version", "service_version")  # labels that name the release; the second one is BentoML's
 REASONS = {"model": "failed", "overload": "refused"}  # values of label `reason`; others are callers' mistakes
+LEAST = {LATENCY: 0.0, SCORE: -inf}  # every bucket's upper bound is above this
 HIGHEST = 1e15  # largest value of a counter that is accepted
 TIMEOUT, PAGE = 10.0, 2_000_000  # limits of a metrics page in seconds and bytes, as in the PodMonitor
 LINE = 4096  # longest line of a metrics page, because the parser's time grows with the square of its length
@@ -62,7 +64,7 @@ class Histogram:
         if not self.total:
             raise LoopError("an empty histogram has no quantile")
         wanted, low = share * self.total, 0.0
-        for bound in sorted(set(self.counts) - {float("inf")}):
+        for bound in sorted(set(self.counts) - {inf}):
             if self.counts[bound] and wanted <= self.counts[bound]:
                 return low + (bound - low) * wanted / self.counts[bound]
             wanted -= self.counts[bound]
@@ -73,7 +75,7 @@ class Histogram:
         """Return how many counts exceed `value`, interpolated linearly; the last bucket counts in full."""
         found, low = 0.0, 0.0
         for bound in sorted(self.counts):
-            part = 1.0 if bound == float("inf") else (bound - max(low, value)) / (bound - low)
+            part = 1.0 if bound == inf else (bound - max(low, value)) / (bound - low)
             found += self.counts[bound] * max(0.0, part)
             low = bound
         return found
@@ -149,25 +151,22 @@ class Counted:
         requests are the 429 answers or the app's own count of refusals, whichever is greater. A series is
         skipped if it lacks a required label, or has a bucket bound or value that no counter can have.
         """
-        buckets: dict[str, dict[float, float]] = {LATENCY: defaultdict(float), SCORE: defaultdict(float)}
-        bad: dict[str, dict[str, float]] = {"failed": defaultdict(float), "refused": defaultdict(float)}
-        least, skipped = {LATENCY: 0.0, SCORE: -inf}, []
-        for labels, count in ((dict(series), count) for series, count in self.counts.items()):
-            name = labels["__name__"]
+        sums: dict[str, dict[Any, float]] = defaultdict(lambda: defaultdict(float))
+        skipped = []
+        for series, count in self.counts.items():
+            labels = dict(series)
             try:
-                if (histogram := name.removesuffix("_bucket")) in buckets:
-                    buckets[histogram][_bound(labels["le"], least[histogram])] += count.gained
-                elif kind := _kind(name, labels):
-                    bad[kind][name] += count.gained
+                what, part = _counted(labels)
+                sums[what][part] += count.gained
             except KeyError as error:
-                skipped.append(f"{name} has no label {error}")
+                skipped.append(f"{labels['__name__']} has no label {error}")
             except ValueError as error:
-                skipped.append(f"{name}: {error}")
+                skipped.append(f"{labels['__name__']}: {error}")
         odd = (dict(series)["__name__"] for series in sorted(self._odd))
         skipped += [f"{name}: a value is not a valid count" for name in odd]
         self._odd.clear()
-        latency, scores = (Histogram.of_cumulative(buckets[name]) for name in (LATENCY, SCORE))
-        failed, refused = (max(counts.values(), default=0.0) for counts in bad.values())
+        latency, scores = (Histogram.of_cumulative(sums[name]) for name in (LATENCY, SCORE))
+        failed, refused = (max(sums[what].values(), default=0.0) for what in ("failed", "refused"))
         return Sample(latency.total + failed, failed, latency, scores, refused, tuple(skipped))
 
 
@@ -224,21 +223,22 @@ def series(page: str) -> list[tuple[dict[str, str], float]]:
     return [({**row.labels, "__name__": row.name}, row.value) for row in rows]
 
 
-def _kind(name: str, labels: Mapping[str, str]) -> str | None:
-    """Return "failed" or "refused" if a counter counts such requests, else None."""
+def _counted(labels: Mapping[str, str]) -> tuple[str, float | str]:
+    """Return what a series counts, and which part of it: a bucket's upper bound, or the name of the counter.
+
+    Raises KeyError if a label is missing, and ValueError if a bound is not a number above the lowest one.
+    """
+    name = labels["__name__"]
+    if (histogram := name.removesuffix("_bucket")) != name:
+        if not (bound := _number(labels["le"])) > LEAST[histogram]:
+            raise ValueError(f"le is {one_line(ascii(labels['le']), 40)}")
+        return histogram, bound
     if name == f"{FAILED}_total":
-        return REASONS.get(labels["reason"])
-    if name == f"{HTTP}_total" and labels["endpoint"] == "/predict":
+        return REASONS.get(labels["reason"], ""), name
+    if labels["endpoint"] == "/predict":
         code = labels["http_response_code"]
-        return "refused" if code == "429" else "failed" if code.startswith("5") else None
-    return None
-
-
-def _bound(le: str, least: float) -> float:
-    """Return the upper bound of a bucket. Raises ValueError unless it is a number above `least`."""
-    if not (bound := _number(le)) > least:
-        raise ValueError(f"le is {one_line(ascii(le), 40)}")
-    return bound
+        return "refused" if code == "429" else "failed" if code.startswith("5") else "", name
+    return "", name
 
 
 def _number(text: float | str) -> float:
