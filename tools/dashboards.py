@@ -6,7 +6,7 @@ dashboards and alerts use the same numbers.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,33 +35,26 @@ Panel = stat.Panel | table.Panel | timeseries.Panel | heatmap.Panel
 
 def dashboards() -> dict[str, str]:
     """Return the JSON of both dashboards by file name."""
-    return {"fleet": written(fleet(), PLACE), "model": written(model(), HERE)}
-
-
-def fleet() -> build.Dashboard:
-    """Return the dashboard of all models: numbers with targets, a table, and lines over time."""
-    board = base("Models: fleet", "models-fleet").with_variable(choice("namespace", "model:pods:count"))
-    volume = number("Predictions per second", f"sum(model:predictions:rate5m{{{PLACE}}})", "none")
-    others = (
-        number("Pods", f"sum(model:pods:count{{{PLACE}}})", "none"),
+    pods, one = "model:pods:count", f"model:pods:count{{{HERE}"
+    fleet = (
+        number("Predictions per second", f"sum(model:predictions:rate5m{{{PLACE}}})", "none"),
+        *targets(PLACE),
+        number("Pods", f"sum({pods}{{{PLACE}}})", "none"),
         number("Longest time since a drift check", f"max({LOOKED})", "s", over(26 * 3600)),
         number("GitHub token expires in", f"min({ENDS})", "s", under(14 * 86400)),
+        every_model(),
+        *fleet_lines(),
     )
-    for panel in (volume, *targets(PLACE), *others, every_model(), *fleet_lines()):
-        board.with_panel(panel)
-    return board
-
-
-def model() -> build.Dashboard:
-    """Return the dashboard of one model in one namespace: its tracks, predictions and monitor."""
-    board = base("Models: one model", "models-one")
-    board.with_variable(choice("model", "model:pods:count", several=False))
-    board.with_variable(choice("namespace", f"model:pods:count{{{MODEL}}}", several=False))
-    pods = f"model:pods:count{{{HERE}"
-    stable, canary = (named(track.title(), f'{pods}, track="{track}"}}') for track in ("stable", "canary"))
-    for panel in (stable, canary, *targets(HERE, MODEL), *model_serving(), *model_quality()):
-        board.with_panel(panel)
-    return board
+    tracks = (named(track.title(), f'{one}, track="{track}"}}') for track in ("stable", "canary"))
+    model = (*tracks, *targets(HERE, MODEL), *model_serving(), *model_quality())
+    choices = (
+        choice("model", pods, several=False),
+        choice("namespace", f"{pods}{{{MODEL}}}", several=False),
+    )
+    return {
+        "fleet": board("Models: fleet", "models-fleet", PLACE, [choice("namespace", pods)], fleet),
+        "model": board("Models: one model", "models-one", HERE, choices, model),
+    }
 
 
 def targets(served: str, *monitored: str) -> Iterator[Panel]:
@@ -177,7 +170,7 @@ def pushed(how: str, name: str, by: str = "model", *where: str) -> str:
 def number(title: str, expr: str, unit: str, limit: Limit | None = None) -> Panel:
     """Return a panel with one number, which is coloured if it has a limit."""
     panel = stat.Panel().title(title).datasource(SOURCE).unit(unit).span(3).height(4)
-    return panel.thresholds(limit or steps(dashboard.Threshold(None, "text"))).with_target(query(expr, "A"))
+    return panel.thresholds(limit or steps((None, "text"))).with_target(query(expr, "A"))
 
 
 def named(title: str, expr: str) -> Panel:
@@ -204,27 +197,18 @@ def query(expr: str, ref: str, legend: str = "") -> prometheus.Dataquery:
 
 def over(limit: float) -> Limit:
     """Return colours that turn red at `limit` and above."""
-    return steps(dashboard.Threshold(None, "green"), dashboard.Threshold(limit, "red"))
+    return steps((None, "green"), (limit, "red"))
 
 
 def under(limit: float) -> Limit:
     """Return colours that turn red below `limit`."""
-    return steps(dashboard.Threshold(None, "red"), dashboard.Threshold(limit, "green"))
+    return steps((None, "red"), (limit, "green"))
 
 
-def steps(*thresholds: dashboard.Threshold) -> Limit:
+def steps(*colours: tuple[float | None, str]) -> Limit:
     """Return colours that change at absolute values."""
-    return build.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(list(thresholds))
-
-
-def base(title: str, uid: str) -> build.Dashboard:
-    """Return an empty dashboard with a choice of Prometheus and a link to the other dashboard."""
-    others = build.DashboardLink("Models").type(dashboard.DashboardLinkType.DASHBOARDS)
-    others.tags(["models"]).keep_time(True)
-    board = build.Dashboard(title).uid(uid).tags(["models"]).link(others).readonly()
-    board.time("now-24h", "now").refresh("1m").timezone("browser")
-    board.tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
-    return board.with_variable(build.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    thresholds = [dashboard.Threshold(value, colour) for value, colour in colours]
+    return build.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(thresholds)
 
 
 def choice(label: str, series: str, *, several: bool = True) -> build.QueryVariable:
@@ -235,15 +219,27 @@ def choice(label: str, series: str, *, several: bool = True) -> build.QueryVaria
     return variable.sort(dashboard.VariableSort.ALPHABETICAL_ASC).multi(several).include_all(several)
 
 
-def written(board: build.Dashboard, where: str) -> str:
-    """Return a dashboard's JSON, with annotations for which Grafana's SDK has no fields."""
-    plain_board = json.loads(json.dumps(board.build(), cls=JSONEncoder))
-    plain_board["annotations"] = {"list": list(events(where))}
-    return json.dumps(plain_board, indent=2) + "\n"
+def board(
+    title: str, uid: str, where: str, choices: Iterable[build.QueryVariable], panels: Iterable[Panel]
+) -> str:
+    """Return a dashboard's JSON, with annotations about the models that `where` selects."""
+    others = build.DashboardLink("Models").type(dashboard.DashboardLinkType.DASHBOARDS)
+    made = build.Dashboard(title).uid(uid).tags(["models"]).readonly()
+    made.link(others.tags(["models"]).keep_time(True))
+    made.time("now-24h", "now").refresh("1m").timezone("browser")
+    made.tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
+    made.with_variable(build.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    for variable in choices:
+        made.with_variable(variable)
+    for panel in panels:
+        made.with_panel(panel)
+    plain = json.loads(json.dumps(made.build(), cls=JSONEncoder))
+    plain["annotations"] = {"list": events(where)}  # Grafana's SDK has no fields for these
+    return json.dumps(plain, indent=2) + "\n"
 
 
-def events(where: str) -> Iterator[dict[str, Any]]:
-    """Yield annotations for releases, promotions and rollbacks, derived from the versions of each track.
+def events(where: str) -> list[dict[str, Any]]:
+    """Return annotations for releases, promotions and rollbacks, derived from the versions of each track.
 
     Each query is true for exactly one minute and runs once a minute, so each event gets one mark. A version
     that was missing for less than ten minutes does not count as new, because pods may restart.
@@ -251,27 +247,22 @@ def events(where: str) -> Iterator[dict[str, Any]]:
     canary, stable = (f'model:pods:count{{{where}, track="{track}"}}' for track in ("canary", "stable"))
     new = "last_over_time({0}[1m]) unless last_over_time({0}[10m] offset 1m)"
     gone = f"last_over_time({canary}[1m] offset 1m) unless last_over_time({canary}[1m])"
-    queries = {
-        "Canary": ("blue", new.format(canary), "canary {{version}}"),
-        "Promoted": ("green", new.format(stable), "stable is {{version}}"),
-        "Rolled back": (
-            "red",
-            f"{gone} unless on (namespace, model, version) {stable} and on (namespace, model) {stable}",
-            "{{version}} rolled back",
-        ),
+    back = f"{gone} unless on (namespace, model, version) {stable} and on (namespace, model) {stable}"
+    shared = {
+        "datasource": {"type": SOURCE.type_val, "uid": SOURCE.uid},
+        "enable": True,
+        "step": "60s",
+        "textFormat": "{{namespace}}",
+        "tagKeys": "model,version",
     }
-    for name, (colour, expr, title) in queries.items():
-        yield {
-            "name": name,
-            "datasource": {"type": SOURCE.type_val, "uid": SOURCE.uid},
-            "enable": True,
-            "iconColor": colour,
-            "expr": expr,
-            "step": "60s",
-            "titleFormat": title,
-            "textFormat": "{{namespace}}",
-            "tagKeys": "model,version",
-        }
+    return [
+        {**shared, "name": name, "iconColor": colour, "expr": expr, "titleFormat": title}
+        for name, colour, expr, title in (
+            ("Canary", "blue", new.format(canary), "canary {{version}}"),
+            ("Promoted", "green", new.format(stable), "stable is {{version}}"),
+            ("Rolled back", "red", back, "{{version}} rolled back"),
+        )
+    ]
 
 
 if __name__ == "__main__":
