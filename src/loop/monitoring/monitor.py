@@ -1,6 +1,7 @@
 """One check of production: compares the prediction log with reference and labels, and returns findings."""
 
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,9 +89,12 @@ def read_reference(project: Project, path: Path) -> "pd.DataFrame":
     others = (project.folder.roles.label, PREDICTION)
     columns = [name for name in frame if name not in others and not str(name).startswith("score_")]
     meta, verified = project.trained / "meta.json", own and recorded  # against dvc.lock
-    if meta.is_file() and not verified and (expected := seen(meta)) != columns:
-        said = f"{path}: {_first_difference(columns, expected)} ({meta})"
-        raise LoopError(said, fix=f"./loop repro {project.package}")
+    if meta.is_file() and not verified:
+        pairs = enumerate(zip_longest(columns, seen(meta), fillvalue="missing"))
+        for place, (have, want) in pairs:
+            if have != want:
+                said = f"{path}: feature {place} is {have}, should be {want} ({meta})"
+                raise LoopError(said, fix=f"./loop repro {project.package}")
     return frame[[*columns, *([PREDICTION] if PREDICTION in frame else [])]]
 
 
@@ -98,10 +102,3 @@ def released(git: Git, model: str, environment: str) -> str | None:
     """Return the key of the stable release in the checked-out commit; None if nothing is released."""
     found = release_state.at(git, "HEAD", environment, model)
     return found.stable.key if found and found.stable else None
-
-
-def _first_difference(found: list[str], expected: list[str]) -> str:
-    for place, (have, want) in enumerate(zip(found, expected, strict=False)):
-        if have != want:
-            return f"feature {place} is {have}, should be {want}"
-    return f"has {len(found)} features, should have {len(expected)}"

@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Annotated
@@ -116,14 +117,12 @@ class Prometheus:
         return answer.data.result
 
 
-def _stretches(first: float, now: float) -> list[tuple[float | None, int]]:
+def _stretches(first: float, now: float) -> Iterator[tuple[float | None, int]]:
     """Split the time from `first` to now into queries: (end, length in seconds); end None means now."""
-    ends = []
     while now - first > STRETCH:
         first += STRETCH
-        ends.append(first)
-    last = now - first + (OVERLAP if ends else 0)  # overlap, because Prometheus' clock may differ from ours
-    return [*((end, ceil(STRETCH)) for end in ends), (None, max(1, ceil(last)))]
+        yield first, ceil(STRETCH)
+    yield None, ceil(now - first + OVERLAP)  # overlap, because Prometheus' clock may differ from ours
 
 
 def _pod(labels: dict[str, str]) -> str:

@@ -57,12 +57,7 @@ class Histogram:
         return found
 
     def quantile(self, share: float) -> float:
-        """Return the value below which `share` of the counts lie, interpolated linearly within its bucket.
-
-        Raises LoopError if the histogram is empty.
-        """
-        if not self.total:
-            raise LoopError("an empty histogram has no quantile")
+        """Return the value below which `share` of the counts lie, interpolated linearly within its bucket."""
         wanted, low = share * self.total, 0.0
         for bound in sorted(set(self.counts) - {inf}):
             if self.counts[bound] and wanted <= self.counts[bound]:
