@@ -65,7 +65,6 @@ def test_a_models_page_tells_its_whole_life(site: Path):
         "drift 0.61 >= 0.3 (TX_AMOUNT)",
         "12,345 rows, 2026-01-01 to 2026-03-31",
         "What is paid, when, and how risky the terminal was",
-        "Weakest on rows with NIGHT q1",
         DATA_MD5,
         MODEL_MD5,
         "card-fraud/1",

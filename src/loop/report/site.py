@@ -31,7 +31,7 @@ def build(root: Path, models: Sequence[str] = ()) -> Path:
         write_text(aside / "index.html", page("index.html.j2", latest=latest(facts), **shared))
         for one in facts:
             drift = one.drift_page if one.drift_page.is_file() else None
-            text = page("model.html.j2", one=one, drift_page=drift, weakest=weakest(one), **shared)
+            text = page("model.html.j2", one=one, drift_page=drift, **shared)
             write_text(aside / one.model / "index.html", text)
             if drift:
                 shutil.copy(drift, aside / one.model / "drift.html")
@@ -51,16 +51,6 @@ def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
     served = [(one.model, one.served) for one in facts if one.served]
     found = [(model, place.name, entry) for model, place in served for entry in place.history]
     return sorted(found, key=lambda each: when(each[2].when), reverse=True)[:LATEST]
-
-
-def weakest(facts: Facts) -> tuple[str, str, float] | None:
-    """Return the part of the test rows with the worst gate metric: feature, part, and the metric's value."""
-    metric = facts.spec.gate.metric
-    slices = facts.evidence.metrics.get("slices", {}) if facts.evidence else {}
-    values = ((feature, part, found) for feature, cut in slices.items() for part, found in cut.items())
-    parts = [(feature, part, found[metric]) for feature, part, found in values if metric in found]
-    worst = max if metric in facts.lower else min
-    return worst(parts, key=lambda part: part[2], default=None)
 
 
 def page(template: str, **values: Any) -> str:
