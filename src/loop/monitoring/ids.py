@@ -45,46 +45,31 @@ class Ids:
         return f"case when {number} = trunc({number}) then try_cast({number} as {self.sql}) end"
 
 
-@dataclass(frozen=True)
-class Stored:
-    """One part of the data store, in two groups of files, because a union could turn whole ids into floats.
+def stored(con: "duckdb.DuckDBPyConnection", view: str, files: Sequence[str], ids: Ids, time: str) -> None:
+    """Create a view of Parquet files with their own columns, and `_text`, `_key` and `_time`.
 
-    A group has its files, and DuckDB's type of each column.
+    These are the id as text, its key, and the column `time` as a naive UTC timestamp. Files that store ids as
+    floats are read apart from the others, because a union would turn all ids into floats.
     """
-
-    ids: Ids
-    groups: list[tuple[list[str], dict[str, str]]]
-
-    @classmethod
-    def of(cls, con: "duckdb.DuckDBPyConnection", files: Sequence[str], ids: Ids) -> "Stored":
-        found = con.execute(
-            f"select file_name from parquet_schema($1) where name = $2 and type in {FLOATING}",
-            [files, ids.column],
-        ).fetchall()
-        floating = {file for (file,) in found}
-        groups = []
-        for group in (sorted(floating), [file for file in files if file not in floating]):
-            if group:
-                described = con.execute(f"describe select * from {parquet(group)}").fetchall()
-                groups.append((group, {column: kind for column, kind, *_ in described}))
-        return cls(ids, groups)
-
-    def select(self, columns: str, time: str = "") -> str:
-        """Return SQL that selects columns of all files.
-
-        In them `{text}` is the id, `{key}` its key, and `{time}` the time column as a naive UTC timestamp.
-        """
-        parts = []
-        for files, kinds in self.groups:
-            name, kind = f'"{self.ids.column}"', kinds.get(self.ids.column, "")
+    found = con.execute(
+        f"select file_name from parquet_schema($1) where name = $2 and type in {FLOATING}",
+        [files, ids.column],
+    ).fetchall()
+    floating = {file for (file,) in found}
+    parts = []
+    for group in (sorted(floating), [file for file in files if file not in floating]):
+        if group:
+            described = con.execute(f"describe select * from {parquet(group)}").fetchall()
+            kinds = {column: kind for column, kind, *_ in described}
+            name, kind = f'"{ids.column}"', kinds.get(ids.column, "")
             text = f"{name}::varchar"
             if kind in FLOATING:  # a whole number that was stored as a float loses its `.0`
                 text = rf"regexp_replace({text}, '\.0$', '')"
-            key = f"{name}::{self.ids.sql}" if self.ids.whole and kind in WHOLE else self.ids.key(text)
+            key = f"{name}::{ids.sql}" if ids.whole and kind in WHOLE else ids.key(text)
             # a column without time zone skips the slow conversion
             at = f'"{time}"::timestamp' if kinds.get(time) in NAIVE else f'"{time}"::timestamptz::timestamp'
-            parts.append(f"select {columns.format(text=text, key=key, time=at)} from {parquet(files)}")
-        return " union all ".join(parts)
+            parts.append(f"select *, {text} as _text, {key} as _key, {at} as _time from {parquet(group)}")
+    con.execute(f"create view {view} as {' union all by name '.join(parts)}")
 
 
 def parquet(files: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from loop.core.models import Roles
 from loop.core.remote import is_data
 from loop.core.text import one_line
 from loop.monitoring import segments
-from loop.monitoring.ids import READ, Ids, Stored, listed
+from loop.monitoring.ids import READ, Ids, listed, stored
 
 if TYPE_CHECKING:
     import duckdb
@@ -107,18 +107,19 @@ def read(
             db = _Tables(con, features, Ids(roles.id, kinds.get(roles.id)), roles, answer, kind)
             logged, unfit, latest = db.log(files, model, version)
             with segments.reading(store, "write the file again, or remove it"):
-                stored = db.stored(store, "transactions") if roles.time else None
-                reports = db.stored(store, "labels")
-                matched = db.events(files, stored)
+                timed = db.stored(store, "transactions", roles.time) if roles.time else False
+                reported = db.stored(store, "labels", "reported_at")
+                matched = db.events(files, timed=timed)
                 end = until or db.latest(log)
                 spans = {WINDOW: (end - timedelta(days=days), end), "before": (end - 8 * DAY, end - 7 * DAY)}
                 if trained:
                     spans["learned"] = (trained - DAY, trained)
-                corrected, empty = db.labels(reports, end)
+                corrected, empty = db.labels(end, reported=reported)
                 versions, first, most = db.counts(spans)
                 known = db.one("select count(*) from events") if matched else logged
                 with_label = db.judged(spans[WINDOW])
-                apart = db.apart(stored, reports, spans[WINDOW], logged, known if matched else 0)
+                apart = db.without_transaction(logged, known if matched else 0) if timed else []
+                apart += db.without_prediction(spans[WINDOW]) if reported else []
                 db.rows(spans, most, matched=matched)
                 # Give memory back before Arrow is imported. Nothing below reads the dropped tables.
                 con.execute(f"drop {'table' if matched else 'view'} events; drop table answered")
@@ -126,7 +127,7 @@ def read(
                     con.execute(f"set memory_limit = '{times * limit}MB'")
                 labelled, repeated = db.labelled(many=known > MOST)
                 found = con.sql("from rows").to_arrow_table()
-                transactions = db.transactions(stored, spans[WINDOW]) if stored else None
+                transactions = db.transactions(spans[WINDOW]) if timed else None
             break
     # pandas is imported only now, because DuckDB has given its memory back.
     rows = found.to_pandas()
@@ -154,7 +155,7 @@ def read(
         transactions=transactions,
         corrected=corrected,
         empty=empty,
-        apart=apart,
+        apart=tuple(apart),
     )
 
 
@@ -221,22 +222,24 @@ class _Tables:
         self.con.execute(f"create view log as select * from log_of({listed(files)})")
         return int(logged), int(unfit), float(latest or 0)
 
-    def stored(self, store: str | None, part: str) -> Stored | None:
-        """Return one part of the data store; None if it has no Parquet file."""
+    def stored(self, store: str | None, part: str, time: str) -> bool:
+        """Create the view `stored_<part>` of one part of the data store, if it has a Parquet file."""
         found = segments.found(self.con, f"{store.rstrip('/')}/{part}/**/*.parquet") if store else []
         files = [file for file in found if is_data(file.rpartition(f"/{part}/")[2])]
-        return Stored.of(self.con, files, self.ids) if files else None
+        if files:
+            stored(self.con, f"stored_{part}", files, self.ids, time)
+        return bool(files)
 
-    def events(self, files: list[str], stored: Stored | None) -> bool:
+    def events(self, files: list[str], *, timed: bool) -> bool:
         """Create `events`: predictions with their event time; returns whether the store gave the time.
 
         The event time is the time of the transaction with the same id. If the store knows none of the ids,
         because the model has no time column or callers send no ids, the log's own time is used.
         """
         columns = "key, version, width, place"
-        if stored and self.roles.time:
-            happened = stored.select("{key} as key, {time} as event", self.roles.time)
-            self.con.execute(f"create view happened as from ({happened}) where key is not null")
+        if timed:
+            happened = "select _key as key, _time as event from stored_transactions where _key is not null"
+            self.con.execute(f"create view happened as {happened}")
             # Grouping millions of ids is as slow as the join. So it is skipped if a sample of the ids has no
             # duplicates; duplicates occur, for instance, when a file was copied twice.
             [(count, ids)] = self.con.execute(
@@ -284,21 +287,20 @@ class _Tables:
         whole: datetime = latest.replace(microsecond=0)
         return whole + timedelta(seconds=1)
 
-    def labels(self, stored: Stored | None, end: datetime) -> tuple[int, int]:
+    def labels(self, end: datetime, *, reported: bool) -> tuple[int, int]:
         """Create `labels`: per id, its latest label before `end` and the time of its first report.
 
         Returns how many ids had another label earlier, and how many reports had no label.
         """
         columns = f"id {self.ids.sql}, label {self.kind}, reported timestamp, changed boolean"
         self.con.execute(f"create temp table labels ({columns})")
-        if stored is None:
+        if not reported:
             return 0, 0
-        label = f'"{self.roles.label}"::{self.kind} as label'
-        found = stored.select(f"{{key}} as id, {label}, {{time}} as reported", "reported_at")
-        timely = f"from ({found}) where id is not null and reported < $1 and label is"
+        label = f'"{self.roles.label}"::{self.kind}'
+        timely = f"from stored_labels where _key is not null and _time < $1 and {label} is"
         self.con.execute(
-            f"""insert into labels select id, arg_max(label, row(reported, label)), min(reported),
-            min(label) != max(label) {timely} not null group by 1""",
+            f"""insert into labels select _key, arg_max({label}, row(_time, {label})), min(_time),
+            min({label}) != max({label}) {timely} not null group by 1""",
             [end],
         )
         corrected = self.one("select count(*) from labels where changed")
@@ -353,36 +355,31 @@ class _Tables:
         wide = f"width = {len(self.features)}"
         return int(self.one(f"select count(*) from answered where {wide} and {_inside(window)}"))
 
-    def apart(
-        self, stored: Stored | None, reports: Stored | None, window: Span, logged: int, known: int
-    ) -> tuple[str, ...]:
-        """Return messages about predictions without a transaction, and labels without a prediction."""
-        found = []
-        if stored:
-            rest = "" if known else "; the log's own times are used instead"
-            said = "predictions have no transaction in the store"
-            found += [f"{why}{rest}" for why in self._unlike(said, logged - known, logged, stored)]
-        if reports:
-            total = self.one("select count(*) from labels where reported >= $1", window[0])
-            if not total:  # perhaps no report has an id of the schema's type
-                every = reports.select("{time} as event", "reported_at")
-                total = self.one(f"select count(*) from ({every}) where {_inside(window)}")
-            lost = total - self.one("select count(distinct key) from judged")
-            found += self._unlike("labels reported in the window match no prediction", lost, total, reports)
-        return tuple(found)
+    def without_transaction(self, logged: int, known: int) -> list[str]:
+        """Return a message with the likely cause, if many predictions have no transaction."""
+        rest = "" if known else "; the log's own times are used instead"
+        said = "predictions have no transaction in the store"
+        return [f"{why}{rest}" for why in self._unlike(said, logged - known, logged, "stored_transactions")]
 
-    def _unlike(self, said: str, lost: int, total: int, stored: Stored) -> list[str]:
-        """Return a message with the likely cause, if many ids have no counterpart in log or store."""
+    def without_prediction(self, window: Span) -> list[str]:
+        """Return a message with the likely cause, if many labels have no prediction."""
+        total = self.one("select count(*) from labels where reported >= $1", window[0])
+        if not total:  # perhaps no report has an id of the schema's type
+            inside = "_time >= $1 and _time < $2"
+            total = self.one(f"select count(*) from stored_labels where {inside}", *window)
+        lost = total - self.one("select count(distinct key) from judged")
+        return self._unlike("labels reported in the window match no prediction", lost, total, "stored_labels")
+
+    def _unlike(self, said: str, lost: int, total: int, stored: str) -> list[str]:
         if not lost or lost < LARGE * total:
             return []
         said, examples = f"{lost:,} of {total:,} {said}", []
-        sides = {
-            "log": "select id as text, key from log",
-            "store": stored.select("{text} as text, {key} as key"),
-        }
+        sides = {"log": "select id as text, key from log", "store": f"select _text, _key from {stored}"}
         for place, ids in sides.items():  # an id that is not of the schema's type is shown, if there is one
-            first = f"select text, key is null as odd from ({ids}) order by not odd, text limit 1"
-            [(text, odd)] = self.con.execute(f"select min(text), bool_or(odd) from ({first})").fetchall()
+            first = f"from ({ids}) as ids(text, key) order by key is not null, text limit 1"
+            [(text, odd)] = self.con.execute(
+                f"select min(text), count(*) > count(key) from ({first})"
+            ).fetchall()
             shown = one_line(ascii(text), 40)
             if odd:
                 typed = self.ids.kind or "text"
@@ -406,14 +403,13 @@ class _Tables:
                 where hash(key) % {segments.SPREAD} < {_share(rows)}"""
         return self.con.sql(wanted).to_arrow_table(), all_ - rows
 
-    def transactions(self, stored: Stored, window: Span) -> "pa.Table":
+    def transactions(self, window: Span) -> "pa.Table":
         """Return the store's rows in the window, ordered by time."""
-        time = f'"{self.roles.time}"'
-        files = [file for files, _ in stored.groups for file in files]
-        rows = f"from {READ.format(listed(files))} where {time} >= $1 and {time} < $2"
-        count = self.one(f"select count(*) {rows}", *window)
-        kept = f'hash("{self.roles.id}") % {segments.SPREAD} < {_share(count)}'
-        return self.con.sql(f"{rows} and {kept} order by {time}", params=[*window]).to_arrow_table()
+        inside = "from stored_transactions where _time >= $1 and _time < $2"
+        share = _share(self.one(f"select count(*) {inside}", *window))
+        kept = f'hash("{self.roles.id}") % {segments.SPREAD} < {share} order by _time'
+        rows = f"select * exclude (_text, _key, _time) {inside} and {kept}"
+        return self.con.sql(rows, params=[*window]).to_arrow_table()
 
     def rows(self, spans: Mapping[str, Span], most: int, *, matched: bool) -> None:
         """Create `rows` of all time spans: one column per feature, plus `score` and `event`.
