@@ -175,7 +175,7 @@ class Judge:
             track, name, wanted = self.stable, "stable", state.stable
         idle = track is self.stable or step == "canary-0"  # the canary has no traffic to judge
         problem, held = unready(track.url, known.key), None
-        known.unready = known.unready + 1 if problem and not idle and answers(self.stable.url) else 0
+        known.unready = known.unready + 1 if problem and not idle and not unready(self.stable.url) else 0
         if problem:
             held = Verdict("remove" if known.unready >= PATIENCE else "wait", (f"{name} {problem}",))
         try:
@@ -252,8 +252,8 @@ class Health(BaseModel):
     model_version: str
 
 
-def unready(url: str, key: str) -> str | None:
-    """Return why a track may not get traffic: it is not ready, or serves another release than Git names."""
+def unready(url: str, key: str = "") -> str | None:
+    """Return why a track may not get traffic: it is not ready, or not at release `key`, if one is given."""
     try:
         ready, health = (fetch(f"{url}{path}", SLOWEST) for path in ("/readyz", "/health"))
     except httpx.HTTPError as error:
@@ -264,15 +264,8 @@ def unready(url: str, key: str) -> str | None:
         said = Health.model_validate_json(health.content)
     except ValidationError:
         return "does not answer: /health has no model_version"
-    return None if said.model_version == key else f"serves {one_line(said.model_version, 40)}, not {key}"
-
-
-def answers(url: str) -> bool:
-    """Return whether a track is ready, whichever release it serves."""
-    try:
-        return fetch(f"{url}/readyz", SLOWEST).is_success
-    except httpx.HTTPError:
-        return False
+    same = not key or said.model_version == key
+    return None if same else f"serves {one_line(said.model_version, 40)}, not {key}"
 
 
 def told(stable: Sample, canary: Sample) -> str:

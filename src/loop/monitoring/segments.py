@@ -77,7 +77,13 @@ def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
 def found(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     """Return the files that match a pattern, sorted. Raises LoopError if the location cannot be read."""
     if "://" not in pattern:
-        _check_access(Path(pattern.partition("*")[0]))
+        folder = pattern.partition("*")[0]
+        try:  # DuckDB would treat a folder that this user may not read as empty
+            with suppress(FileNotFoundError):
+                os.scandir(folder).close()
+        except OSError as error:
+            fix = f"give user {os.geteuid()} access to it and to every folder above it"
+            raise LoopError(f"{folder}: cannot be read: {error.strerror}", fix=fix) from error
     with reading(pattern, "check the location and your access to it"):
         names = con.execute("select file from glob($1) order by 1", [pattern]).fetchall()
     return [row[0] for row in names]
@@ -95,17 +101,6 @@ def reading(what: str | None, fix: str) -> Iterator[None]:
     except duckdb.Error as error:  # its message may hold a traceback or the query
         why = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), error)
         raise LoopError(f"{what}: cannot be read: {one_line(why)}", fix=fix) from error
-
-
-def _check_access(folder: Path) -> None:
-    """Raise LoopError if this user may not read a folder, which DuckDB would treat as empty."""
-    try:
-        os.scandir(folder).close()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        fix = f"give user {os.geteuid()} access to it and to every folder above it"
-        raise LoopError(f"{folder}: cannot be read: {error.strerror}", fix=fix) from error
 
 
 def scratch(con: "duckdb.DuckDBPyConnection") -> Path:

@@ -120,11 +120,11 @@ def _same_rows(ours: pa.Table, theirs: pa.Table, key: str) -> bool:
 def _intervals(project: Project, scored: dict[str, Rows]) -> dict[tuple[str, str], Interval]:
     """Return the candidate's lead over each other model, by paired bootstrap over the same rows."""
     found = {}
-    others = {who: rows for who, rows in scored.items() if who != "candidate"}
-    for who, theirs in others.items():
-        for metric in compared(project):
+    for who, theirs in scored.items():
+        if who != "candidate":
             how = {"samples": SAMPLES, "confidence": project.params.gate.confidence}
-            found[who, metric.name] = bootstrap.difference(theirs, scored["candidate"], metric, **how)
+            for metric in compared(project):
+                found[who, metric.name] = bootstrap.difference(theirs, scored["candidate"], metric, **how)
     return found
 
 
