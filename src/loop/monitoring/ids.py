@@ -65,7 +65,8 @@ def stored(con: "duckdb.DuckDBPyConnection", view: str, files: Sequence[str], id
             text = f"{name}::varchar"
             if kind in FLOATING:  # a whole number that was stored as a float loses its `.0`
                 text = rf"regexp_replace({text}, '\.0$', '')"
-            key = f"{name}::{ids.sql}" if ids.whole and kind in WHOLE else ids.key(text)
+            number = f"try_cast({name} as {ids.sql})"
+            key = number if ids.whole and kind in WHOLE else ids.key(text)
             # a column without time zone skips the slow conversion
             at = f'"{time}"::timestamp' if kinds.get(time) in NAIVE else f'"{time}"::timestamptz::timestamp'
             parts.append(f"select *, {text} as _text, {key} as _key, {at} as _time from {parquet(group)}")
