@@ -101,30 +101,35 @@ def test_a_lock_merged_by_pieces_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"train@toy": {', '"train@toy": 1, "other@toy": {', r"train@toy: is 1; should be a section with"),
-        ('"evaluate@toy"', "7", r"7: is 7; should be the name of a stage"),
+        ('"train@toy": {', '"train@toy": 1, "other@toy": {', r"train@toy: is 1; Input should be a valid"),
+        ('"evaluate@toy"', "7", r"7\.\[key\]: is 7; Input should be a valid string"),
         (
             '"md5": "c"',
             '"md5": null',
-            r"evaluate@toy\.outs\.0\.md5: is None; should be the md5 of data/toy/s",
+            r"evaluate@toy\.outs\.0\.md5: is None; Input should be a valid string",
         ),
+        ('"md5": "c"', '"size": 1', r"evaluate@toy\.outs\.0: is .*should have the `md5` of data/toy/scores"),
         (
             '"md5": "c"',
             '"md5": "../c"',
-            r"evaluate@toy\.outs\.0\.md5: is '\.\./c'; should be the md5 of data/toy/scores",
+            r"evaluate@toy\.outs\.0\.md5: is '\.\./c'; String should match",
         ),
         (
             '"md5": "c"',
-            '"md5": "c", "size": "1"',
-            r"evaluate@toy\.outs\.0\.size: is '1'; should be the size of data/toy/s",
+            '"md5": "c", "size": "x"',
+            r"evaluate@toy\.outs\.0\.size: is 'x'; Input should be a valid integer",
         ),
         (
             '"path": "data/toy/scores.parquet", ',
             "",
-            r"evaluate@toy\.outs\.0: is .*; should be a file with its `path`",
+            r"evaluate@toy\.outs\.0\.path: is .*; Field required",
         ),
-        ('"deps": [', '"deps": 1, "kept": [', r"evaluate@toy\.deps: is 1; should be a list"),
-        ('"deps": [', '"params": [1], "deps": [', r"evaluate@toy\.params: is \[1\]; should be a section for"),
+        ('"deps": [', '"deps": 1, "kept": [', r"evaluate@toy\.deps: is 1; Input should be a valid list"),
+        (
+            '"deps": [',
+            '"params": [1], "deps": [',
+            r"evaluate@toy\.params: is \[1\]; Input should be a valid dict",
+        ),
     ],
 )
 def test_an_entry_that_dvc_would_not_write_is_named(old, new, said):

@@ -333,12 +333,12 @@ MISTAKES = [
     ),
     ("dvc.yaml", "params:", "params: 1\n      frozen:", r"stages\.train\.do\.params: should be a list"),
     ("dvc.yaml", "stages:", "stages: {", r"dvc\.yaml: line \d+: "),
-    ("dvc.yaml", "stages:", "stage:", r"dvc\.yaml: stages: is missing"),
+    ("dvc.yaml", "stages:", "stage:", r"dvc\.yaml: stages: should have stages with"),
     (
         "dvc.lock",
         f"md5: {MD5}\n",
         "md5: [1]\n",
-        r"line 8: stages\.ingest@m\.outs\.0\.md5: is \[1\]; should be the md5 of data/m/raw\.parquet",
+        r"line 8: stages\.ingest@m\.outs\.0\.md5: is \[1\]; Input should be a valid string",
     ),
     (
         "dvc.lock",

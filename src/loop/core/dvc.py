@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from contextlib import suppress
@@ -19,26 +19,24 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import BaseModel, Field, RootModel, TypeAdapter, ValidationError, model_validator
 from ruamel.yaml import YAML
 
-from loop.core import actions, edited, plain
+from loop.core import actions, edited, params, plain
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
 from loop.core.project import Project
-from loop.core.repository import masked
 from loop.core.text import one_line
 
 LOCK = "dvc.lock"
 REPRO = "run ./loop repro for each model that changed"
 MERGE = f"take all of one side (git checkout HEAD -- dvc.lock), then {REPRO}"
+MISSING = object()  # marks a missing key, because None is the valid value null
 METRICS = "metrics.json"  # the only stage output that Git tracks and that is not in DVC's cache
 STAGES = "take it from the template, or from Git's history"
 OURS = "./loop stage "  # how the command of a stage begins whose code is in loop.pipeline
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
-# pattern of an object's name; a matching name cannot lead out of the cache's folder
-NAME = re.compile(r"[0-9a-zA-Z]+(\.dir)?")
-MISSING = object()  # marks a missing key, because None is the valid value null
 # Nanoseconds after which a file's hash may be cached. A file written more recently may change again
 # without a change of its ctime, because the clock's resolution is limited.
 SETTLED = 2_000_000_000
@@ -47,6 +45,34 @@ _HASHES: dict[tuple[int, ...], str] = {}  # MD5 by a file's device, inode, size 
 
 class DvcError(LoopError):
     """dvc itself failed; its output is on the console above."""
+
+
+class _File(BaseModel):
+    """An input or output of a stage in dvc.lock. The md5 cannot be a path that leads out of DVC's cache."""
+
+    path: str
+    md5: str = Field("", pattern=r"^[0-9a-zA-Z]+(\.dir)?$")
+    size: int = 0
+
+    @model_validator(mode="after")
+    def _hashed(self) -> "_File":
+        if not self.md5 and "://" not in self.path:  # DVC records an etag of a file outside the clone
+            raise ValueError(f"should have the `md5` of {self.path}")
+        return self
+
+
+class _Stage(BaseModel):
+    """The record of a stage in dvc.lock, as far as it is read here."""
+
+    deps: list[_File] = []
+    outs: list[_File] = []
+    params: dict[str, dict[str, Any]] = {}  # the values of each file
+
+
+class _Listed(BaseModel):
+    """A file in DVC's list of a folder. Its md5 cannot be a path that leads out of DVC's cache."""
+
+    md5: str = Field(pattern="^[0-9a-f]{32}$")
 
 
 @dataclass(frozen=True)
@@ -103,13 +129,6 @@ class Lock:
         """Return {path: md5} of a model's outputs in DVC's cache: all but metrics.json, which Git tracks."""
         return {path: md5 for path, md5 in self.outs(model).items() if not path.endswith(f"/{METRICS}")}
 
-    def files(self, model: str) -> set[str]:
-        """Return the paths of the recorded inputs and outputs of a model's stages."""
-        recorded = (
-            entry.get(part, []) for entry in self.entries(model).values() for part in ("deps", "outs")
-        )
-        return {str(file["path"]) for files in recorded for file in files}
-
     def torn(self, model: str) -> str:
         """Return an error message if a stage's input has another md5 than dvc.lock records, otherwise "".
 
@@ -144,46 +163,11 @@ class Lock:
 # Cached, because a command parses the same dvc.lock dozens of times, at 0.02 s per model.
 @lru_cache(maxsize=8)
 def _stages(text: str, where: str) -> dict[str, Any]:
-    """Return the stages that a dvc.lock's text records, without null values, which DVC treats as missing."""
+    """Return the stages that a dvc.lock's text records, after a check of their form."""
     document = edited.yaml(text, where, MERGE) or {}
-    for keys, value, right, expected in _forms(document):
-        if not right:
-            line, key, found = edited.said(text, *keys), ".".join(map(str, keys)), one_line(repr(value), 80)
-            raise LoopError(f"{where}: {line}{key}: is {found}; should be {expected}", fix=MERGE)
-    stages = (document.get("stages") or {}).items()
-    given = {name: {key: each for key, each in entry.items() if each is not None} for name, entry in stages}
-    for entry in given.values():
-        if "params" in entry:
-            entry["params"] = {file: section or {} for file, section in entry["params"].items()}
-    return given
-
-
-def _forms(document: Any) -> Iterator[tuple[tuple[str | int, ...], Any, bool, str]]:
-    """Yield the keys of each value in a dvc.lock, the value, whether its form is right, and the right form.
-
-    The caller stops at the first wrong form, because the code after a `yield` relies on the right one.
-    """
-    stages = document.get("stages") or {} if isinstance(document, dict) else document
-    yield ("stages",), stages, isinstance(stages, dict), "a section for each stage"
-    for name, entry in stages.items():
-        keys = ("stages", name)
-        yield keys, name, isinstance(name, str), "the name of a stage"
-        yield keys, entry, isinstance(entry, dict), "a section with `deps`, `params` and `outs`"
-        params = entry.get("params") or {}
-        sections = isinstance(params, dict) and all(isinstance(each or {}, dict) for each in params.values())
-        yield (*keys, "params"), params, sections, "a section for each file, with its keys"
-        for part in ("deps", "outs"):
-            listed = entry.get(part) or []
-            yield (*keys, part), listed, isinstance(listed, list), "a list"
-            for place, each in enumerate(listed):
-                here = (*keys, part, place)
-                path: Any = each.get("path") if isinstance(each, dict) else None
-                yield here, each, isinstance(path, str), "a file with its `path`"
-                md5, size = each.get("md5"), each.get("size", 0)
-                # for a file outside the clone, DVC records an etag instead of an md5
-                known = "://" in path or (isinstance(md5, str) and NAME.fullmatch(md5) is not None)
-                yield (*here, "md5"), md5, known, f"the md5 of {path}, in hexadecimal digits"
-                yield (*here, "size"), size, isinstance(size, int), f"the size of {path} in bytes"
+    stages = document.get("stages", {}) if isinstance(document, dict) else document
+    params.parse(RootModel[dict[str, _Stage]], stages, f"{where}: stages", text, MERGE)
+    return dict(stages)
 
 
 def begin(model: str) -> str:
@@ -216,23 +200,14 @@ def forget_the_dead(root: Path) -> None:
     text = path.read_text(encoding="utf-8") if path.is_file() else "{{}}"
     if '"pid"' not in text and text.endswith("}}"):  # nobody holds it
         return
-    from dvc.lock import make_lock  # imported here, because it is slow and rarely needed
+    import psutil  # imported here, as the next line is, because they are slow and rarely needed
+    from dvc.lock import make_lock
 
     with make_lock(f"{path}.lock", tmp_dir=str(path.parent)):
-        pids = re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))
-        if not any(_runs(int(pid)) for pid in pids):
+        pids = set(map(int, re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))))
+        running = psutil.process_iter(["pid", "cmdline"])  # a zombie has no command line
+        if not any(each.pid in pids and "dvc" in " ".join(each.info["cmdline"] or []) for each in running):
             path.unlink()
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process id belongs to a running dvc."""
-    import psutil  # imported here, because it is rarely needed
-
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "dvc" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
 
 
 def share_cache(root: Path) -> None:
@@ -252,23 +227,19 @@ def objects(root: Path) -> Path:
 def made_of(objects: Path, md5: str) -> dict[str, Path]:
     """Return {md5: path in the cache} of the files that make up an output.
 
-    For a folder, these are DVC's list of it and each file in the list. A listed file may be missing from the
-    cache, but the list must exist. Raises Rejected if the list is malformed or contains a name that is not an
-    md5, because the name could be a path that leads out of the cache.
+    For a folder, these are DVC's list of it and each file in the list, unless the list is missing or its
+    bytes do not match its name. A listed file may be missing, too. Raises Rejected if the list is malformed.
     """
     files = {md5: _place(objects, md5)}
-    if md5.endswith(".dir"):
+    if md5.endswith(".dir") and files[md5].is_file() and not altered(files):
         try:
-            named = [str(entry["md5"]) for entry in json.loads(files[md5].read_text(encoding="utf-8"))]
-            odd = next((repr(name) for name in named if not re.fullmatch("[0-9a-f]{32}", name)), "")
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            named, odd = [], repr(error)
-        if odd:
+            listed = TypeAdapter(list[_Listed]).validate_json(files[md5].read_bytes())
+        except ValidationError as error:
             raise Rejected(
-                f"{files[md5]} is not a valid list of a folder's files: {one_line(odd)}",
+                f"{files[md5]} is not a valid list of a folder's files: {one_line(error)}",
                 fix="check who committed its md5 in dvc.lock; create the output again and commit dvc.lock",
-            )
-        files |= {name: _place(objects, name) for name in named}
+            ) from error
+        files |= {each.md5: _place(objects, each.md5) for each in listed}
     return files
 
 
@@ -349,32 +320,29 @@ def repro(project: Project, *, current: bool = False) -> None:
     """Run the stages of a model that are not up to date, and take recorded outputs from the DVC remote.
 
     The remote is not asked if nothing is missing. `current` means that DVC reported no stage to run; then DVC
-    is started only if some output's bytes differ from dvc.lock. No stage reads an output whose bytes differ:
-    the output is moved aside, and then fetched again or created again by its stage. `dvc repro --pull` is not
-    used, because it runs stages while it pulls and trusts the remote's run cache.
+    is started only if an output is missing or its bytes differ from dvc.lock. No stage reads an output whose
+    bytes differ: the output is moved aside, and then fetched again or created again by its stage. `dvc repro
+    --pull` is not used, because it runs stages while it pulls and trusts the remote's run cache.
     """
     check_params(project)
-    root, kept = project.root, Lock.of(project.root).cached(project.model)
-    pulls = bool(kept and _remotes(root))
-    incomplete = pulls and not current and not _complete(project, kept)
-    if incomplete:
-        _fetch(project)
-    if bad := _set_aside(project):
-        _warn(bad, "it is fetched again, or its stage creates it again")
-        if pulls:
-            _fetch(project)
-        if pulls and (worse := _set_aside(project)):
-            then = f"remove {_in_remote(worse)} there, then ./loop push {project.public}"
-            _warn(worse, f"the DVC remote has the same bytes: {then}")
-    changed = _changed(root, kept)
-    for path in changed:
+    root, kept, every = project.root, Lock.of(project.root).cached(project.model), _every(project)
+    _warn(_set_aside(project), "it is fetched again, or its stage creates it again")
+    for path in _changed(root, kept):
         _remove(root / path)  # because DVC could take it for its own
-    if current and not bad and not changed:
+    complete = _complete(project, kept)
+    if not complete and kept and _remotes(root):
+        try:
+            dvc(root, "fetch", "--with-deps", *every, quiet=True)
+        except DvcError as error:
+            said = f"{error}\nThe stages create the outputs that were not fetched."
+            click.secho(said, fg="yellow", err=True)
+        bad = _set_aside(project)
+        then = f"remove {_in_remote(bad)} there, then ./loop push {project.public}"
+        _warn(bad, f"the DVC remote has the same bytes: {then}")
+        dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *every, quiet=True)
+    if current and complete:
         click.echo(f"{project.public}: every stage is up to date")
     else:
-        every = _every(project)
-        if pulls and (incomplete or bad or changed):
-            dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *every, quiet=True)
         dvc(root, "repro", *every)
     check(project)
 
@@ -415,15 +383,15 @@ def stages(root: Path) -> dict[str, dict[str, Any]]:
     Raises LoopError if dvc.yaml cannot be read or has no such stage.
     """
     document = edited.yaml(edited.read(root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
-    found = document.get("stages") if isinstance(document, dict) else None
-    if not isinstance(found, dict):
-        raise LoopError("dvc.yaml: stages: is missing, or is not a section", fix=STAGES)
-    every = {name: stage for name, stage in found.items() if plain.at(stage, "foreach") == "${models}"}
-    if wrong := [name for name, stage in every.items() if not isinstance(stage.get("do"), dict)]:
-        raise LoopError(f"dvc.yaml: stages.{wrong[0]}.do: is missing, or is not a section", fix=STAGES)
-    if not every:
-        raise LoopError("dvc.yaml: stages: found none with `foreach: ${models}`", fix=STAGES)
-    return {name: stage["do"] for name, stage in every.items()}
+    found = plain.at(document, "stages")
+    stages = found.items() if isinstance(found, dict) else ()
+    every = {
+        name: plain.at(stage, "do") for name, stage in stages if plain.at(stage, "foreach") == "${models}"
+    }
+    if not every or not all(isinstance(does, dict) for does in every.values()):
+        said = "should have stages with `foreach: ${models}`, and a section `do` in each of them"
+        raise LoopError(f"dvc.yaml: stages: {said}", fix=STAGES)
+    return every
 
 
 def ours(root: Path) -> list[str]:
@@ -433,16 +401,10 @@ def ours(root: Path) -> list[str]:
 
 def _complete(project: Project, kept: dict[str, str]) -> bool:
     """Whether all recorded files are in the clone, and the outputs `kept` {path: md5} also in DVC's cache."""
-    cache, files = objects(project.root), Lock.of(project.root).files(project.model)
+    cache, entries = objects(project.root), Lock.of(project.root).entries(project.model).values()
     cached = all(_place(cache, name).is_file() for name in _used(cache, kept))
+    files = (file["path"] for entry in entries for part in ("deps", "outs") for file in entry.get(part, []))
     return cached and all("://" in path or (project.root / path).exists() for path in files)
-
-
-def _fetch(project: Project) -> None:
-    try:
-        dvc(project.root, "fetch", "--with-deps", *_every(project), quiet=True)
-    except DvcError as error:
-        click.secho(f"{error}\nThe stages create the outputs that were not fetched.", fg="yellow", err=True)
 
 
 def _every(project: Project) -> list[str]:
@@ -493,7 +455,7 @@ def _used(cache: Path, outs: dict[str, str]) -> dict[str, str]:
     """Return {object: first output that contains it} for the outputs {path: md5}."""
     used: dict[str, str] = {}
     for path, recorded in outs.items():
-        used = dict.fromkeys(_parts(cache, recorded), path) | used
+        used = dict.fromkeys(made_of(cache, recorded), path) | used
     return used
 
 
@@ -534,12 +496,6 @@ def _place(cache: Path, name: str) -> Path:
     return cache / name[:2] / name[2:]
 
 
-def _parts(cache: Path, recorded: str) -> dict[str, Path]:
-    """Return {name: path in the cache} of an output's objects; a missing or damaged list is not read."""
-    itself = {recorded: _place(cache, recorded)}
-    return made_of(cache, recorded) if itself[recorded].is_file() and not altered(itself) else itself
-
-
 def _hashed(path: Path) -> str:
     """Return the md5 of a file's bytes, cached because every change of the bytes changes the ctime."""
     with path.open("rb") as file:
@@ -556,21 +512,15 @@ def _hashed(path: Path) -> str:
 def push(project: Project) -> bool:
     """Upload a model's outputs to the DVC remote, so that others can pull them. False without a remote.
 
-    Raises LoopError if no remote is the default or if the upload fails, and Rejected for changed bytes.
+    Raises LoopError if no remote is the default, and Rejected for changed bytes.
     """
     if not (remotes := _remotes(project.root)):
         return False
-    if not (remote := default_remote(project.root)):
+    if not default_remote(project.root):
         said = f"no DVC remote is the default, so nothing was uploaded; .dvc/config has {', '.join(remotes)}"
         raise LoopError(said, fix=f"dvc remote default {remotes[0]}; ./loop push {project.public}")
     _check_cache(project)
-    try:
-        dvc(project.root, "push", "--with-deps", *_every(project))
-    except DvcError as error:
-        raise DvcError(
-            f"uploading to the DVC remote {masked(remote)} failed; dvc's reason is above",
-            fix=f"check that it is reachable, has space and allows writing; ./loop push {project.public}",
-        ) from error
+    dvc(project.root, "push", "--with-deps", *_every(project))
     return True
 
 

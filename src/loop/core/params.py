@@ -34,7 +34,7 @@ def instant(text: str, where: str) -> datetime:
 
 Instant = Annotated[datetime, AfterValidator(naive)]
 Share = Annotated[float, Field(ge=0, le=1)]
-S = TypeVar("S", bound="Section")
+S = TypeVar("S", bound=BaseModel)
 # Shortens wrong values in error messages: with YAML aliases, a value can be larger than memory.
 SHOWN = Repr()
 SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 3, 500, 500

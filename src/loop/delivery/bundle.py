@@ -93,10 +93,7 @@ def _contents(project: Project, lock: Lock, objects: Path, *, trained: bool) -> 
     outputs = [root / "dvc.lock", project.metrics, *([project.logged] if _logged(lock, model) else [])]
     cached: dict[str, Path] = {}
     for md5 in lock.cached(model).values():
-        try:
-            cached |= dvc.made_of(objects, md5)
-        except FileNotFoundError:
-            cached[md5] = objects / md5[:2] / md5[2:]
+        cached |= dvc.made_of(objects, md5)
     named = {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in cached.items()} | _named(root, outputs)
     if trained:
         return named
