@@ -146,7 +146,6 @@ def every(root: Path) -> Iterator[None]:
 def sections(root: Path) -> None:
     for name in params.read(root):
         models.check(Project(root, name))
-    dvc.check_params(Project(root, "m"))
     params.edit(root, {"models.m.split.train_days": 30})
 
 
@@ -161,7 +160,7 @@ def rendered(root: Path) -> None:
 
 READERS: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "params.yaml": (sections, PARAMS),
-    "dvc.yaml": (lambda root: dvc.check_params(Project(root, "m")), STAGES),
+    "dvc.yaml": (dvc.stages, STAGES),
     "dvc.lock": (lambda root: list(every(root)), LOCK),
     "release.yaml": (released, RELEASE),
     "argocd/projects.yaml": (lambda root: list(appproject.breaches(root, [], "card-fraud-dev")), None),
@@ -313,25 +312,6 @@ MISTAKES = [
     ),
     ("params.yaml", "depth: 4", "depth: 4\n      depth: 5", r"line 11: found duplicate key"),
     ("params.yaml", "      depth: 4", "\tdepth: 4", r"line 10: .*indent with spaces"),
-    (
-        "params.yaml",
-        "threshold: 0.5, ",
-        "",
-        r"lacks evaluate\.threshold, which the stage train.*[\s\S]*default is 0\.5",
-    ),
-    (
-        "dvc.yaml",
-        "- models.${key}.split",
-        "- models.${key}.no-such",
-        r"m lacks no-such, which the stage train",
-    ),
-    (
-        "dvc.yaml",
-        "params:\n        - models.${key}.split\n",
-        "params: ['models.${key}.listed']\n      frozen:\n",
-        r"models\.m lacks listed, which the stage train",
-    ),
-    ("dvc.yaml", "params:", "params: 1\n      frozen:", r"stages\.train\.do\.params: should be a list"),
     ("dvc.yaml", "stages:", "stages: {", r"dvc\.yaml: line \d+: "),
     ("dvc.yaml", "stages:", "stage:", r"dvc\.yaml: stages: should have stages with"),
     (
@@ -387,10 +367,3 @@ def test_a_credential_in_a_file_is_not_shown() -> None:
     with pytest.raises(LoopError) as error:
         edited.yaml("password: s3cret\npassword: s3cret\n", "there")
     assert "s3cret" not in str(error.value)
-
-
-def test_a_parameter_in_a_comment_of_dvc_yaml_is_not_needed(root: Path) -> None:
-    """A stage that is commented out does not block a model."""
-    with (root / "dvc.yaml").open("a") as file:
-        file.write("  # old:\n  #   params:\n  #     - models.${key}.gone\n")
-    dvc.check_params(Project(root, "m"))

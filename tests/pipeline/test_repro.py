@@ -80,7 +80,7 @@ def main(project):
 }
 FORGOTTEN = [
     "src/loop/pipeline/weigh.py: is missing, but dvc.yaml has a stage weigh",
-    "models.card_fraud lacks weigh, which the stage weigh of dvc.yaml depends on",
+    "Parameters 'models.card_fraud.weigh' are missing from 'params.yaml'",
     "models.card_fraud.weigh: is {'grams': 3}; Extra inputs are not permitted",
 ]
 

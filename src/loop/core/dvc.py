@@ -32,7 +32,6 @@ from loop.core.text import one_line
 LOCK = "dvc.lock"
 REPRO = "run ./loop repro for each model that changed"
 MERGE = f"take all of one side (git checkout HEAD -- dvc.lock), then {REPRO}"
-MISSING = object()  # marks a missing key, because None is the valid value null
 METRICS = "metrics.json"  # the only stage output that Git tracks and that is not in DVC's cache
 STAGES = "take it from the template, or from Git's history"
 OURS = "./loop stage "  # how the command of a stage begins whose code is in loop.pipeline
@@ -324,7 +323,6 @@ def repro(project: Project, *, current: bool = False) -> None:
     bytes differ: the output is moved aside, and then fetched again or created again by its stage. `dvc repro
     --pull` is not used, because it runs stages while it pulls and trusts the remote's run cache.
     """
-    check_params(project)
     root, kept, every = project.root, Lock.of(project.root).cached(project.model), _every(project)
     _warn(_set_aside(project), "it is fetched again, or its stage creates it again")
     for path in _changed(root, kept):
@@ -355,26 +353,6 @@ def current(root: Path, models: Iterable[str]) -> set[str]:
         return set()
     changed = {name.partition("@")[2] for name in json.loads(said)}
     return {model for model in models if package(model) not in changed}
-
-
-def check_params(project: Project) -> None:
-    """Raise LoopError if params.yaml lacks a key that a stage in dvc.yaml depends on.
-
-    DVC requires the key in the file, even if the engine has a default for it.
-    """
-    begins = "models.${key}."
-    for name, stage in stages(project.root).items():
-        listed = stage.get("params") or []
-        if not isinstance(listed, list):
-            raise LoopError(f"dvc.yaml: stages.{name}.do.params: should be a list", fix=STAGES)
-        for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
-            if plain.at(plain.read(project.root).get(project.package), key, MISSING) is MISSING:
-                default = plain.at(project.params.model_dump(by_alias=True, mode="json"), key)
-                needs = f"which the stage {name} of dvc.yaml depends on"
-                raise LoopError(
-                    f"params.yaml: models.{project.package} lacks {key}, {needs}",
-                    fix=f"add it to params.yaml; the default is {json.dumps(default)}",
-                )
 
 
 def stages(root: Path) -> dict[str, dict[str, Any]]:
