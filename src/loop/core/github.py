@@ -38,15 +38,19 @@ BACKOFF = wait_random_exponential(multiplier=1, max=16)
 FORBIDDEN, MISSING, CONFLICT, UNPROCESSABLE, TOO_MANY, BROKEN = 403, 404, 409, 422, 429, 500
 FIXES = {  # fixes of an API error by status code; for other codes, GitHub's message says what to do
     401: "give GITHUB_TOKEN, or the file GITHUB_TOKEN_FILE, a token that has not expired",
+    FORBIDDEN: "give the token this permission: {needs}",
     MISSING: "check the URL; GitHub also answers 404 if the token lacks the permission to read it",
+    BROKEN: "run this again when GitHub has recovered: https://www.githubstatus.com",
 }
+UNCLEAR = "GitHub may have carried this out anyway: check, and run this again only if it has not"
 
 
 class GitHubError(LoopError):
     """GitHub refused a call, or did not respond to it (status 0).
 
     `again`: the call can be repeated after `wait` seconds, because it changed nothing or is idempotent.
-    `unclear`: the call may have taken effect although there was no response that confirms it.
+    `unclear`: a POST, which is not idempotent, may have taken effect although no response confirms it. It
+    cannot be repeated, and after `wait` seconds one can check whether it took effect.
     """
 
     def __init__(
@@ -59,8 +63,9 @@ class GitHubError(LoopError):
         unclear: bool = False,
         wait: float = 0.0,
     ) -> None:
-        super().__init__(message, fix=fix)
-        self.status, self.again, self.unclear, self.wait = status, again, unclear, wait
+        super().__init__(message, fix=UNCLEAR if unclear else fix)
+        self.status, self.again, self.unclear = status, again and not unclear, unclear
+        self.wait = max(wait, SETTLING) if unclear else wait
 
 
 def token() -> str:
@@ -117,30 +122,30 @@ def opened(root: Path) -> Iterator[Git]:
         yield git
 
 
-def _error(state: RetryCallState) -> GitHubError:
-    return cast("GitHubError", state.outcome and state.outcome.exception())
-
-
-def _pause(state: RetryCallState) -> float:
-    """Return the seconds to wait: GitHub's, and a random time so that callers do not retry all at once."""
-    return _error(state).wait + BACKOFF(state)
-
-
-def _impatient(state: RetryCallState) -> bool:
-    github: GitHub = state.args[0]
-    spent = max(state.idle_for, state.seconds_since_start or 0.0)
-    return state.attempt_number >= TIMES or spent + state.upcoming_sleep > github.patience
-
-
-def _say(state: RetryCallState) -> None:
-    """Print to stderr that the call is retried, so that the wait does not look like a hanging command."""
-    click.echo(f"{_error(state).args[0]}; trying again in {state.upcoming_sleep:.0f} s", err=True)
-
-
 def _retried(flag: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that retries a method after each GitHubError whose attribute `flag` is true."""
-    again = retry_if_exception(lambda error: isinstance(error, GitHubError) and getattr(error, flag))
-    return retry(retry=again, wait=_pause, stop=_impatient, before_sleep=_say, reraise=True)
+    """Return a decorator that retries a method after each GitHubError whose attribute `flag` is true.
+
+    It waits as long as GitHub asks, and a random time so that callers do not retry all at once. Each wait is
+    printed, so that it does not look like a hanging command.
+    """
+
+    def error(state: RetryCallState) -> GitHubError:
+        return cast("GitHubError", state.outcome and state.outcome.exception())
+
+    def impatient(state: RetryCallState) -> bool:
+        spent = (state.seconds_since_start or 0.0) + state.upcoming_sleep
+        return state.attempt_number >= TIMES or spent > state.args[0].patience
+
+    def say(state: RetryCallState) -> None:
+        click.echo(f"{error(state).args[0]}; trying again in {state.upcoming_sleep:.0f} s", err=True)
+
+    return retry(
+        retry=retry_if_exception(lambda error: isinstance(error, GitHubError) and getattr(error, flag)),
+        wait=lambda state: error(state).wait + BACKOFF(state),
+        stop=impatient,
+        before_sleep=say,
+        reraise=True,
+    )
 
 
 _patiently = _retried("again")
@@ -188,7 +193,7 @@ class GitHub:
         except (ValueError, RecursionError) as error:
             said = f"{method} {answer.request.url}: {answer.status_code}, but not JSON: {answer.text[:200]!r}"
             fix = f"check that {self.url} is the URL of GitHub's API"
-            raise GitHubError(said, answer.status_code, fix=fix, unclear=method != "GET") from error
+            raise GitHubError(said, answer.status_code, fix=fix, unclear=method == "POST") from error
 
     @contextmanager
     def _sent(self, method: str, path: str, headers: dict[str, str], **rest: Any) -> Iterator[httpx.Response]:
@@ -317,43 +322,32 @@ class GitHub:
 
 
 def _unanswered(method: str, url: str, error: Exception) -> GitHubError:
-    """Return the error for a call without a response."""
-    # a POST is repeated only if no connection was made, because it is not idempotent
-    unclear = method == "POST" and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+    """Return the error for a call without a response. A POST may have taken effect if it was connected."""
     return GitHubError(
         f"{method} {url}: {error!r}",
         0,
-        fix=UNCLEAR if unclear else "run this again when GitHub is reachable",
-        again=isinstance(error, httpx.TransportError) and not unclear,
-        unclear=unclear,
-        wait=SETTLING if unclear else 0.0,
+        fix="run this again when GitHub is reachable",
+        again=isinstance(error, httpx.TransportError),
+        unclear=method == "POST" and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout),
     )
-
-
-UNCLEAR = "GitHub may have carried this out anyway: check, and run this again only if it has not"
 
 
 def _refused(method: str, answer: httpx.Response) -> GitHubError:
     """Return the error for a response with an error status. After a 5xx, a POST may have taken effect."""
     status, limit = answer.status_code, _limit(answer)
-    unclear = status >= BROKEN and method == "POST"
-    fix = FIXES.get(status, "")
+    needs = answer.headers.get("x-accepted-github-permissions", "see GitHub's documentation of this call")
+    fix = FIXES.get(min(status, BROKEN), "").format(needs=needs)
     if limit is not None:
         fix = f"run this again after {datetime.fromtimestamp(time.time() + limit, UTC):%H:%M:%S} UTC"
-    elif status >= BROKEN:
-        fix = UNCLEAR if unclear else "run this again when GitHub has recovered: https://www.githubstatus.com"
     elif answer.is_redirect:
         fix = "write the repository's new URL into argocd/repository.yaml, because it has moved"
-    elif status == FORBIDDEN:
-        needs = answer.headers.get("x-accepted-github-permissions", "see GitHub's documentation of this call")
-        fix = f"give the token this permission: {needs}"
     return GitHubError(
         f"{method} {answer.request.url}: {status} {_message(answer)}",
         status,
         fix=fix,
-        again=limit is not None or (status >= BROKEN and not unclear),
-        unclear=unclear,
-        wait=limit if limit is not None else max(_seconds(answer), SETTLING if unclear else 0.0),
+        again=limit is not None or status >= BROKEN,
+        unclear=status >= BROKEN and method == "POST",
+        wait=_seconds(answer) if limit is None else limit,
     )
 
 
