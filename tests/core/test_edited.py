@@ -296,7 +296,7 @@ MISTAKES = [
         "params.yaml",
         "'2018-10-01T00:00:00'",
         "2018-10-01T00:00:00",
-        r"line 7: models\.m\.split\.until: .*quotes",
+        r"line 7: 2018-10-01T00:00:00 is a date .*quotes",
     ),
     (
         "params.yaml",

@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
-from datetime import date
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import Node
 
 from loop.core.errors import LoopError
 from loop.core.files import whole
@@ -59,15 +59,12 @@ def locked(path: Path) -> list[str]:
 
 def said(text: str, *keys: str | int) -> str:
     """Return `line 5: ` for a key in a YAML text, or for its nearest parent; empty if neither is found."""
-    try:
-        node: Node | None = YAML().compose(text)
-    except FAULTS:
-        return ""
-    line = 0
+    line, node = 0, cast("Any", None)
+    with suppress(*FAULTS):
+        node = YAML().load(text)
     for key in keys:
-        # pydantic inserts a key for each union, which the text does not contain
-        if found := _entry(node, key):
-            line, node = found[0].start_mark.line + 1, found[1]
+        with suppress(*FAULTS):  # pydantic inserts a key for each union, which the text does not contain
+            line, node = node.lc.data[key][0] + 1, node[key]
     return f"line {line}: " if line else ""
 
 
@@ -78,18 +75,14 @@ def sections(text: str, where: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)  # cached, because a command parses the same file many times
 def _sections(text: str, where: str) -> dict[str, Any]:
-    document = yaml(text, where)
+    reader = YAML(typ="safe")
+    reader.Constructor = _Dateless
+    document = _parsed(text, where, "correct that line", lambda: reader.load(text))
     models = document.get("models") if isinstance(document, dict) else None
     if not isinstance(models, dict):
         found = type(models).__name__ if isinstance(document, dict) and "models" in document else "missing"
         fix = "write a top-level `models:` with a section for each model"
         raise LoopError(f"{where}: {said(text, 'models')}models: is {found}", fix=fix)
-    for keys, value in _dates(models, ("models",)):
-        key = ".".join(map(str, keys))
-        raise LoopError(
-            f"{where}: {said(text, *keys)}{key}: is a date without quotes, which DVC cannot read",
-            fix=f"write it in quotes: '{value.isoformat()}'",
-        )
     return {str(name): section for name, section in models.items()}
 
 
@@ -118,25 +111,15 @@ def block(document: Any) -> str:
     return text.getvalue()
 
 
-def _dates(
-    node: Any, keys: tuple[str | int, ...], seen: set[int] | None = None
-) -> Iterator[tuple[tuple[str | int, ...], date]]:
-    """Yield each date in a document with its keys. A node that YAML aliases repeat is visited once."""
-    seen = set() if seen is None else seen
-    if isinstance(node, date):  # datetime is a subclass of date
-        yield keys, node
-    elif isinstance(node, dict | list) and id(node) not in seen:
-        seen.add(id(node))
-        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _dates(value, (*keys, key), seen)
+class _Dateless(SafeConstructor):
+    """Constructs the values of params.yaml, in which a date needs quotes."""
+
+    def refuse(self, node: Node) -> None:
+        said = f"{node.value} is a date without quotes, which DVC cannot read; write '{node.value}'"
+        raise ConstructorError(problem=said, problem_mark=node.start_mark)
 
 
-def _entry(node: Node | None, key: str | int) -> tuple[Node, Node] | None:
-    if isinstance(node, MappingNode):
-        return next(((name, value) for name, value in node.value if name.value == str(key)), None)
-    if isinstance(node, SequenceNode) and isinstance(key, int) and key < len(node.value):
-        return node.value[key], node.value[key]
-    return None
+_Dateless.add_constructor("tag:yaml.org,2002:timestamp", _Dateless.refuse)
 
 
 def _merged(text: str, where: str, then: str = "") -> str:

@@ -338,9 +338,6 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
                 if node.get(key) is None:
                     node[key] = {}
                 node = node[key]
-                if not isinstance(node, dict):
-                    where = f"{FILE}: {key} of {dotted}"
-                    raise LoopError(f"{where} is {node!r}", fix="make it a mapping, or remove it")
             node[last] = value
         for name, section in document["models"].items():
             parse(Model, section, f"{FILE}: models.{name}")

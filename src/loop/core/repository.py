@@ -24,14 +24,14 @@ FORMS = {  # for each key of argocd/repository.yaml, the expected form and an ex
 }
 HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 URL = re.compile(
-    rf"(?:(?P<scheme>https?|ssh)://(?:[^@/]*@)?|(?P<scp>[\w.-]+@))(?P<host>{HOST})(?::(?P<port>\d{{1,5}})(?=/))?"
+    rf"(?:(?P<scheme>https?|ssh)://(?:[^@/]*@)?|(?P<scp>[\w.-]+@))(?P<host>{HOST})(?::(?P<port>[1-9]\d{{0,4}})(?=/))?"
     r"(?(scp):|/)(?P<path>\w[\w.-]*/[\w-][\w.-]*?)(?:\.git)?/?",
     re.ASCII,
 )
 # The first part of a registry is a host only if it has a dot or a port; otherwise Docker Hub reads it as an
 # owner.
 REGISTRY = re.compile(
-    rf"(localhost|(?=[^/]*[.:]){HOST})(:(?P<port>\d{{1,5}}))?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
+    rf"(localhost|(?=[^/]*[.:]){HOST})(:[1-9]\d{{0,4}})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
 )
 PATTERNS = {"name": re.compile(r"[a-z0-9]([a-z0-9-]{0,37}[a-z0-9])?"), "url": URL, "registry": REGISTRY}
 # On these registries every image belongs to an owner, so the host alone is not a valid registry.
@@ -39,7 +39,6 @@ OWNED = ("docker.io", "gcr.io", "ghcr.io", "public.ecr.aws", "quay.io", "registr
 # The user part reaches to the last `@`, because a password pasted without URL encoding may itself contain `@`
 # or `/`.
 USERINFO = re.compile(r"(?:(?P<scheme>\w+)://)?(?P<user>.*)@(?!sha256:)", re.DOTALL)
-CREDENTIAL = "contains a credential, which everybody who can read this repository could use"
 
 
 @dataclass(frozen=True)
@@ -154,21 +153,15 @@ def _fault(key: str, value: Any) -> tuple[str, str] | None:
     should, fix = f"should be {form}, such as {example}", f"./loop init --{key} {key.upper()}"
     if not isinstance(value, str) or not value:
         return f"is {'not a text' if value else 'empty'}; {should}", fix
-    found, userinfo = PATTERNS[key].fullmatch(value), USERINFO.match(value)
-    user, scheme = userinfo.group("user", "scheme") if userinfo else ("", "")
-    port = found.groupdict().get("port") if found else None
-    url, registry = key == "url", key == "registry"
-    password = ":" in user or (scheme or "").lower().startswith("http")
-    reasons: dict[str, object] = {
-        CREDENTIAL: (registry and userinfo) or (url and password),
-        "has a query, which may contain a credential": url and re.search(r"[?#]", value),
-        "has a tag or a digest": registry and re.search(r"@|[^/]/[^/]*:", value),
-        "names no owner": value in OWNED,
-        "has an impossible port": port and not 0 < int(port) < 1 << 16,
-        "does not have this form": not found,
-    }
-    if (reason := next((reason for reason, is_so in reasons.items() if is_so), None)) is None:
-        return None
-    if reason == CREDENTIAL:
+    found = USERINFO.match(value)
+    password = found and (":" in found["user"] or (found["scheme"] or "").lower().startswith("http"))
+    if (key == "url" and password) or (key == "registry" and found):
+        reason = "contains a credential, which everybody who can read this repository could use"
         fix += "; then revoke the credential, because your shell's history and perhaps Git's contain it"
+    elif value in OWNED:
+        reason = "names no owner"
+    elif not PATTERNS[key].fullmatch(value):
+        reason = "does not have this form"
+    else:
+        return None
     return f"is {masked(value)!r}, which {reason}; {should}", fix
