@@ -69,7 +69,7 @@ def test_attested(clone: Path) -> None:
     assert (package["name"], package["version"]) == ("numpy", "2.4.6")
     assert SHA in json.dumps(package)
     assert provenance.verify(built, "m") == f"sha256:{'a' * 64}"
-    assert machine().joinpath("keys/release.pem").stat().st_mode & 0o077 == 0
+    assert machine().joinpath("keys/release.key").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("what", ["image", "sbom", "lock", "payload", "signature"])

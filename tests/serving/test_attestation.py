@@ -54,7 +54,7 @@ def moved(registry, digest):
 def strange(registry, digest):
     """Attest the image, then delete the key, as if another machine had signed."""
     attest(f"{registry.name}@{digest}", KEY)
-    (paths.cache() / "keys/release.pem").unlink()
+    (paths.cache() / "keys/release.key").unlink()
 
 
 def unsigned(registry, digest):

@@ -86,10 +86,10 @@ def copied(path):
 
 def forged(path):
     """Change the bento, and sign its new record with another machine's key."""
-    (cache() / "keys/release.pem").rename(cache() / "keys/mine.pem")
+    (cache() / "keys/release.key").rename(cache() / "keys/mine.key")
     write_text(path / "bento.yaml", "name: other\n")
     bento.write_json(bento._seal(path), signing.signed(bento._told(path), bento.SEAL))
-    (cache() / "keys/mine.pem").replace(cache() / "keys/release.pem")
+    (cache() / "keys/mine.key").replace(cache() / "keys/release.key")
 
 
 SPOILT = {
