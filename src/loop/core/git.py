@@ -1,7 +1,6 @@
 """Runs git. Commands commit on top of the remote branch by compare-and-swap, without a work tree."""
 
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -38,7 +37,6 @@ RACED = (
     "reference already exists",
     "stale info",
 )
-IN_THE_WAY = re.compile(r"'refs/heads/(\S+)' exists; cannot create|directory file conflict")
 
 
 class GitError(LoopError):
@@ -68,7 +66,7 @@ class Git:
     def run(self, *args: str, stdin: str | None = None, env: Env = None, fine: Container[int] = (0,)) -> str:
         """Return git's output without the last newline. Raises GitError if the exit code is not in `fine`."""
         given = None if stdin is None else stdin.encode()
-        return _decoded(self._bytes(*args, stdin=given, env=env, fine=fine), args).removesuffix("\n")
+        return _decoded(self._bytes(*args, stdin=given, env=env, fine=fine)).removesuffix("\n")
 
     def _bytes(
         self, *args: str, stdin: bytes | None = None, env: Env = None, fine: Container[int] = (0,)
@@ -160,8 +158,8 @@ class Git:
 
     def read(self, commit: str, path: str) -> str | None:
         """Return a file's text at a commit; None if the commit does not have the file."""
-        show = ("show", f"{commit}:{path}")
-        return _decoded(self._bytes(*show), show) if self.run("ls-tree", commit, "--", path) else None
+        there = self.run("ls-tree", commit, "--", path)
+        return _decoded(self._bytes("show", f"{commit}:{path}")) if there else None
 
     def contents(self, blobs: Sequence[str]) -> list[bytes]:
         """Return the bytes of each blob, in the order of `blobs`."""
@@ -211,11 +209,8 @@ class Git:
         try:
             said = self.run("push", "--porcelain", *lease, "origin", f"{commit}:{ref}")
         except GitError as error:
-            if found := IN_THE_WAY.search(str(error)):
-                other = found[1] or branch.partition("/")[0]
-                fix = f"rename or delete origin's branch {other}; while it exists, Git cannot create {branch}"
-                raise GitError(str(error), fix=fix) from error
-            if any(word in str(error) for word in RACED):
+            # while a branch `release` exists, Git cannot create `release/x`, however often it is tried
+            if any(word in str(error) for word in RACED) and "exists; cannot create" not in str(error):
                 raise PushRaced(str(error)) from error
             raise
         if any(line.startswith("=") for line in said.splitlines()):
@@ -280,13 +275,6 @@ def bare(url: str, settings: Callable[[], Mapping[str, str]] = dict) -> Iterator
         yield Git(Path(scratch), settings, seconds=60)
 
 
-def _decoded(said: bytes, args: Sequence[str]) -> str:
-    """Return git's output decoded as UTF-8, with plain line feeds; GitError if it is not UTF-8."""
-    try:
-        # A commit message may contain bytes that are not UTF-8.
-        text = said.decode(errors="replace" if args[0] == "log" else "strict")
-    except UnicodeDecodeError as error:
-        raise GitError(
-            f"git {' '.join(args)}: the output is not UTF-8", fix="save the file in UTF-8 and commit it"
-        ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def _decoded(said: bytes) -> str:
+    """Return git's output with plain line feeds, and `�` for bytes that are not UTF-8."""
+    return said.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")

@@ -1,11 +1,9 @@
 """Loads a model's code from src/models/<package>/ and checks that it defines everything the engine needs."""
 
-import ast
 import importlib
 import re
 import sys
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +39,9 @@ CONTRACT = {
 }
 OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "bad", "production")}
 UNPACKED = re.compile(  # an import that works in the repository, but not in the image
-    r"(from |import (.*, )?)(\.|models\b|loop\b(?!\.runtime\b| import runtime\b))"
+    r"^[ \t]*(from (?=.* import )|import (.*, )?)"
+    r"(\.|models\b|loop\b(?!\.runtime\b| import runtime\b)).*",
+    re.MULTILINE,
 )
 TYPED = {  # modules whose class Params defines the keys of a section of params.yaml
     "source": "ingest.simulator",
@@ -322,50 +322,29 @@ def _check_lists(where: str, lists: dict[str, Any]) -> None:
 
 def _check_imports(root: Path, scorer: str) -> None:
     """Raise LoopError if a scorer imports code of the repository that its bento does not contain."""
-    try:
-        tree = ast.parse((root / scorer).read_bytes())
-    except (OSError, SyntaxError):  # the module's own import reports these
-        return
-    for node in _imports(tree):
-        if UNPACKED.match(said := ast.unparse(node)):
-            fix = "move what both need into scorer.py, from which the other modules can import it"
-            packed = "only scorer.py and loop.runtime are packed into the bento"
-            raise LoopError(f"{scorer}:{node.lineno}: `{said}`, but {packed}", fix=fix)
-
-
-def _imports(tree: ast.AST) -> Iterator[ast.stmt]:
-    """Yield the import statements in a module, also inside functions, but not those for type checkers."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
-        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
-            yield from _imports(node)
+    path = root / scorer
+    text = path.read_text(errors="replace") if path.is_file() else ""  # the module's own import reports it
+    if found := UNPACKED.search(text):
+        line, packed = text.count("\n", 0, found.start()) + 1, "only scorer.py and loop.runtime are packed"
+        fix = "move what both need into scorer.py, from which the other modules can import it"
+        raise LoopError(f"{scorer}:{line}: `{found[0].strip()}`, but {packed} into the bento", fix=fix)
 
 
 def failure(root: Path, error: BaseException) -> LoopError | None:
     """Return a LoopError for an exception, with only the frames in a team's own files; None without any."""
     top = root.resolve()
-    frames = [
+    frames = [(at.filename, at.lineno, at.name) for at in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno, "the file itself"))
+    shown = [
         f"{path.relative_to(top)}:{line} in {name}"
-        for path, line, name in _frames(error)
+        for path, line, name in ((Path(file).resolve(), line, name) for file, line, name in frames)
         if any(path.is_relative_to(top / folder) for folder in THEIRS)
     ]
-    if not frames:
+    if not shown:
         return None
-    place = frames[-1].partition(" in ")[0]
-    return LoopError("\n  ".join([_said(error), *frames]), fix=f"correct {place}")
-
-
-def _frames(error: BaseException) -> Iterator[tuple[Path, int, str]]:
-    """Yield file, line and function of each frame of an error and of its causes, the innermost last."""
-    causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
-        causes.append(cause)
-    for each in causes:
-        for at in traceback.extract_tb(each.__traceback__):
-            yield Path(at.filename).resolve(), at.lineno or 0, at.name
-        if isinstance(each, SyntaxError) and each.filename:
-            yield Path(each.filename).resolve(), each.lineno or 0, "the file itself"
+    place = shown[-1].partition(" in ")[0]
+    return LoopError("\n  ".join([_said(error), *shown]), fix=f"correct {place}")
 
 
 def _said(error: BaseException) -> str:

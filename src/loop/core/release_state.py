@@ -132,8 +132,7 @@ def recall(text: str, name: str, key: str) -> Track | None:
         found = edited.yaml(text, "it")["spec"][name]
         if found is None or found["key"] != key:
             return None
-        fields = {field.alias for field in Track.model_fields.values()}
-        return Track.model_validate({"weight": 0, **{k: v for k, v in found.items() if k in fields}})
+        return Track.model_validate({"weight": 0, **found}, extra="ignore")
     except (LoopError, AttributeError, TypeError, KeyError) as error:
         raise LoopError(f"spec.{name}.key cannot be read") from error
     except ValidationError as error:
