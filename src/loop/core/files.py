@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from loop.core.errors import LoopError
-
-OTHERS = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
 
 
 @contextmanager
@@ -91,14 +88,10 @@ def plain_files(root: Path, *names: str, bytecode: bool = False) -> list[Path]:
 
 def _plain(path: Path) -> bool:
     """Whether `path` is an existing file or folder. Raises LoopError if it is of another kind."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+        kind = "a symbolic link" if path.is_symlink() else "a FIFO, a socket or a device"
         raise LoopError(
-            f"{path} is {OTHERS.get(stat.S_IFMT(mode), 'a device')}; "
-            "only plain files in plain folders can be hashed or packed",
+            f"{path} is {kind}; only plain files in plain folders can be hashed or packed",
             fix=f"put the file itself there, or remove it: rm {path}",
         )
-    return True
+    return path.exists()

@@ -228,10 +228,9 @@ class Model(Section):
         """Use `sla.p99_ms` as the default of `rehearse.max_p99_ms` and `canary.min_p99_ms`."""
         match values:
             case {"sla": {"p99_ms": int() | float() as target}}:
-                limits = {"rehearse": "max_p99_ms", "canary": "min_p99_ms"}
-                given = {name: values.get(name, {}) for name in limits}
-                plain = {name: one for name, one in given.items() if isinstance(one, dict)}
-                return {**values, **{name: {limits[name]: target, **one} for name, one in plain.items()}}
+                for name, limit in (("rehearse", "max_p99_ms"), ("canary", "min_p99_ms")):
+                    if isinstance(given := values.get(name, {}), dict):
+                        values = {**values, name: {limit: target, **given}}
         return values
 
     ingest: Ingest
@@ -310,14 +309,10 @@ def unshared(project: Project) -> tuple[str, str] | None:
     for place in project.params.ingest.places:
         path = str((project.root / place).resolve())
         inside = Path(path).is_relative_to(project.root.resolve())
-        # outside a repository, both commands of git end with 128
+        # outside a repository, git ends with 128
         if "://" not in place and not (inside and git.run("ls-files", "--", path, fine=(0, 128))):
             said = "a file that only this machine has, so neither CI nor another person can train"
-            # `check-ignore` ends with 1 if Git does not ignore the file
-            ignored = not inside or git.run("check-ignore", "--", path, fine=(0, 1, 128))
-            commit = (
-                "commit it, for example as data/<name>.csv" if ignored else f"git add {place}, and commit it"
-            )
+            commit = "commit it, at a place that Git does not ignore, such as data/<name>.csv"
             share = "or upload it and set `source` to its https:// or s3:// URL"
             return f"{key}: is {place}, {said}", f"{commit}, {share}"
     return None

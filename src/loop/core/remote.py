@@ -1,7 +1,6 @@
 """Reads files at URLs through fsspec. Redirects into private networks are blocked."""
 
 import errno
-import io
 import ipaddress
 import re
 import socket
@@ -84,29 +83,18 @@ def reaching(place: str, faults: Sequence[tuple[str, str, str]] = ()) -> Iterato
 
 def fetch(url: str, to: Path) -> None:
     """Copy the file at a URL to a path. Raises LoopError if a file over HTTP has more than MOST bytes."""
-    system, path = filesystem(url)
-    if path.startswith(("http://", "https://")):
-        with _Bounded(url, to) as file:
-            system.get_file(path, file)
-    else:
-        system.get_file(path, str(to))
+    from fsspec.callbacks import Callback
 
-
-class _Bounded(io.BufferedWriter):
-    """File that raises LoopError after MOST bytes, whatever length the server announced."""
-
-    def __init__(self, url: str, path: Path) -> None:
-        super().__init__(io.FileIO(path, "w"))
-        self.url, self.written = url, 0
-
-    def write(self, content: Any) -> int:
-        self.written += len(content)
-        if self.written > MOST:
+    def limit(_size: int | None, written: int) -> None:
+        # these bytes are counted as they arrive, because a server may announce any length
+        if written > MOST and path.startswith(("http://", "https://")):
             raise LoopError(
-                f"{self.url}: sends more than {MOST:,} bytes, the limit for a source",
+                f"{url}: sends more than {MOST:,} bytes, the limit for a source",
                 fix="check what the URL returns; if it is right, copy it to S3 or a disk, and read it there",
             )
-        return super().write(content)
+
+    system, path = filesystem(url)
+    system.get_file(path, str(to), callback=Callback(hooks={"limit": limit}))
 
 
 class _Guard:
