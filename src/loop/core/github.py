@@ -50,7 +50,7 @@ class GitHubError(LoopError):
 
     `again`: the call can be repeated after `wait` seconds, because it changed nothing or is idempotent.
     `unclear`: a POST, which is not idempotent, may have taken effect although no response confirms it. It
-    cannot be repeated, and after `wait` seconds one can check whether it took effect.
+    is not repeated before a check whether it did.
     """
 
     def __init__(
@@ -64,8 +64,7 @@ class GitHubError(LoopError):
         wait: float = 0.0,
     ) -> None:
         super().__init__(message, fix=UNCLEAR if unclear else fix)
-        self.status, self.again, self.unclear = status, again and not unclear, unclear
-        self.wait = max(wait, SETTLING) if unclear else wait
+        self.status, self.again, self.unclear, self.wait = status, again and not unclear, unclear, wait
 
 
 def token() -> str:
@@ -141,7 +140,7 @@ def _retried(flag: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     return retry(
         retry=retry_if_exception(lambda error: isinstance(error, GitHubError) and getattr(error, flag)),
-        wait=lambda state: error(state).wait + BACKOFF(state),
+        wait=lambda state: error(state).wait + (SETTLING if error(state).unclear else 0.0) + BACKOFF(state),
         stop=impatient,
         before_sleep=say,
         reraise=True,
@@ -185,9 +184,17 @@ class GitHub:
         url = url or (own.api if own else "https://api.github.com")
         return cls(url.rstrip("/"), str(slug), token())
 
-    def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """Call a path below /repos/{owner}/{name} and return the response's JSON, or None if it is empty."""
-        answer = self.answer(method, path, **kwargs)
+    def call(self, method: str, path: str, *, fine: int | None = None, **kwargs: Any) -> Any:
+        """Call a path below /repos/{owner}/{name} and return the response's JSON.
+
+        Returns None if the response is empty, or if it has the error status `fine`.
+        """
+        try:
+            answer = self.answer(method, path, **kwargs)
+        except GitHubError as error:
+            if error.status != fine:
+                raise
+            return None
         try:
             return answer.json() if answer.content else None
         except (ValueError, RecursionError) as error:
@@ -278,11 +285,7 @@ class GitHub:
     @_looking_again  # cancelling a run a second time has no effect
     def cancel(self, run: int) -> None:
         """Cancel a workflow run if it has not ended; a token with `actions: write` is enough."""
-        try:
-            self.call("POST", f"/actions/runs/{run}/cancel")
-        except GitHubError as error:
-            if error.status != CONFLICT:
-                raise
+        self.call("POST", f"/actions/runs/{run}/cancel", fine=CONFLICT)
 
     @_looking_again
     def pull_request(self, head: str, title: str, body: str) -> dict[str, Any]:
