@@ -96,7 +96,10 @@ FAULTS = {
         added(f"{MODEL}/scorer.py", "def late():\n    from .features import FEATURES"),
         "src/models/card_fraud/scorer.py:7: `from .features import FEATURES`, but only scorer.py",
     ),
-    "no id": (replaced(f"{MODEL}/schema.py", '    id="TRANSACTION_ID",\n', ""), "ROLES has no id"),
+    "no id": (
+        replaced(f"{MODEL}/schema.py", '    id="TRANSACTION_ID",\n', ""),
+        "missing 1 required positional argument: 'id'",
+    ),
     "a string of classes": (
         added(f"{MODEL}/schema.py", 'CLASSES = "No"'),
         "CLASSES is the string 'No', should",

@@ -335,7 +335,8 @@ def repro(project: Project, *, current: bool = False) -> None:
             said = f"{error}\nThe stages create the outputs that were not fetched."
             click.secho(said, fg="yellow", err=True)
         bad = _set_aside(project)
-        then = f"remove {_in_remote(bad)} there, then ./loop push {project.public}"
+        there = ", ".join(f"files/md5/{each.name[:2]}/{each.name[2:]}" for each in bad)
+        then = f"remove {there} there, then ./loop push {project.public}"
         _warn(bad, f"the DVC remote has the same bytes: {then}")
         dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *every, quiet=True)
     if current and complete:
@@ -415,11 +416,7 @@ def sweep(root: Path) -> list[Rotten]:
 def _check_cache(project: Project, paths: Iterable[str] = ()) -> None:
     """Raise Rejected if cached bytes of an output differ from dvc.lock. They are moved aside first."""
     if bad := _set_aside(project, paths):
-        raise Rejected(
-            "\n".join(map(str, bad)),
-            fix=f"./loop repro {project.public}; if the DVC remote has the same bytes, first remove "
-            f"{_in_remote(bad)} there, and run ./loop push {project.public} last",
-        )
+        raise Rejected("\n".join(map(str, bad)), fix=f"./loop repro {project.public}")
 
 
 def _set_aside(project: Project, paths: Iterable[str] = ()) -> list[Rotten]:
@@ -463,11 +460,6 @@ def _warn(bad: list[Rotten], then: str) -> None:
     """Print a warning for each object, and add it to the workflow run's annotations."""
     for each in bad:
         actions.warning("Changed outputs", f"{each}; {then}")
-
-
-def _in_remote(bad: list[Rotten]) -> str:
-    """Return the paths of these objects in a DVC remote."""
-    return ", ".join(f"files/md5/{each.name[:2]}/{each.name[2:]}" for each in bad)
 
 
 def _place(cache: Path, name: str) -> Path:

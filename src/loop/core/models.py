@@ -56,8 +56,8 @@ TYPED = {  # modules whose class Params defines the keys of a section of params.
 class Roles:
     """The column for each role. Models without time or entities leave these roles None."""
 
-    id: str = ""  # required, as the label is; `_check_schema` says what to do without
-    label: str = ""
+    id: str  # another value in each row; it orders the rows, and a label that comes later names it
+    label: str  # the column that the model predicts
     time: str | None = None
     entity: str | None = None  # the card or customer that a row belongs to
     never: tuple[str, ...] = ()  # columns that reveal the label, so they must not become features
@@ -297,15 +297,6 @@ def _check_schema(schema: ModuleType, where: str) -> None:
         example = "such as the user or the query" if schema.TASK == "ranking" else "a pair of two rows"
         fix = f"name in ROLES the entity whose rows are compared, {example}"
         raise LoopError(f"{where}: TASK is {schema.TASK!r}, but ROLES has no entity", fix=fix)
-    if not schema.ROLES.id:
-        fix = (
-            "name a column that has another value in each row; if the table has none, number the rows in the "
-            "file before you pin it, because `columns` in source.py gets only some rows at a time"
-        )
-        said = "ROLES has no id, by which rows are ordered and labels that are reported later find their row"
-        raise LoopError(f"{where}: {said}", fix=fix)
-    if not schema.ROLES.label:
-        raise LoopError(f"{where}: ROLES has no label", fix="name the column that the model predicts")
     _check_lists(where, {f"ROLES.{name}": getattr(schema.ROLES, name) for name in ("never", "context")})
     if strange := [name for name in schema.ROLES.kept if name not in schema.COLUMNS]:
         fix = f"use columns of COLUMNS: {', '.join(schema.COLUMNS)}"
