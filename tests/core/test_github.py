@@ -232,16 +232,6 @@ def test_a_dispatch_tells_its_run(replies: Callable[..., Replies]) -> None:
     assert len(github.sent) == 1
 
 
-def test_an_older_enterprise_server_dispatches_too(replies: Callable[..., Replies]) -> None:
-    """Version 3.19 refuses the key `return_run_details` (benc-uk/workflow-dispatch#86) and returns no run."""
-    refused = says(422, 'Invalid request.\n\n"return_run_details" is not a permitted key.')
-    github = replies(refused, httpx.Response(204))
-    assert API.dispatch("ci.yml", {}) is None
-    assert [body for _, _, body in github.sent][1] == {"ref": "main", "inputs": {}}
-    replies(httpx.Response(204))
-    assert API.dispatch("ci.yml", {}) is None
-
-
 @pytest.mark.parametrize("who", [None, {"type": "User"}, {"login": "ghost"}])
 @pytest.mark.parametrize("said", [{"body": "looks good"}, {"body": None}, {}])
 def test_a_comment_of_a_deleted_account(

@@ -171,9 +171,3 @@ def test_where_the_second_cannot_be_cancelled_it_says_so(
     assert found["why"].startswith(
         f"{WISH.reason}; could not check whether another monitor has dispatched one too"
     )
-
-
-def test_an_older_enterprise_server(ask: Callable[..., dict[str, Any]], github: FakeGitHub) -> None:
-    """An older GitHub Enterprise Server does not name the run, so there is no URL and no cancellation."""
-    github.enterprise = True
-    assert ask() == {"dispatched": True, "why": WISH.reason, "budget_spent": False, "url": ""}

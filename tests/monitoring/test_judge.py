@@ -22,7 +22,7 @@ from loop.core.github import GitHub, GitHubError
 from loop.delivery import commit
 from loop.delivery.canary import promote, rollback
 from loop.delivery.commit import Place
-from loop.monitoring.judge import SHOWN, Judge, Look, Track, since, unready
+from loop.monitoring.judge import Judge, Look, Track, since, unready
 from loop.monitoring.judge import watch as forever
 from loop.monitoring.prometheus import Prometheus
 from loop.monitoring.sample import Histogram, Sample, Scrape, Unread
@@ -468,29 +468,6 @@ def test_a_run_is_followed_by_its_id(watch: Judge, github: FakeGitHub) -> None:
         watch.look()
     again = Judge(watch.git, PLACE, RULES, watch.stable, watch.canary, github=GitHub.of_environment)
     assert again.look().dispatched  # not needed, but changes nothing on main
-
-
-@pytest.mark.parametrize("titled", [True, False])
-def test_an_older_enterprise_server_tells_no_id(
-    watch: Judge, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch, titled: bool
-) -> None:
-    """Without an id, a run is found by its title; without both, the judge gives up after 3 dispatches."""
-    clock = [0.0]
-    monkeypatch.setattr("loop.monitoring.judge.time.monotonic", lambda: clock[0])
-    github.enterprise = True
-    if not titled:
-        github.titles["promote.yml"] = "Ship it: {model}"
-    for attempt in (1, 2, 3):
-        clock[0] += SHOWN + 1
-        assert watch.look().dispatched
-        github.hidden = 1
-        assert "not listed yet" in watch.look().line
-        if titled:
-            assert f"run {attempt} is queued" in watch.look().line
-            github.run(attempt)["status"] = "completed"
-    clock[0] += SHOWN + 1
-    with pytest.raises(Rejected, match="ran 3 times"):
-        watch.look()
 
 
 @pytest.mark.parametrize("answer", [b"<html>log in</html>", b"[7]", b'{"id": 7}', b"[" * 100_000])

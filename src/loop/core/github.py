@@ -35,7 +35,7 @@ UNSAID = 60.0  # seconds to wait at a rate limit without a stated time; GitHub r
 SETTLING = 5.0  # seconds to wait before checking whether a POST without a response took effect
 LONGEST = 60_000  # maximum bytes of a comment or body; GitHub rejects more than 65,536 characters
 BACKOFF = wait_random_exponential(multiplier=1, max=16)
-FORBIDDEN, MISSING, CONFLICT, UNPROCESSABLE, TOO_MANY, BROKEN = 403, 404, 409, 422, 429, 500
+FORBIDDEN, MISSING, CONFLICT, TOO_MANY, BROKEN = 403, 404, 409, 429, 500
 FIXES = {  # fixes of an API error by status code; for other codes, GitHub's message says what to do
     401: "give GITHUB_TOKEN, or the file GITHUB_TOKEN_FILE, a token that has not expired",
     FORBIDDEN: "give the token this permission: {needs}",
@@ -246,20 +246,11 @@ class GitHub:
                     return None
         return bytes(found)
 
-    def dispatch(self, workflow: str, inputs: dict[str, str], ref: str = MAIN) -> Run | None:
-        """Start a workflow by workflow_dispatch, for which a token with `actions: write` is enough.
-
-        Returns the run, or None from a GitHub Enterprise Server up to 3.19, which does not return it.
-        """
-        path, body = f"/actions/workflows/{workflow}/dispatches", {"ref": ref, "inputs": inputs}
-        try:
-            made = self.call("POST", path, json={**body, "return_run_details": True})
-        except GitHubError as error:
-            if error.status != UNPROCESSABLE or "return_run_details" not in str(error):
-                raise
-            # GitHub Enterprise Server 3.19 rejects the key return_run_details without starting a run
-            made = self.call("POST", path, json=body)
-        return Run(made["workflow_run_id"], made["html_url"]) if made else None
+    def dispatch(self, workflow: str, inputs: dict[str, str], ref: str = MAIN) -> Run:
+        """Start a workflow by workflow_dispatch, for which a token with `actions: write` is enough."""
+        body = {"ref": ref, "inputs": inputs, "return_run_details": True}
+        made = self.call("POST", f"/actions/workflows/{workflow}/dispatches", json=body)
+        return Run(made["workflow_run_id"], made["html_url"])
 
     def runs(self, workflow: str, **query: str) -> list[dict[str, Any]]:
         """Return a workflow's runs, newest first, also those of forks, which `own` and `trusted` exclude."""

@@ -53,7 +53,7 @@ def opened(github: GitHub, branch: str, title: str, body: str) -> int | None:
 def tested(github: GitHub, branch: str) -> None:
     """Start ci.yml on a branch, because GitHub starts no workflow for a push with a workflow's token."""
     run = github.dispatch("ci.yml", {}, ref=branch)
-    click.echo(f"{branch}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)
+    click.echo(f"{branch}: dispatched ci.yml: {run.url}", err=True)
 
 
 def locks(root: Path, github: GitHub, reason: str) -> str | None:

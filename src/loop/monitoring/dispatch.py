@@ -52,15 +52,15 @@ def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: d
         why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must check"
         return _done(dispatched=False, why=why, budget_spent=True)
     run = github.dispatch(WORKFLOW, wish.inputs)
-    why, url = wish.reason, run.url if run else ""
-    try:  # an older server returns no run, and without its id we cannot tell our run from others
-        if run and (first := _first(github, run, wish, cooldown, now)):
+    why = wish.reason
+    try:
+        if first := _first(github, run, wish, cooldown, now):
             github.cancel(run.id)
             why = f"{first}; run {run.id}, dispatched at the same time, is cancelled"
-            return _done(dispatched=False, why=why, url=url)
+            return _done(dispatched=False, why=why, url=run.url)
     except LoopError as error:
         why += f"; could not check whether another monitor has dispatched one too: {error}"
-    return _done(dispatched=True, why=why, url=url)
+    return _done(dispatched=True, why=why, url=run.url)
 
 
 def _done(*, dispatched: bool, why: str, budget_spent: bool = False, url: str = "") -> dict[str, Any]:

@@ -221,9 +221,9 @@ class Judge:
         # earlier runs belong to another canary of this release
         oldest = max(datetime.now(UTC) - DAYS, datetime.fromtimestamp(known.released, UTC) - SKEW)
         listed = github.trusted(workflow, oldest, "workflow_dispatch")
-        # Ours have the id that GitHub returned or, after a restart or if it returned none, the title. In a
-        # fork that has changed `run-name`, a restarted judge dispatches once more. That is harmless, because
-        # promote and rollback change nothing unless main is still at the step they start from.
+        # Ours have the id that GitHub returned or, after a restart, the title. In a fork that has changed
+        # `run-name`, a restarted judge dispatches once more. That is harmless, because promote and rollback
+        # change nothing unless main is still at the step they start from.
         ours = [run for run in listed if run["id"] in runs.ids or run["display_title"] == title]
         for run in ours:
             if run["status"] != "completed":
@@ -235,11 +235,10 @@ class Judge:
             return False, "main has changed meanwhile"
         if (times := max(len(ours), runs.dispatches)) >= ATTEMPTS:
             raise Rejected(f"{title!r} ran {times} times without effect", fix="read the runs' logs")
-        made = github.dispatch(workflow, inputs)
+        run = github.dispatch(workflow, inputs)
         runs.dispatches, runs.last, runs.ended = runs.dispatches + 1, time.monotonic(), len(ours)
-        if made:  # an older server returns no run
-            runs.ids.add(made.id)
-        return True, f"dispatched {workflow}: {made.url}" if made else f"dispatched {workflow}"
+        runs.ids.add(run.id)
+        return True, f"dispatched {workflow}: {run.url}"
 
 
 READY = Verdict("promote", ("ready",))
