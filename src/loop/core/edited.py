@@ -80,9 +80,8 @@ def _sections(text: str, where: str) -> dict[str, Any]:
     document = _parsed(text, where, "correct that line", lambda: reader.load(text))
     models = document.get("models") if isinstance(document, dict) else None
     if not isinstance(models, dict):
-        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "missing"
         fix = "write a top-level `models:` with a section for each model"
-        raise LoopError(f"{where}: {said(text, 'models')}models: is {found}", fix=fix)
+        raise LoopError(f"{where}: {said(text, 'models')}models: is missing or not a section", fix=fix)
     return {str(name): section for name, section in models.items()}
 
 

@@ -17,30 +17,31 @@ from loop.packaging.records import MONITOR, command, record
 
 
 class Challenger(BaseModel):
-    """The gate's candidate, with its metrics on the test rows."""
+    """The candidate in gate.json."""
 
     metrics: dict[str, Any]
     model_md5: str
 
 
 class Champion(BaseModel):
-    """The gate's champion, with its metrics on the same rows; empty if no models were compared."""
+    """The release that production serves; its metrics are empty if nothing was compared."""
 
     key: str
     metrics: dict[str, int | float]
 
 
 class Difference(BaseModel):
-    """The interval of challenger minus champion."""
+    """Challenger minus champion: the interval, and how many test rows the rarer class has."""
 
     metric: str
     low: float
     mean: float
     high: float
+    rarer: int | None
 
 
 class Gate(BaseModel):
-    """gate.json: the verdict on the candidate, and the numbers behind it."""
+    """gate.json: the verdict, and what it compares. `keep` means sound but not better than the champion."""
 
     verdict: Literal["promote", "keep", "block"]
     reasons: list[str]
