@@ -7,7 +7,7 @@ from copy import deepcopy
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
@@ -59,7 +59,8 @@ def locked(path: Path) -> list[str]:
 
 def said(text: str, *keys: str | int) -> str:
     """Return `line 5: ` for a key in a YAML text, or for its nearest parent; empty if neither is found."""
-    line, node = 0, cast("Any", None)
+    line = 0
+    node: Any = None
     with suppress(*FAULTS):
         node = YAML().load(text)
     for key in keys:

@@ -13,6 +13,7 @@ from loop.core.git import Git
 from loop.core.names import public
 from loop.core.params import Section
 from loop.core.plain import Device
+from loop.core.text import one_line
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
@@ -133,11 +134,8 @@ def recall(text: str, name: str, key: str) -> Track | None:
         if found is None or found["key"] != key:
             return None
         return Track.model_validate({"weight": 0, **found}, extra="ignore")
-    except (LoopError, AttributeError, TypeError, KeyError) as error:
-        raise LoopError(f"spec.{name}.key cannot be read") from error
-    except ValidationError as error:
-        unread = (f"spec.{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise LoopError(", ".join(unread)) from error
+    except (LoopError, ValidationError, AttributeError, TypeError, KeyError) as error:
+        raise LoopError(f"spec.{name} cannot be read: {one_line(error)}") from error
 
 
 def files(state: State, environment: str, model: str) -> dict[str, str]:
