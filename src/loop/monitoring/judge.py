@@ -235,10 +235,10 @@ class Judge:
             return False, "main has changed meanwhile"
         if (times := max(len(ours), runs.dispatches)) >= ATTEMPTS:
             raise Rejected(f"{title!r} ran {times} times without effect", fix="read the runs' logs")
-        run = github.dispatch(workflow, inputs)
+        started = github.dispatch(workflow, inputs)
         runs.dispatches, runs.last, runs.ended = runs.dispatches + 1, time.monotonic(), len(ours)
-        runs.ids.add(run.id)
-        return True, f"dispatched {workflow}: {run.url}"
+        runs.ids.add(started.id)
+        return True, f"dispatched {workflow}: {started.url}"
 
 
 READY = Verdict("promote", ("ready",))
