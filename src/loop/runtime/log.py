@@ -1,6 +1,6 @@
 """The prediction log: one file of JSON lines per process, rotated and deleted after some days.
 
-Requests never wait for the log: they put their rows into a bounded queue, and a thread writes whole lines. If
+Requests never wait for the disk: their lines go into a bounded queue, and a thread writes whole lines. If
 the queue is full, new lines are dropped; if the disk is full, the oldest file is deleted. Lost lines are
 counted. A failure is logged to stderr once when it starts and once when it ends.
 """
@@ -10,36 +10,31 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 from stat import S_ISREG
-from sys import getsizeof
 from threading import Event, Lock, Thread
 from time import monotonic, time, time_ns
 from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import structs
 from numpy.typing import NDArray
 
 from loop.runtime.model import Label, Release
 
-LINES = 20_000  # maximum lines in the log's queue, some seconds of traffic
-# maximum bytes in the log's queue; with wide rows this limit is reached before LINES
-QUEUED = 32 * 1024 * 1024
-REQUEST, ROW, NUMBER = 800, 32, 32  # estimated bytes of Python objects per request, row and score
-LINE, DIGITS = 200, 20  # estimated bytes of JSON per line and number
+QUEUED = 32 * 1024 * 1024  # maximum bytes in the log's queue, some seconds of traffic
 BYTES = 64 * 1024 * 1024  # maximum bytes of a log file before a new one is started
 DAY = 86_400  # seconds in a day
 DAYS = 16  # days to keep log files: 7 that the monitor reads, 7 until labels arrive, 2 to repair the monitor
 # the monitor converts closed .jsonl files to .parquet and keeps their modification times
 SUFFIXES = (".jsonl", ".parquet")
 FULL = (errno.ENOSPC, errno.EDQUOT)
+ROWS = 64  # rows that are encoded in one call, during which no other thread can run
 AT_ONCE = 1024 * 1024  # bytes of lines that are written together
 GATHER = 0.05  # seconds for which the log collects lines before it writes them
 # Seconds without an error after which a failure counts as over. A full disk accepts some writes in between.
@@ -61,55 +56,6 @@ class Line(msgspec.Struct, frozen=True):
     class_: Label | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
     # for more than two classes, the score of each class
     scores: list[float] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Scored(msgspec.Struct, frozen=True):
-    """The rows of one request with their scores and classes."""
-
-    time: float  # time of the response as Unix time
-    ids: list[int | str | None]
-    values: NDArray[np.float32]  # profile of the rows, (n, numbers)
-    scores: list[float]  # each row's score as one number, as metrics and the monitor use it
-    classes: list[Label | msgspec.UnsetType]
-    # per row, the score of each class, or an embedding's vectors (n, d), which are not logged
-    wide: list[list[float]] | NDArray[np.float32] | None = None
-    # the additional values that the model's `answer` returns per row; not logged
-    beside: dict[str, list[Any]] | None = None
-
-    @property
-    def answer(self) -> Any:
-        """The score of each row in the response: a number, the score of each class, or a vector."""
-        return self.scores if self.wide is None else self.wide
-
-    @property
-    def size(self) -> int:
-        """Approximate bytes of memory that this object takes in the queue."""
-        each = len(self.wide[0]) + 3 if self.wide else 1
-        rows = len(self.ids) * (ROW + NUMBER * each) + sum(map(getsizeof, self.ids))
-        return REQUEST + rows + self.values.nbytes
-
-    @property
-    def logged(self) -> "Scored":
-        """The same rows without the values that are not logged."""
-        vectors = isinstance(self.wide, np.ndarray)
-        if not (vectors or self.beside):
-            return self
-        return structs.replace(self, wide=None if vectors else self.wide, beside=None)
-
-    def lines(self, release: Release) -> Iterator[list[Line]]:
-        """Yield the rows in lists of lines; each list takes at most about AT_ONCE bytes of JSON."""
-        time = datetime.fromtimestamp(self.time, UTC).isoformat()
-        numbers = self.values.shape[1] + len(self.wide[0] if self.wide else ())
-        some = AT_ONCE // (LINE + DIGITS * numbers) or 1
-        for start in range(0, len(self.ids), some):
-            part = slice(start, start + some)
-            every: Iterable[Any] = self.wide[part] if self.wide else repeat(msgspec.UNSET)
-            values = self.values[part].tolist()
-            rows = zip(self.ids[part], values, self.scores[part], self.classes[part], every, strict=False)
-            yield [
-                Line(time, one, release.model, release.key, features, score, label, scores)
-                for one, features, score, label, scores in rows
-            ]
 
 
 class Trouble:
@@ -148,16 +94,16 @@ class Trouble:
 class PredictionLog:
     """Appends predictions to `folder`/<host>-<pid>.jsonl until it is closed.
 
-    `dropped` is called with the number of lost lines. The queue holds at most LINES lines and QUEUED bytes.
-    Files in the folder, from any process, are deleted `days` days after their last write.
+    `dropped` is called with the number of lost lines. The queue holds at most QUEUED bytes. Files in the
+    folder, from any process, are deleted `days` days after their last write.
     """
 
     def __init__(
         self, folder: Path, release: Release, dropped: Callable[[int], None], days: float = DAYS
     ) -> None:
         self._release, self._dropped = release, dropped
-        self._waiting: deque[tuple[Scored, int]] = deque()  # with their sizes in bytes
-        self._count, self._bytes, self._lock = 0, 0, Lock()
+        self._waiting: deque[bytearray] = deque()  # lines, in parts of about AT_ONCE bytes
+        self._bytes, self._lock = 0, Lock()  # of all parts
         self._some, self._closing = Event(), Event()
         self._queue, self._encoding = Trouble("keeping up"), Trouble("encoding lines")
         self._writing = Trouble("writing")
@@ -165,22 +111,49 @@ class PredictionLog:
         self._thread = Thread(target=self._drain, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def write(self, scored: Scored) -> None:
-        """Queue a request's lines, or count them as dropped if the queue is full. It never waits."""
-        scored = scored.logged
-        count, size = len(scored.ids), scored.size
+    def write(
+        self,
+        ids: Sequence[int | str | None],
+        values: NDArray[np.float32],
+        scores: Sequence[float],
+        classes: Sequence[Label | msgspec.UnsetType],
+        wide: Sequence[list[float]] | None = None,
+    ) -> None:
+        """Queue a line for each row, or count it as dropped if the queue is full. It neither waits nor fails.
+
+        `values` is the rows' profile (n, numbers), and `wide` the score of each class.
+        """
+        now, model, version = datetime.now(UTC).isoformat(), self._release.model, self._release.key
+        for start in range(0, len(ids), ROWS):
+            part = slice(start, start + ROWS)
+            every: Iterable[Any] = wide[part] if wide else repeat(msgspec.UNSET)
+            numbers = values[part].tolist()
+            rows = zip(ids[part], numbers, scores[part], classes[part], every, strict=False)
+            try:
+                # a list, because msgspec 0.22.0 never frees any other iterable
+                lines = [
+                    Line(now, one, model, version, features, score, label, each)
+                    for one, features, score, label, each in rows
+                ]
+                self._put(ENCODER.encode_lines(lines))
+                self._encoding.works()
+            except Exception as error:  # noqa: BLE001 - the lines of other rows are still written
+                self._dropped(len(numbers))
+                self._encoding.fails(self._file.path, error)
+
+    def _put(self, encoded: bytes) -> None:
         with self._lock:
-            if fits := self._count + count <= LINES and self._bytes + size <= QUEUED:
-                self._count += count
-                self._bytes += size
-                self._waiting.append((scored, size))
-        if fits:
-            if not self._some.is_set():  # asking is faster than setting it again
-                self._some.set()
-        else:
-            self._dropped(count)
-            told = f"{self._count} lines wait in the queue, so new lines are dropped"
+            if fits := self._bytes + len(encoded) <= QUEUED:
+                if not self._waiting or len(self._waiting[-1]) >= AT_ONCE:
+                    self._waiting.append(bytearray())
+                self._waiting[-1].extend(encoded)
+                self._bytes += len(encoded)
+        if not fits:
+            self._dropped(_lines(encoded))
+            told = f"{self._bytes} bytes wait in the queue, so new lines are dropped"
             self._queue.fails(self._file.path, told)
+        elif not self._some.is_set():  # asking is faster than setting it again
+            self._some.set()
 
     def close(self, seconds: float = 5) -> None:
         """Write the queued lines, for at most `seconds` seconds."""
@@ -189,7 +162,7 @@ class PredictionLog:
         self._thread.join(seconds)
         if self._thread.is_alive():
             told = "prediction log: %s: the server stops after waiting %g s; at least %d lines are lost"
-            logger.error(told, self._file.path, seconds, self._count)
+            logger.error(told, self._file.path, seconds, sum(map(_lines, self._waiting)))
 
     def _drain(self) -> None:
         with self._writing.watching(self._file.path):
@@ -204,36 +177,13 @@ class PredictionLog:
         self._file.close()
 
     def _write_waiting(self) -> None:
-        """Append the queued lines to the file, in writes of about AT_ONCE bytes."""
-        pending, count = bytearray(), 0
-        for encoded, lines in self._lines():
-            pending += encoded
-            count += lines
-            if len(pending) >= AT_ONCE:
-                self._append(pending, count)
-                pending, count = bytearray(), 0
-        if pending:
-            self._append(pending, count)
-
-    def _lines(self) -> Iterator[tuple[bytes, int]]:
-        """Yield the queued lines as JSON, a few at a time, with their number."""
         while self._waiting:
             with self._lock:
-                scored, size = self._waiting.popleft()
-                self._count -= len(scored.ids)
-                self._bytes -= size
-            left = len(scored.ids)
-            try:
-                for lines in scored.lines(self._release):
-                    # a list, because msgspec 0.22.0 never frees any other iterable
-                    yield ENCODER.encode_lines(lines), len(lines)
-                    left -= len(lines)
-                self._encoding.works()
-            except Exception as error:  # noqa: BLE001 - the lines of other requests are still written
-                self._dropped(left)
-                self._encoding.fails(self._file.path, error)
+                content = self._waiting.popleft()
+                self._bytes -= len(content)
+            self._append(content)
 
-    def _append(self, content: bytearray, lines: int) -> None:
+    def _append(self, content: bytearray) -> None:
         """Append lines to the file; if the disk is full, delete old files, or else drop the lines."""
         while True:
             try:
@@ -241,7 +191,7 @@ class PredictionLog:
             except OSError as error:
                 self._writing.fails(self._file.path, error)
                 went = self._file.make_room() if error.errno in FULL else None
-                self._dropped(lines if went is None else went)
+                self._dropped(_lines(content) if went is None else went)
                 if went is None:
                     return
             else:
@@ -297,7 +247,7 @@ class _File:
         """
         for _, path in self._others():
             try:
-                lines = _lines(path)
+                lines = _lines_of(path)
                 path.unlink()
             except FileNotFoundError:
                 return 0  # another process has deleted the log file and counted its lines
@@ -347,10 +297,14 @@ class _File:
         return sorted(found)
 
 
-def _lines(path: Path) -> int:
+def _lines(content: bytes | bytearray) -> int:
+    return content.count(b"\n")
+
+
+def _lines_of(path: Path) -> int:
     """Return the number of lines in a log file; a converted file's name has it: <name>.<lines>.parquet."""
     if path.suffix == ".parquet":
         said = path.name.split(".")[-2]
         return int(said) if said.isdigit() else 0
     with path.open("rb") as file:
-        return sum(part.count(b"\n") for part in iter(partial(file.read, AT_ONCE), b""))
+        return sum(map(_lines, iter(partial(file.read, AT_ONCE), b"")))

@@ -9,9 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from loop.runtime.log import Scored
 from loop.runtime.model import Model
-from loop.runtime.predictor import Answer, Encode, encode
+from loop.runtime.predictor import Answer, Encode, Scored, encode
 from loop.runtime.rows import BadRequest, Decoder, Rows, check_count, decode
 
 

@@ -6,9 +6,8 @@ request waits for a batch to fill.
 """
 
 import logging
-import time
 from asyncio import Future, get_running_loop
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
@@ -20,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.runtime import columns, vectors
-from loop.runtime.log import PredictionLog, Scored
+from loop.runtime.log import PredictionLog
 from loop.runtime.metrics import Metrics
-from loop.runtime.model import Model
+from loop.runtime.model import Label, Model
 from loop.runtime.rows import NPY, BadRequest, Decoder, Rows
 
 TOGETHER = 1024  # maximum rows that are scored in one call; further rows wait for the next call
@@ -41,6 +40,14 @@ class Answer(NamedTuple):
     json: int | None = None
 
 
+class Scored(msgspec.Struct, frozen=True):
+    """What the response to a request says about its rows."""
+
+    answer: Any  # for each row, the score, the score of each class, or a vector
+    classes: list[Label | msgspec.UnsetType]
+    beside: dict[str, list[Any]]  # the additional values that the model's `answer` returns
+
+
 Encode = Callable[[Rows, Scored], Answer]
 
 
@@ -54,13 +61,16 @@ class Waiting(msgspec.Struct, frozen=True):
     encode: Encode
 
 
-class Group(NamedTuple):
+class Group(msgspec.Struct, frozen=True):
     """Requests that were scored in one call, or one request with the error of the model."""
 
     batch: list[Waiting]
     values: Any = None
     scores: Any = None
-    beside: dict[str, list[Any]] | None = None
+    marks: list[float] = []
+    answers: Any = None
+    classes: list[Any] = []
+    beside: dict[str, list[Any]] = {}
     error: Exception | None = None
 
 
@@ -144,75 +154,71 @@ class Predictor:
             self._answer(partial(self._scored, batch))
 
     def _scored(self, batch: list[Waiting]) -> list[Group]:
-        """Score all requests in one call; if that fails, each alone, so that only the bad request fails."""
+        """Score and count requests in one call; if that fails, each alone, so that only the bad one fails."""
         try:
             values = columns.together([waiting.rows.values for waiting in batch])
             scores = self.model.score(values)
-            return [Group(batch, values, scores, self.model.beside(values, scores))]
+            beside = self.model.beside(values, scores)
+            marks, best = self.model.marks(scores), self.model.best(scores)
+            classes = [self.model.labels[place] for place in best.tolist()]
+            answers = scores.astype(np.float32) if self._vectors else scores.tolist()
+            self.metrics.predicted(marks, best)
         except Exception as error:
             if len(batch) > 1:
                 return [group for waiting in batch for group in self._scored([waiting])]
             if not isinstance(error, columns.BadRow):
                 logger.exception("the model failed")
             return [Group(batch, error=error)]
+        return [Group(batch, values, scores, marks.tolist(), answers, classes, beside)]
 
     def _answer(self, scored: Callable[[], list[Group]]) -> None:
         """Send a response to every request of every group, even if some responses fail, and then go on."""
         try:
             for group in scored():
-                answers = self._answers(group)
+                start = 0
                 for waiting in group.batch:
+                    end = start + len(waiting.rows.ids)
                     try:
-                        said = next(answers)
+                        said = self._said(group, waiting, slice(start, end))
                     except Exception:
                         logger.exception("an answer can't be given")
                         said = self.broke()
                     if not waiting.answer.done():  # the client may be gone
                         waiting.answer.set_result(said)
+                    start = end
+                if self.log and not group.error:
+                    self._log(self.log, group)
         finally:
             self._go_on()
 
-    def _answers(self, group: Group) -> Iterator[Answer]:
-        """Count and log the scored rows of a group, and yield a response for each request in order."""
+    def _said(self, group: Group, waiting: Waiting, rows: slice) -> Answer:
+        """Return the response to one request, whose rows these are in its group."""
         if isinstance(group.error, columns.BadRow):
-            yield self.refused(BadRequest(str(group.error), self.decoder.key))
-            return
+            return self.refused(BadRequest(str(group.error), self.decoder.key))
         if group.error:
-            yield self.broke("the model failed")
-            return
-        best = self.model.best(group.scores)
-        marks = self.model.marks(group.scores)
-        self.metrics.predicted(marks, best)
-        labels, now, start = self.model.labels, time.time(), 0
-        scores, classes = marks.tolist(), [labels[place] for place in best.tolist()]
-        wide: Any = None
-        if self._vectors:
-            wide = group.scores.astype(np.float32)
-        elif self.model.meta.width:
-            wide = group.scores.tolist()
-        profile = self._profiled(group.values, group.scores) if self.log else None
-        for waiting in group.batch:
-            rows = waiting.rows
-            end = start + len(rows.ids)
-            logged: Any = rows.values if profile is None else profile[start:end]
-            told = None if wide is None else wide[start:end]
-            beside = group.beside and {name: values[start:end] for name, values in group.beside.items()}
-            of = Scored(now, rows.ids, logged, scores[start:end], classes[start:end], told, beside)
-            if self.log:
-                self.log.write(of)
-            try:
-                answer = waiting.encode(rows, of)
-            except Exception:
-                logger.exception("an answer can't be encoded")
-                answer = self.broke()
-            self.metrics.took(perf_counter() - waiting.came)
-            yield answer
-            start = end
+            return self.broke("the model failed")
+        beside = {name: values[rows] for name, values in group.beside.items()}
+        answer = waiting.encode(waiting.rows, Scored(group.answers[rows], group.classes[rows], beside))
+        self.metrics.took(perf_counter() - waiting.came)
+        return answer
+
+    def _log(self, log: PredictionLog, group: Group) -> None:
+        """Log a group's rows once its responses are sent; many rows in the scorer's thread."""
+
+        def write() -> None:
+            ids = [one for waiting in group.batch for one in waiting.rows.ids]
+            wide = group.answers if self.model.meta.task == "multiclass" else None
+            log.write(ids, self._profiled(group.values, group.scores), group.marks, group.classes, wide)
+
+        if len(group.classes) > INLINE:
+            self._thread.submit(write)
+        else:
+            get_running_loop().call_soon(write)
 
     def _profiled(self, rows: Any, scores: NDArray[np.float64]) -> Any:
-        """Return the rows' profile (n, p), (n, 0) if it fails, or None if the rows themselves are logged."""
+        """Return the rows' profile, an array (n, p); (n, 0) if it fails."""
         if self._profile is None:
-            return None
+            return rows
         try:
             made = self._profile(rows, scores)
             # array() and reshape() raise ValueError unless each row has a value
@@ -225,11 +231,11 @@ class Predictor:
         """Return the response of /predict: version, score or embedding, class and id of each row."""
         answer: Any = of.answer
         classes: Any = of.classes if self.model.meta.classes else msgspec.UNSET
-        ids: Any = of.ids if rows.named else msgspec.UNSET
-        more: dict[str, Any] | None = of.beside
+        ids: Any = rows.ids if rows.named else msgspec.UNSET
+        more: dict[str, Any] = of.beside
         if not rows.many:
             answer, classes, ids = answer[0], classes and classes[0], ids and ids[0]  # UNSET is false
-            more = more and {name: values[0] for name, values in more.items()}
+            more = {name: values[0] for name, values in more.items()}
         if self._vectors:
             body = encode(Prediction(self._version, id=ids, embedding=answer))
         else:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from loop.runtime import columns
 from loop.runtime.columns import Input
-from loop.runtime.log import Scored
 from loop.runtime.model import Model
-from loop.runtime.predictor import Answer, Encode, encode
+from loop.runtime.predictor import Answer, Encode, Scored, encode
 from loop.runtime.rows import BadRequest, Decoder, Rows, check_count, check_ids, decode, fits
 
 HEADER = b"inference-header-content-length"

@@ -11,7 +11,7 @@ from pydantic import create_model
 
 import scorer  # the bento's own module
 from loop.runtime import columns
-from loop.runtime.log import PredictionLog, Scored
+from loop.runtime.log import PredictionLog
 from loop.runtime.metrics import SCORE, Metrics
 from loop.runtime.model import Model
 
@@ -55,7 +55,7 @@ async def predict(asked: Asked) -> dict[str, Any]:  # type: ignore[valid-type]
     best, marks = model.best(scores), model.marks(scores)
     metrics.predicted(marks, best)
     label = model.labels[best[0]]
-    log.write(Scored(time.time(), [asked.id], profiled(rows, scores), marks.tolist(), [label]))  # type: ignore[attr-defined]
+    log.write([asked.id], profiled(rows, scores), marks.tolist(), [label])  # type: ignore[attr-defined]
     metrics.took(time.perf_counter() - began)
     told = {"embedding" if meta.task == "embedding" else "score": scores[0].tolist()}
     beside = {name: values[0] for name, values in model.beside(rows, scores).items()}

@@ -5,7 +5,6 @@ its thread, so that no compared server is slow because of its logging.
 """
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import xgboost
 from prometheus_client import Counter, Gauge, Histogram
 
-from loop.runtime.log import PredictionLog, Scored
+from loop.runtime.log import PredictionLog
 from loop.runtime.metrics import LATENCY, SCORE
 from loop.runtime.model import Meta, Release
 
@@ -58,5 +57,5 @@ class Model:
             for score, label in zip(scores, classes, strict=True):
                 self._score.observe(score)
                 self._total[label].inc()
-            self._log.write(Scored(time.time(), ids or [None] * len(scores), values, scores, classes))
+            self._log.write(ids or [None] * len(scores), values, scores, classes)
         return scores, classes
