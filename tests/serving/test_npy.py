@@ -17,8 +17,8 @@ def ask(client, body):
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4", ">f8"])
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_rows_score_as_in_json(client, dtype, version):
-    """One row or many, with 32 or 64 bits, in either byte order, get the same answer as in JSON."""
-    for rows in (ROWS, ROWS[0]):
+    """One row or many, of any precision, byte order and memory order, get the same answer as in JSON."""
+    for rows in (ROWS, ROWS[0], np.asfortranarray(ROWS)):
         wanted = client.post("/predict", json={"features": rows.tolist()}).json()
         assert ask(client, npy(rows.astype(dtype), version)).json() == wanted
 
@@ -38,20 +38,20 @@ BAD = {
     "a huge number of empty rows": (crafted(f"({2**70}, 0)", data=b""), 400, ""),
     "an empty row": (crafted("(2, 0)", data=b""), 422, "features"),
     "more rows than memory": (crafted(f"({2**62}, 3)"), 400, ""),
-    "lengths whose product overflows to nothing": (crafted(f"({2**32}, {2**32})", data=b""), 422, "features"),
+    "lengths whose product overflows to nothing": (crafted(f"({2**32}, {2**32})", data=b""), 400, ""),
     "a length of 8,000 digits": (crafted(f"(0x{'f' * 8000}, 3)"), 400, ""),
     "a negative length of 8,000 digits": (crafted(f"(-0x{'f' * 8000}, 3)"), 400, ""),
     "two negative lengths": (crafted("(-2, -3)"), 400, ""),
     "a boolean for a length": (crafted("(True, 3)", data=bytes(24)), 400, ""),
-    "65 dimensions": (crafted(f"({'1,' * 65})", data=bytes(8)), 422, "features"),
-    "2,000 dimensions": (crafted(f"({'1,' * 2000})", data=bytes(8)), 422, "features"),
+    "65 dimensions": (crafted(f"({'1,' * 65})", data=bytes(8)), 400, ""),
+    "2,000 dimensions": (crafted(f"({'1,' * 2000})", data=bytes(8)), 400, ""),
     "a list for a shape": (crafted("[2, 3]"), 400, ""),
     "a deep shape": (crafted("(" * 4000 + ")" * 4000), 400, ""),
     "9,000 signs": (crafted(f"({'-' * 9000}1, 3)"), 400, ""),
     "a structure": (crafted("(2, 3)", "[('x', '<f8')]"), 422, "features"),
     "a structure with half a character": (crafted("(2, 3)", "[('\\ud800', '<f8')]"), 422, "features"),
-    "arrays of floats": (crafted("(2,)", "('<f8', (3,))"), 422, "features"),
-    "a type of no bytes": (crafted("(2, 3)", "'0f8'", data=b""), 422, "features"),
+    "arrays of floats": (crafted("(2,)", "('<f8', (3,))"), 400, ""),
+    "a type of no bytes": (crafted("(2, 3)", "'0f8'", data=b""), 400, ""),
     "floats of 128 bits": (crafted("(2, 3)", "'<f16'", data=bytes(96)), 422, "features"),
     "no type": (crafted("(2, 3)", "'\\ud800'"), 400, ""),
     "neither order": (crafted("(2, 3)", order="1"), 400, ""),
@@ -65,11 +65,10 @@ BAD = {
     "too long": (GOOD + b"\0", 400, ""),
     "a shape that lies": (GOOD.replace(b"(2, 3)", b"(9, 3)"), 400, ""),
     "code for a header": (GOOD.replace(b"{'descr'", b"{exit():1"), 400, ""),
-    "objects": (GOOD.replace(b"'<f8'", b"'|O8'"), 422, "features"),
+    "objects": (GOOD.replace(b"'<f8'", b"'|O8'"), 400, ""),
     "integers": (npy(ROWS.astype(int)), 422, "features"),
     "complex": (npy(ROWS.astype(complex)), 422, "features"),
     "halves": (npy(ROWS.astype(np.float16)), 422, "features"),
-    "Fortran order": (npy(np.asfortranarray(ROWS)), 422, "features"),
     "too narrow": (npy(ROWS[:, :2]), 422, "features"),
     "no rows": (npy(ROWS[:0]), 422, "features"),
     "a number": (npy(1.0), 422, "features"),

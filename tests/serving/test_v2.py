@@ -94,7 +94,7 @@ def tensor(**changes):
 
 
 BAD = {
-    "no inputs": ({}, 422, ""),
+    "no inputs": ({}, 422, "inputs"),
     "inputs that are none": ({"inputs": 3}, 422, "inputs"),
     "another tensor": ({"inputs": [tensor(name="age")]}, 422, "inputs[0].name"),
     "a tensor twice": ({"inputs": [tensor(), tensor()]}, 422, "inputs[1].name"),
@@ -104,7 +104,7 @@ BAD = {
     "a negative length": ({"inputs": [tensor(shape=[-1])]}, 422, "inputs[0].shape"),
     "too many rows": ({"inputs": [tensor(shape=[6], data=[1.0] * 6)]}, 413, "inputs[0].shape"),
     "too few values": ({"inputs": [tensor(shape=[2])]}, 422, "inputs[0].data"),
-    "text for a number": ({"inputs": [tensor(data=["x"])]}, 422, "inputs[0].data"),
+    "text for a number": ({"inputs": [tensor(data=["x"])]}, 422, "inputs[0].data[0]"),
     "no data": ({"inputs": [tensor(data=None)]}, 422, "inputs[0].data"),
     "bytes that are not there": (
         {"inputs": [tensor(parameters={"binary_data_size": 8})]},

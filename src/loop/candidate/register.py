@@ -30,6 +30,7 @@ from loop.core.models import ModelFolder
 from loop.core.paths import library
 from loop.core.project import Project
 from loop.core.repository import masked
+from loop.runtime import columns
 from loop.runtime.columns import Input
 
 ABANDONED = 24 * 3600  # seconds after which a run that is still RUNNING belongs to a killed process
@@ -246,7 +247,7 @@ def example(trained: Path) -> Any:
     if isinstance(meta["example"], list):
         return np.array([meta["example"]], dtype=np.float64)
     inputs = msgspec.convert(meta["inputs"], list[Input])
-    return pd.DataFrame({each.name: each.column([meta["example"][each.name]]) for each in inputs})
+    return pd.DataFrame(columns.row(inputs, meta["example"]))
 
 
 def _save_function(folder: ModelFolder, trained: Path, **kwargs: Any) -> None:

@@ -264,7 +264,7 @@ class App(Starlette):
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _document(self, _: Request) -> Response:
-        return _json(openapi.document(self.predictor.model, self.predictor.decoder.max_rows, self.max_bytes))
+        return _json(openapi.document(self.predictor.model, self.predictor.decoder, self.max_bytes))
 
     async def _server(self, _: Request) -> Response:
         release = self.predictor.model.release

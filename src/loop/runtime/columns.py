@@ -9,7 +9,7 @@ arrays, so a scorer sees no difference.
 import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 Columns = dict[str, NDArray[Any]]
 
-# a value's type in JSON and in an array, and its description
-KINDS: dict[str, tuple[Any, Any, str]] = {
-    "FP64": (float, np.float64, "a number"),
-    "INT64": (int, np.int64, "a whole number of 64 bits"),
-    "BOOL": (bool, np.bool_, "true or false"),
-    "BYTES": (str, object, "text"),
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+# a value's type in JSON and in an array
+KINDS: dict[str, tuple[Any, Any]] = {
+    "FP64": (float, np.float64),
+    "INT64": (Int64, np.int64),
+    "BOOL": (bool, np.bool_),
+    "BYTES": (str, object),
 }
 OTHER, MISSING = -1, -2  # codes in a profile for a text outside the known categories, and for a missing text
 
@@ -50,31 +51,21 @@ class Input(msgspec.Struct, frozen=True):
         return self.parameters.get("content_type") == "base64"
 
     @property
-    def kind(self) -> Any:
-        """The type of a JSON value of this input, for msgspec to check."""
-        kind: Any = KINDS[self.datatype][0]
-        return list[kind] if self.listed else kind
+    def element(self) -> Any:
+        """The type of a value, or of each value in a list. msgspec reads bytes from base64."""
+        return bytes if self.encoded else KINDS[self.datatype][0]
 
     @property
-    def wanted(self) -> str:
-        """Describe in words what a value of this input should be."""
-        one = "base64 of bytes" if self.encoded else KINDS[self.datatype][2]
-        return f"a list, each {one}" if self.listed else one
+    def kind(self) -> Any:
+        """The type of a row's value."""
+        return list[self.element] if self.listed else self.element  # type: ignore[name-defined]
 
     def column(self, values: Sequence[Any]) -> NDArray[Any]:
-        """Return JSON values as an array (n,). Raises ValueError for invalid base64 or a too large number."""
-        if self.encoded:
-            try:
-                values = [text if text is None else base64.b64decode(text, validate=True) for text in values]
-            except ValueError:
-                raise ValueError("the text is not base64") from None
+        """Return values of the type `kind`, or None, as an array (n,)."""
         if self.datatype == "BYTES" or self.listed:
             # np.array would turn lists of equal length into a matrix
             return np.fromiter(values, dtype=object, count=len(values))
-        try:
-            return np.array(values, KINDS[self.datatype][1])
-        except OverflowError:
-            raise ValueError("a number is too large") from None
+        return np.array(values, KINDS[self.datatype][1])
 
     def json(self, value: Any) -> Any:
         """Return one element of an array from `column` as a JSON value."""
@@ -84,6 +75,11 @@ class Input(msgspec.Struct, frozen=True):
             return value.tolist()
         plain = value.item() if isinstance(value, np.generic) else value
         return None if isinstance(plain, float) and np.isnan(plain) else plain
+
+
+def row(inputs: Sequence[Input], values: Mapping[str, Any]) -> Columns:
+    """Return one row of JSON values as columns."""
+    return {of.name: of.column([msgspec.convert(values[of.name], of.kind | None)]) for of in inputs}
 
 
 def key(inputs: Sequence[Input]) -> str:

@@ -1,7 +1,7 @@
 """Loads a model from an image: `release.json`, and `model/` with its meta.json."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.runtime import vectors
+from loop.runtime import columns, vectors
 from loop.runtime.columns import Columns, Input, size
 
 # A scorer converts rows to scores: (n, classes) for a multiclass model, (n, d) for an embedding, (n,) for
@@ -74,6 +74,7 @@ class Model:
     release: Release
     meta: Meta
     scorer: Scorer
+    named: tuple[str, ...] = ()  # names of the additional values that a response contains
 
     @classmethod
     def load(cls, folder: Path, load: Callable[[Path], Scorer]) -> "Model":
@@ -86,16 +87,16 @@ class Model:
         meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
         model = cls(release, meta, load(folder / "model"))
         scores = model.score(model.example)
-        msgspec.json.encode(model.beside(model.example, scores))
+        msgspec.json.encode(beside := model.beside(model.example, scores))
         if meta.task == "embedding":
             vectors.json(scores.astype(np.float32))
-        return model
+        return replace(model, named=tuple(beside))
 
     @property
     def example(self) -> Values:
         """The example row of meta.json, as the scorer takes it."""
         if isinstance(self.meta.example, dict):
-            return {each.name: each.column([self.meta.example[each.name]]) for each in self.meta.inputs}
+            return columns.row(self.meta.inputs, self.meta.example)
         return np.asarray([self.meta.example], dtype=np.float32)
 
     def score(self, rows: Values) -> NDArray[np.float64]:
@@ -115,11 +116,6 @@ class Model:
             if name in ANSWERED or len(values) != len(scores):
                 raise ValueError(f"`answer` returned {len(values)} values of {name} for {len(scores)} rows")
         return found
-
-    @cached_property
-    def named(self) -> tuple[str, ...]:
-        """Names of the additional values that a response contains."""
-        return tuple(self.beside(self.example, self.score(self.example)))
 
     def marks(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return one number per row, (n,), which prediction log, metrics, drift and canary judge compare."""

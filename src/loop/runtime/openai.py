@@ -14,7 +14,7 @@ from loop.runtime.predictor import Answer, Encode, Scored, encode
 from loop.runtime.rows import BadRequest, Decoder, Rows, check_count, decode
 
 
-class Request(msgspec.Struct, frozen=True):
+class Texts(msgspec.Struct, frozen=True):
     """The body of a request. Other keys, such as `user`, are ignored."""
 
     input: str | list[str]
@@ -23,7 +23,7 @@ class Request(msgspec.Struct, frozen=True):
     dimensions: int | None = None
 
 
-REQUEST = msgspec.json.Decoder(Request)
+REQUEST = msgspec.json.Decoder(Texts)
 
 
 def speaks(model: Model) -> bool:
@@ -48,7 +48,7 @@ def read(body: bytes, _: dict[bytes, bytes], model: Model, decoder: Decoder) -> 
     return rows, partial(_encoded, asked, sum(len(text.split()) for text in texts))
 
 
-def _encoded(asked: Request, words: int, _: Rows, of: Scored) -> Answer:
+def _encoded(asked: Texts, words: int, _: Rows, of: Scored) -> Answer:
     """Return the response with vectors as lists of numbers, or as base64 of little-endian float32."""
     data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(of.answer)]
     if asked.encoding_format == "base64":

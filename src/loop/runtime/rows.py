@@ -1,40 +1,35 @@
 """Converts the body of a request to rows.
 
-Errors name the field and the position that is wrong. A valid body is decoded directly into the model's types.
-If that fails, the body is decoded again value by value. Only this second decoding decides whether it is
-refused, because it can say why.
+msgspec decodes JSON directly into the model's types, and names the field that is wrong. A body has one of two
+types: with one row, or with a list of rows.
 """
 
+import re
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
 from io import BytesIO
-from math import prod
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from loop.runtime import columns
 from loop.runtime.model import Meta, Values
 
-Id = int | str | None
 # media type of NumPy's file format (versions 1 to 3), which holds rows of float32 or float64
 NPY = b"application/x-npy"
-# Header readers by format version. Version 3 differs from 2 only in the encoding of field names, and arrays
-# with fields are refused.
-HEADERS: dict[tuple[int, int], Any] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-    (3, 0): np.lib.format.read_array_header_2_0,
-}
-DIMENSIONS, MOST = 8, 200  # limits for error messages: dimensions of a shape, characters of NumPy's message
+LONGEST = 200  # maximum characters of NumPy's message in an error
 LONGEST_ID = 128  # maximum characters of a row's id
 OVER = float(2**128 - 2**103)  # the smallest number that does not round to a finite float32
-REASONS = {400: "json", 408: "timeout", 413: "size", 415: "encoding", 429: "overload"}
-TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", type(None): "null"}
-ANY = msgspec.json.Decoder()
+Number = Annotated[float, msgspec.Meta(gt=-OVER, lt=OVER)]
+Id = columns.Int64 | Annotated[str, msgspec.Meta(max_length=LONGEST_ID)] | None
+REASONS = {400: "json", 408: "timeout", 413: "size", 415: "encoding", 422: "features", 429: "overload"}
+ANY = msgspec.json.Decoder(float_hook=str)  # of any JSON, also with numbers that are too large for a float
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)  # what a decoder raises
+# msgspec's message has the name of such a field, and the place of the object
+FIELD = re.compile(r"Object (?:missing required|contains unknown) field `(.*)`")
 T = TypeVar("T")
 
 
@@ -53,7 +48,7 @@ class Rows(msgspec.Struct, frozen=True):
     """The n rows of a request, with their ids; `many` is whether the caller sent a list of rows."""
 
     values: Values
-    ids: list[Id]
+    ids: list[Any]  # of the type Id
     many: bool
     named: bool  # the caller gave ids, so the response contains them
 
@@ -63,7 +58,7 @@ def decoded(body: bytes, coding: bytes, most: int) -> bytes:
     if (name := coding.strip().lower()) in (b"", b"identity"):
         return body
     if name not in (b"gzip", b"x-gzip"):
-        said = f"Content-Encoding is {coding.decode('latin-1')[:MOST]!r}, should be gzip or not be set"
+        said = f"Content-Encoding is {coding.decode('latin-1')[:LONGEST]!r}, should be gzip or not be set"
         raise BadRequest(said, status=415)
     inflating = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
@@ -84,187 +79,129 @@ class Decoder:
     def __init__(self, meta: Meta, max_rows: int) -> None:
         self.inputs, self.names, self.missing = meta.inputs, meta.features, meta.missing
         self.matrix, self.key, self.max_rows = meta.matrix, columns.key(meta.inputs), max_rows
-        self.by_place = columns.by_place(meta.inputs)
+        self._by_place = columns.by_place(meta.inputs)
         self._gaps = np.array([name in meta.missing for name in meta.features])
-        number: Any = float | None if meta.missing else float
-        row: Any = list[number] if meta.matrix else self._row()
-        self._one, self._many = self._asked(row, Id), self._asked(list[row], list[Id] | None)
+        row = self._row()
+        # `check_count` checks this, because too many rows are answered with another status
+        count = msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": max_rows})
+        self._one = self._body("OneRow", row, Id)
+        rows: Any = Annotated[list[row], count]  # type: ignore[valid-type]
+        self._many = self._body("SeveralRows", rows, list[Id] | None)
+        self.types = (self._one.type, self._many.type)
+
+    def _row(self) -> Any:
+        """Return the type of a row: a list in the order of features or an object by name, or one value."""
+        kinds = dict.fromkeys(self.names, Number) if self.matrix else {of.name: of.kind for of in self.inputs}
+        kinds |= {name: kinds[name] | None for name in self.missing}
+        if self.key != "features":
+            return kinds[self.key]
+        fields = [
+            # numbers by name may be booleans
+            (f"f{place}", kind | bool if self.matrix else kind, *([None] if name in self.missing else []))
+            for place, (name, kind) in enumerate(kinds.items())
+        ]
+        rename = {f"f{place}": name for place, name in enumerate(kinds)}
+        by_name = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True)
+        return by_name | tuple[*kinds.values()] if self._by_place else by_name  # type: ignore[misc]
+
+    def _body(self, name: str, rows: Any, ids: Any) -> msgspec.json.Decoder[Any]:
+        """Return a decoder for the whole body, with these types of rows and ids."""
+        fields: list[Any] = [("rows", rows), ("id", ids, None)]
+        body = msgspec.defstruct(name, fields, rename={"rows": self.key}, forbid_unknown_fields=True)
+        return msgspec.json.Decoder(body)
 
     def parse(self, body: bytes) -> Rows:
         """Decode the JSON `{"features": one row or a list of rows, "id": one or a list}`.
 
         A row is a list of values, or an object of values by name. Raises BadRequest if the body is wrong.
         """
-        return (
-            self._right(body, self._one, many=False)
-            or self._right(body, self._many, many=True)
-            or self._explained(body)
-        )
+        for decoder, many in ((self._one, False), (self._many, True)):
+            try:
+                asked = decoder.decode(body)
+            except UNREADABLE:
+                continue
+            return self._rows(asked, many=many)
+        return self._explained(body)
 
-    def _row(self) -> Any:
-        """Return the type of one row for a model whose features are not all numbers."""
-        missing = {each.name: (each.kind | None, None) for each in self.inputs if each.name in self.missing}
-        kinds: dict[str, Any] = {each.name: (each.kind,) for each in self.inputs} | missing
+    def _rows(self, asked: Any, *, many: bool) -> Rows:
+        rows, ids = (asked.rows, asked.id) if many else ([asked.rows], [asked.id])
+        check_count(len(rows), self.max_rows, self.key)
+        if ids is None:
+            ids = [None] * len(rows)
+        if len(ids) != len(rows):
+            raise BadRequest(f"has {len(ids)} values, should have {len(rows)}, one per row", "id")
+        return Rows(self._values(rows), ids, many, asked.id is not None)
+
+    def _values(self, rows: list[Any]) -> Values:
         if self.key != "features":
-            return kinds[self.key][0]
-        fields = [(f"f{place}", *kind) for place, kind in enumerate(kinds.values())]
-        rename = {f"f{place}": name for place, name in enumerate(kinds)}
-        return msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True)
-
-    def _asked(self, row: Any, ids: Any) -> Any:
-        """Return a decoder for the whole body, with these types of rows and ids."""
-        fields: list[Any] = [("rows", row), ("id", ids, None)]
-        asked = msgspec.defstruct("Asked", fields, rename={"rows": self.key}, forbid_unknown_fields=True)
-        return msgspec.json.Decoder(asked)
-
-    def _right(self, body: bytes, decoder: Any, *, many: bool) -> Rows | None:
-        """Return the rows of a valid body, or None if the body is wrong."""
-        try:
-            asked = decoder.decode(body)
-            rows, ids = (asked.rows, asked.id) if many else ([asked.rows], [asked.id])
-            if ids is None:
-                ids = [None] * len(rows)
-            if not (0 < len(rows) <= self.max_rows and len(ids) == len(rows) and all(map(fits, ids))):
-                return None
-            if self.matrix:
-                values: Values = self._numbers(rows)
-            elif self.key == "features":
-                values = self._columns(zip(*map(msgspec.structs.astuple, rows), strict=True))
-            else:
-                values = self._columns([rows])
-        except (msgspec.DecodeError, RecursionError, ValueError, BadRequest):
-            return None
-        return Rows(values, ids, many, asked.id is not None)
-
-    def _numbers(self, rows: list[list[float]]) -> NDArray[np.float32]:
-        """Return rows as float32 (n, features). Raises ValueError or BadRequest if they are wrong."""
-        row, width = rows[0], len(self.names)
-        if len(rows) == 1 and not self.missing and len(row) == width and -OVER < min(row) <= max(row) < OVER:
-            return np.array(rows, np.float32)
-        if any(len(row) != width for row in rows):
-            raise ValueError
-        return self.float32(rows, [self.key] * len(rows), self.key)
-
-    def _columns(self, by_name: Iterable[Iterable[Any]]) -> columns.Columns:
-        """Return the values of each feature as an array (n,). Raises ValueError if they do not form one."""
-        values = zip(self.inputs, by_name, strict=True)
-        return {each.name: each.column(list(column)) for each, column in values}
-
-    def parse_npy(self, body: bytes) -> Rows:
-        """Decode a .npy array in C order, (f,) or (n, f) of float32 or float64, or raise BadRequest."""
-        names = self.names
-        if not self.matrix:
-            said = "cannot represent this model's features, which are not all numbers; send JSON"
-            raise BadRequest(f"{NPY.decode()} {said}", status=415)
-        shape, dtype, start = _header(body)
-        if len(shape) not in (1, 2) or shape[-1] != len(names):
-            wanted = f"(rows, {len(names)}): {', '.join(names)}"
-            raise BadRequest(f"the array is {_told(shape)}, should be {wanted}", "features")
-        many, rows = len(shape) == 2, prod(shape[:-1])  # noqa: PLR2004
-        if rows * len(names) * dtype.itemsize != len(body) - start:
-            said = f"the body has {len(body) - start} bytes for an array {_told(shape)} of {dtype}"
-            raise BadRequest(said, status=400)
-        check_count(rows, self.max_rows, "features")
-        with np.errstate(over="ignore"):
-            values = np.frombuffer(body, dtype, offset=start).reshape(rows, -1).astype(np.float32)
-        where = [f"features[{i}]" for i in range(rows)] if many else ["features"]
-        return Rows(self._finite(values, where), [None] * rows, many=many, named=False)
-
-    def _finite(self, values: NDArray[np.float32], where: Sequence[str]) -> NDArray[np.float32]:
-        """Return the values, or raise BadRequest for infinity or NaN in a feature that may not be missing."""
-        if not (good := np.isfinite(values)).all():
-            good |= np.isnan(values) & self._gaps
-            if (bad := np.argwhere(~good)).size:
-                row, column = bad[0].tolist()
-                missing = np.isnan(values[row, column])
-                wrong = "NaN, but must have a value" if missing else "too large for a 32-bit float"
-                raise BadRequest(f"{self.names[column]} is {wrong}", f"{where[row]}[{column}]")
-        return values
+            return {self.key: self.inputs[0].column(rows)}
+        ordered = [row if type(row) is tuple else astuple(row) for row in rows]
+        if self.matrix:
+            return np.array(ordered, np.float32)
+        by_name = zip(self.inputs, zip(*ordered, strict=True), strict=True)
+        return {of.name: of.column(values) for of, values in by_name}
 
     def _explained(self, body: bytes) -> Rows:
-        """Decode the body value by value. Raises BadRequest with the first thing that is wrong."""
-        document, key = decode(body, ANY), self.key
-        if not isinstance(document, dict):
-            said = f"the body is {_kind(document)}, should be an object, also for several rows"
-            raise BadRequest(said, status=400)
-        if unknown := sorted(document.keys() - {key, "id"}):
-            raise BadRequest(f"is not known; a request has `{key}` and optionally `id`", unknown[0])
-        if key not in document:
-            raise BadRequest("is missing", key)
-        given = document[key]
-        many = isinstance(given, list) and bool(given) and self._is_row(given[0])
-        rows = given if many else [given]
-        if len(rows) > self.max_rows:
-            raise BadRequest(f"has {len(rows)} rows, should have at most {self.max_rows}", key, status=413)
-        where = [f"{key}[{i}]" for i in range(len(rows))] if many else [key]
-        ordered = [self._ordered(row, at) for row, at in zip(rows, where, strict=True)]
-        named = document.get("id") is not None
-        ids = _ids(document["id"] if named else [None] * len(rows), len(rows), many=many or not named)
-        if self.matrix:
-            return Rows(self.float32(ordered, where, where[0]), ids, many, named)
+        """Decode a body that has neither type by the one that it resembles, and so raise BadRequest."""
         try:
-            return Rows(self._columns(zip(*ordered, strict=True)), ids, many, named)
-        except ValueError as error:  # each value is valid alone, but all together do not form a column
-            raise BadRequest(str(error), where[0]) from None
+            document = decode(body, ANY)
+            rows = document.get(self.key) if isinstance(document, dict) else None
+            many = isinstance(rows, list) and bool(rows) and self._is_row(rows[0])
+            return self._rows(decode(body, self._many if many else self._one), many=many)
+        except BadRequest as bad:
+            if self.key == "features" and bad.field.startswith(self.key):
+                form = "an object or a list" if self._by_place else "an object"
+                bad.error += f"; a row is {form} of {', '.join(self.names)}"
+            raise
 
     def _is_row(self, value: Any) -> bool:
         """Whether the first value of a list is a row, so that the list contains several rows."""
         if self.key == "features":
-            return isinstance(value, dict) or (isinstance(value, list) and self.by_place)
-        return isinstance(value, list) if self.inputs[0].listed else True
+            return isinstance(value, dict) or (isinstance(value, list) and self._by_place)
+        return isinstance(value, list) or not self.inputs[0].listed
 
-    def _ordered(self, row: Any, where: str) -> list[Any]:
-        """Return a row's values in the order of the model's features."""
-        names = self.names
-        if self.key != "features":
-            places, values = [where], [row]
-        elif isinstance(row, dict):
-            if absent := [name for name in names if name not in row and name not in self.missing]:
-                raise BadRequest("is missing", f"{where}.{absent[0]}")
-            if unknown := sorted(row.keys() - set(names)):
-                said = f"is not a feature; the features are {', '.join(names)}"
-                raise BadRequest(said, f"{where}.{unknown[0]}")
-            places, values = [f"{where}.{name}" for name in names], [row.get(name) for name in names]
-        elif isinstance(row, list) and self.by_place:
-            if len(row) != len(names):
-                said = f"has {len(row)} values, should have {len(names)}: {', '.join(names)}"
-                raise BadRequest(said, where)
-            places, values = [f"{where}[{i}]" for i in range(len(names))], row
-        else:
-            form = "a list of numbers or an object of them" if self.matrix else "an object of values by name"
-            raise BadRequest(f"is {_kind(row)}, should be {form}", where)
-        for value, place, name in zip(values, places, names, strict=True):
-            if wrong := self._wrong(value, name, by_name=isinstance(row, dict)):
-                raise BadRequest(wrong, place)
-        return values
-
-    def _wrong(self, value: Any, name: str, *, by_name: bool) -> str:
-        """Return what is wrong with a feature's value, an empty string if nothing is."""
-        if value is None and name in self.missing:
-            return ""
-        if self.matrix:
-            number = type(value) in (float, int) or (by_name and type(value) is bool)
-            wanted = "must have a value" if value is None else "should be a number"
-            return "" if number else f"is {_kind(value)}; {name} {wanted}"
-        each = self.inputs[self.names.index(name)]
+    def parse_npy(self, body: bytes) -> Rows:
+        """Decode a .npy array, (f,) or (n, f) of float32 or float64, or raise BadRequest."""
+        if not self.matrix:
+            said = "cannot represent this model's features, which are not all numbers; send JSON"
+            raise BadRequest(f"{NPY.decode()} {said}", status=415)
+        file = BytesIO(body)
         try:
-            msgspec.convert(value, each.kind)
-            each.column([value])
-        except (msgspec.ValidationError, ValueError):
-            return f"is {_kind(value)}; {name} should be {each.wanted}"
-        return ""
+            with warnings.catch_warnings(action="ignore"):  # NumPy warns about headers that Python 2 wrote
+                array = np.lib.format.read_array(file, allow_pickle=False)
+        except Exception as error:  # noqa: BLE001 - NumPy evaluates the header, so any error is possible
+            said = f"the body is not a .npy: {type(error).__name__} {str(error)[:LONGEST]}"
+            raise BadRequest(said, status=400) from None
+        if file.tell() != len(body):
+            said = f"the body has {len(body) - file.tell()} bytes after the array"
+            raise BadRequest(said, status=400)
+        if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
+            said = f"the array is {str(array.dtype)[:LONGEST]}, should be float32 or float64"
+            raise BadRequest(said, "features")
+        if array.ndim not in (1, 2) or array.shape[-1] != len(self.names):
+            wanted = f"(rows, {len(self.names)}): {', '.join(self.names)}"
+            raise BadRequest(f"the array is {array.shape}, should be {wanted}", "features")
+        many = array.ndim == 2  # noqa: PLR2004
+        rows = array if many else array[None]
+        check_count(len(rows), self.max_rows, "features")
+        values = self.float32(rows, "features[{}]" if many else "features")
+        return Rows(values, [None] * len(rows), many=many, named=False)
 
-    def float32(self, values: Any, where: Sequence[str], field: str) -> NDArray[np.float32]:
-        """Return n rows' values as float32 (n, features); `where` are the rows' fields, `field` that of all.
+    def float32(self, values: NDArray[Any], where: str) -> NDArray[np.float32]:
+        """Return rows (n, features) as float32; `where` is a row's field, with {} for its number.
 
-        Raises BadRequest if a number is too large, or a value is missing that must not be.
+        Raises BadRequest for infinity, and for NaN in a feature that must have a value.
         """
-        try:
-            with np.errstate(over="ignore"):
-                matrix = np.asarray(values, np.float64).astype(np.float32).reshape(len(where), -1)
-        except OverflowError:
-            raise BadRequest("contains a number that is too large for a float", field) from None
-        return self._finite(matrix, where)
+        with np.errstate(over="ignore"):
+            matrix = values.astype(np.float32)
+        if not (good := np.isfinite(matrix)).all():
+            good |= np.isnan(matrix) & self._gaps
+            if (bad := np.argwhere(~good)).size:
+                row, column = bad[0].tolist()
+                missing = np.isnan(matrix[row, column])
+                wrong = "NaN, but must have a value" if missing else "too large for a 32-bit float"
+                raise BadRequest(f"{self.names[column]} is {wrong}", f"{where.format(row)}[{column}]")
+        return matrix
 
 
 def check_count(rows: int, most: int, field: str) -> None:
@@ -273,64 +210,26 @@ def check_count(rows: int, most: int, field: str) -> None:
         raise BadRequest(f"has {rows} rows, should have 1 to {most}", field, status=413 if rows else 422)
 
 
-def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Return shape, type and start of a .npy file's data without creating the array, or raise BadRequest."""
-    file = BytesIO(body)
-    try:
-        with warnings.catch_warnings(action="ignore"):  # NumPy warns about headers that Python 2 wrote
-            if (version := np.lib.format.read_magic(file)) not in HEADERS:
-                raise ValueError(f"version {version} is not known")  # noqa: TRY301 - same as NumPy's errors
-            shape, fortran, dtype = HEADERS[version](file)
-    except Exception as error:  # noqa: BLE001 - NumPy evaluates the header, so any error is possible
-        said = f"the body is not a .npy: {type(error).__name__} {str(error)[:MOST]}"
-        raise BadRequest(said, status=400) from None
-    if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
-        said = "the body is not a .npy: a length in its shape is negative, too large or not an integer"
-        raise BadRequest(said, status=400)
-    if fortran or dtype.kind != "f" or dtype.itemsize not in (4, 8):
-        order = "Fortran" if fortran else "C"
-        said = f"the array is {str(dtype)[:MOST]} in {order} order, should be float32 or float64 in C order"
-        raise BadRequest(said, "features")
-    return shape, dtype, file.tell()
-
-
-def _told(shape: tuple[int, ...]) -> str:
-    return str(shape) if len(shape) <= DIMENSIONS else f"of {len(shape)} dimensions"
-
-
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Return a JSON body as the decoder's type. Raises BadRequest that names the field if it is wrong."""
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        # without a type, only a number over any float is a ValidationError
-        if isinstance(error, msgspec.ValidationError) and decoder is not ANY:
-            said, _, where = str(error).partition(" - at `$")
-            raise BadRequest(said, where.rstrip("`").lstrip(".")) from None
+    except msgspec.ValidationError as error:
+        raise _invalid(error, "") from None
+    except UNREADABLE as error:
         raise BadRequest(f"the body is not JSON: {error}", status=400) from None
 
 
-def _ids(given: Any, rows: int, *, many: bool) -> list[Id]:
-    if many and not (isinstance(given, list) and len(given) == rows):
-        raise BadRequest(f"should be a list of {rows}, one for each row", "id", reason="id")
-    return check_ids(given, "id[{}]") if many else check_ids([given], "id")
+def convert(values: list[Any], kind: Any, field: str) -> list[Any]:
+    """Return a field's JSON values, each as the type `kind`, or raise BadRequest that names a wrong one."""
+    try:
+        return msgspec.convert(values, list[kind])
+    except msgspec.ValidationError as error:
+        raise _invalid(error, field) from None
 
 
-def check_ids(ids: list[Any], place: str) -> list[Id]:
-    """Return the ids, or raise BadRequest for the first that is not an id; `place` is its field."""
-    for number, value in enumerate(ids):
-        if not fits(value):
-            error = f"should be a string of at most {LONGEST_ID} characters or a 64-bit integer"
-            raise BadRequest(error, place.format(number), reason="id")
-    return ids
-
-
-def fits(value: Any) -> bool:
-    """Whether `value` is valid as a row's id."""
-    if type(value) is str:
-        return len(value) <= LONGEST_ID
-    return value is None or (type(value) is int and abs(value) < 2**63)
-
-
-def _kind(value: Any) -> str:
-    return TYPES.get(type(value), "a number")
+def _invalid(error: msgspec.ValidationError, field: str) -> BadRequest:
+    said, _, where = str(error).partition(" - at `$")
+    named = FIELD.fullmatch(said)
+    field += where.rstrip("`") + (f".{named[1]}" if named else "")
+    return BadRequest(said, field.lstrip("."))

@@ -11,13 +11,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from loop.runtime import columns
 from loop.runtime.columns import Input
 from loop.runtime.model import Model
 from loop.runtime.predictor import Answer, Encode, Scored, encode
-from loop.runtime.rows import BadRequest, Decoder, Rows, check_count, check_ids, decode, fits
+from loop.runtime.rows import LONGEST_ID, BadRequest, Decoder, Id, Number, Rows, check_count, convert, decode
 
 HEADER = b"inference-header-content-length"
 EXTENSIONS = ["binary_tensor_data"]
@@ -34,33 +33,33 @@ class Parameters(msgspec.Struct, frozen=True):
     binary_data_output: bool = False
 
 
-class Given(msgspec.Struct, frozen=True):
+class Tensor(msgspec.Struct, frozen=True):
     """A tensor in a request."""
 
     name: str
     datatype: str
     shape: list[int]
     parameters: Parameters = Parameters()
-    data: Any = None
+    data: list[Any] | None = None
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Output(msgspec.Struct, frozen=True):
     """An output that a request asks for."""
 
     name: str
     parameters: Parameters = Parameters()
 
 
-class Request(msgspec.Struct, frozen=True):
+class Inference(msgspec.Struct, frozen=True):
     """The JSON part of an inference request."""
 
-    inputs: list[Given]
+    inputs: list[Tensor]
     id: str | None = None
     parameters: Parameters = Parameters()
-    outputs: list[Wanted] | None = None
+    outputs: list[Output] | None = None
 
 
-REQUEST = msgspec.json.Decoder(Request)
+REQUEST = msgspec.json.Decoder(Inference)
 
 
 def metadata(model: Model) -> dict[str, Any]:
@@ -97,8 +96,6 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
         if given.name in tensors or (given.name not in known and given.name != ID):
             said = "is given twice" if given.name in tensors else f"is not an input; {inputs}"
             raise BadRequest(f"{given.name!r} {said}", f"{field}.name")
-        if any(length < 0 for length in given.shape):
-            raise BadRequest(f"is {given.shape}, should have no negative length", f"{field}.shape")
         raw = None
         if (size := given.parameters.binary_data_size) is not None:
             if not 0 <= size <= (left := len(body) - start):
@@ -113,14 +110,14 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
     values = _rows(tensors, decoder)
     rows = columns.size(values)
     if ids is None:
-        ids = [asked.id] if rows == 1 and fits(asked.id) else [None] * rows
+        ids = [asked.id] if rows == 1 and len(asked.id or "") <= LONGEST_ID else [None] * rows
     elif len(ids) != rows:
-        raise BadRequest(f"has {len(ids)} values, should have {rows}, one per row", ID, reason="id")
+        raise BadRequest(f"has {len(ids)} values, should have {rows}, one per row", ID)
     encode = partial(_encoded, model, asked.id, _wanted(asked, model))
     return Rows(values, ids, many=True, named=False), encode
 
 
-def _head(body: bytes, length: bytes) -> tuple[Request, int]:
+def _head(body: bytes, length: bytes) -> tuple[Inference, int]:
     """Return the JSON at the start of a body, and the position where the binary data begins."""
     if not (length.isdigit() and int(length) <= len(body)):
         said = f"is {length.decode('latin-1')[:40]!r}, but the body has {len(body)} bytes"
@@ -128,87 +125,67 @@ def _head(body: bytes, length: bytes) -> tuple[Request, int]:
     return decode(body[: int(length)], REQUEST), int(length)
 
 
-def _tensor(given: Given, of: Input | None, raw: bytes | None, field: str, decoder: Decoder) -> Any:
+def _tensor(given: Tensor, of: Input | None, raw: bytes | None, field: str, decoder: Decoder) -> Any:
     """Return a tensor as the decoder's array for its input, or the list of ids, or raise BadRequest."""
-    taken = ["BYTES", "INT64"] if of is None else [of.datatype, *ALSO.get(of.datatype, [])]
-    if given.datatype not in taken:
-        raise BadRequest(f"is {given.datatype}, should be {' or '.join(taken)}", f"{field}.datatype")
+    accepted = ["BYTES", "INT64"] if of is None else [of.datatype, *ALSO.get(of.datatype, [])]
+    if given.datatype not in accepted:
+        raise BadRequest(f"is {given.datatype}, should be {' or '.join(accepted)}", f"{field}.datatype")
     shape = _shape(given, of, field, decoder)
-    values = _flat(given.data, f"{field}.data") if raw is None else _raw(given, of, raw, field)
-    if len(values) != prod(given.shape):
+    values: Any = _flat(given.data or []) if raw is None else _raw(given, of, raw, field)
+    if len(values) != prod(shape):
         raise BadRequest(f"has {len(values)} values, but its shape is {given.shape}", f"{field}.data")
+    field += ".data"
     if of is None:
-        ids = values.tolist() if isinstance(values, np.ndarray) else values
-        return check_ids(ids, f"{field}.data[{{}}]")
-    if raw is None:
-        _check_values(values, of, gaps=bool(decoder.missing), field=field)
+        return convert(values, Id, field)
     if of.datatype == "FP32":
-        if shape[1] != len(decoder.names):
-            raise BadRequest(f"is {shape}, should be [rows, {len(decoder.names)}]", f"{field}.shape")
-        return decoder.float32(values, [field] * shape[0], f"{field}.data")
-    return _array(values, of, shape, field, decoder, binary=raw is not None)
+        if raw is None:
+            kind = Number | None if decoder.missing else Number
+            values = np.array(convert(values, kind, field), np.float32)
+        return decoder.float32(values.reshape(shape), field)
+    kind = of.element | None if of.name in decoder.missing and not of.listed else of.element
+    values = convert(values, kind, field)
+    if of.listed:
+        values = [values[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
+    column = of.column(values)
+    if of.datatype == "FP64" and not of.listed and np.isinf(column).any():
+        raise BadRequest(f"{of.name} is not finite", field)
+    return column
 
 
-def _shape(given: Given, of: Input | None, field: str, decoder: Decoder) -> list[int]:
+def _shape(given: Tensor, of: Input | None, field: str, decoder: Decoder) -> list[int]:
     """Return the tensor's shape with the rank of its input."""
-    shape, wanted = given.shape, list(of.shape) if of else [-1]
+    shape, wanted = given.shape, (-1,) if of is None else of.shape
     if len(wanted) == 1 and shape[1:] == [1]:  # a column (n, 1), as some clients send it, counts as (n,)
         shape = shape[:1]
-    if len(shape) != len(wanted):
-        raise BadRequest(f"is {given.shape}, should be {wanted}", f"{field}.shape")
+    if len(shape) != len(wanted) or any(
+        length < 0 or right not in (length, -1) for length, right in zip(shape, wanted, strict=True)
+    ):
+        raise BadRequest(f"is {given.shape}, should be {list(wanted)}", f"{field}.shape")
     check_count(shape[0], decoder.max_rows, f"{field}.shape")
     return shape
 
 
-def _raw(given: Given, of: Input | None, raw: bytes, field: str) -> Any:
-    """Return the values of a binary tensor. Raises BadRequest if its length does not match its shape."""
+def _flat(data: list[Any]) -> list[Any]:
+    """Return the values of a JSON tensor, which may be nested by its shape."""
+    nested = data and isinstance(data[0], list)
+    return np.array(data, object).ravel().tolist() if nested else data
+
+
+def _raw(given: Tensor, of: Input | None, raw: bytes, field: str) -> Any:
+    """Return the values of a binary tensor: an array of FP32, or a list with None for NaN.
+
+    Raises BadRequest if their length does not match the shape.
+    """
     if given.datatype == "BYTES":
         return _texts(raw, field, text=not (of and of.encoded))
     kind = np.dtype(TYPES[given.datatype])
     if len(raw) != (size := prod(given.shape) * kind.itemsize):
         said = f"has {len(raw)} bytes, should have {size} for {given.shape} {given.datatype}"
         raise BadRequest(said, f"{field}.parameters")
-    return np.frombuffer(raw, kind)
-
-
-def _check_values(values: list[Any], of: Input, *, gaps: bool, field: str) -> None:
-    """Raise BadRequest if JSON values do not have the input's type. `gaps` allows null."""
-    one: Any = float if of.datatype == "FP32" else Input(of.name, of.datatype, (-1,)).kind
-    try:
-        msgspec.convert(values, list[one | None] if gaps else list[one])
-    except msgspec.ValidationError as error:
-        raise BadRequest(str(error).partition(" - at `$")[0], f"{field}.data") from None
-
-
-def _array(
-    values: Any, of: Input, shape: list[int], field: str, decoder: Decoder, *, binary: bool
-) -> NDArray[Any]:
-    """Return the values as `Input.column` does, (n,). Raises BadRequest if a value is wrong."""
-    rows = values.tolist() if isinstance(values, np.ndarray) else values
-    absent = (value is None or (isinstance(value, float) and isnan(value)) for value in rows)
-    if of.name not in decoder.missing and any(absent):
-        raise BadRequest(f"{of.name} must have a value", f"{field}.data")
-    if of.datatype == "FP64" and not of.listed and np.isinf(np.asarray(rows, np.float64)).any():
-        raise BadRequest(f"{of.name} is not finite", f"{field}.data")
-    if of.listed:
-        rows = [rows[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
-    if of.encoded and binary:
-        return np.fromiter(rows, dtype=object, count=len(rows))
-    try:
-        return of.column(rows)
-    except (ValueError, OverflowError) as error:
-        raise BadRequest(str(error), f"{field}.data") from None
-
-
-def _flat(data: Any, field: str) -> list[Any]:
-    """Return the values of a JSON tensor as a flat list; they may be nested by the tensor's shape."""
-    if not isinstance(data, list):
-        raise BadRequest("should be a list of the tensor's values", field)
-    while data and isinstance(data[0], list):
-        if not all(isinstance(part, list) for part in data):
-            raise BadRequest("mixes lists and values", field)
-        data = [value for part in data for value in part]
-    return list(data)
+    values = np.frombuffer(raw, kind)
+    if of and of.datatype == "FP32":
+        return values
+    return [None if isnan(value) else value for value in values.tolist()]
 
 
 def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
@@ -242,10 +219,10 @@ def _rows(tensors: dict[str, Any], decoder: Decoder) -> Any:
     }
 
 
-def _wanted(asked: Request, model: Model) -> dict[str, bool]:
+def _wanted(asked: Inference, model: Model) -> dict[str, bool]:
     """Return {name: whether it should be binary} of the requested outputs."""
     names, default = [each["name"] for each in outputs(model)], asked.parameters.binary_data_output
-    given = {each.name: each.parameters.binary_data for each in asked.outputs or map(Wanted, names)}
+    given = {each.name: each.parameters.binary_data for each in asked.outputs or map(Output, names)}
     if strange := [name for name in given if name not in names]:
         raise BadRequest(f"{strange[0]!r} is not an output; the outputs are {', '.join(names)}", "outputs")
     return {name: default if binary is None else binary for name, binary in given.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
-from pydantic import create_model
+from pydantic import Base64Bytes, create_model
 
 import scorer  # the bento's own module
 from loop.runtime import columns
@@ -30,7 +30,7 @@ def row() -> Any:
     if meta.matrix:
         return list[float]
     if key != "features":
-        return meta.inputs[0].kind
+        return Base64Bytes if meta.inputs[0].encoded else meta.inputs[0].kind
     fields: dict[str, Any] = {
         each.name: (each.kind | None, None) if each.name in meta.missing else (each.kind, ...)
         for each in meta.inputs
