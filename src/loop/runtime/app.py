@@ -6,7 +6,7 @@ through Starlette, so that the middleware sees them.
 
 import logging
 from asyncio import timeout
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -70,23 +70,8 @@ class App(Starlette):
         self._limits = {"max_rows": max_rows, "max_waiting": max_waiting}
         self.draining = False  # if it is set, /readyz is 503, and responses ask to close the connection
         self._held = 0
-        routes = [
-            Route("/predict", self._routed, methods=["POST"]),
-            Route("/health", self._health),
-            Route("/metrics", self._metrics),
-            *(Route(path, self._document) for path in ("/openapi.json", "/docs.json")),
-            *(Route(path, self._alive) for path in ("/livez", "/healthz")),
-            Route("/readyz", self._ready),
-            Route("/v2", self._server),
-            Route("/v2/health/live", self._alive),
-            Route("/v2/health/ready", self._ready),
-            Route("/v2/models/{name}", self._described),
-            Route("/v2/models/{name}/ready", self._ready),
-            Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
-            Route("/v1/embeddings", self._embeddings, methods=["POST"]),
-        ]
         handlers: Any = {HTTPException: _refuse, Exception: _failed}
-        super().__init__(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
+        super().__init__(lifespan=self._lifespan, exception_handlers=handlers)
         # Starlette would redirect to http:// even if the gateway was called by https://
         self.router.redirect_slashes = False
 
@@ -110,23 +95,41 @@ class App(Starlette):
             days = settings.number("PREDICTION_LOG_DAYS")
             log = PredictionLog(where, release, metrics.dropped, days)
         self.predictor = Predictor(model, metrics, log, **self._limits)
+        self.router.routes.extend(self._routes(model))
         yield
         self.predictor.close()
 
-    async def _routed(self, _: Request) -> Any:
-        """Answer /predict behind a middleware; returns an ASGI application that Starlette calls."""
-        return partial(self._predict, read=self.predictor.read)
+    def _routes(self, model: Model) -> Iterator[Route]:
+        """Yield the routes of a model, whose name is in their paths."""
+        release, decoder = model.release, self.predictor.decoder
+        mine = f"/v2/models/{release.model}"
+        reads: dict[str, Read] = {
+            "/predict": self.predictor.read,
+            f"{mine}/infer": partial(v2.read, model=model, decoder=decoder),
+        }
+        if openai.speaks(model):
+            reads["/v1/embeddings"] = partial(openai.read, model=model, decoder=decoder)
+        for path, read in reads.items():
+            yield Route(path, partial(self._routed, read=read), methods=["POST"])
+        described = openapi.document(model, decoder, self.max_bytes)
+        documents = {
+            "/health": {"status": "ok", "model_version": release.key, "engine": release.engine},
+            "/openapi.json": described,
+            "/docs.json": described,
+            "/v2": {"name": release.model, "version": release.key, "extensions": v2.EXTENSIONS},
+            mine: v2.metadata(model),
+        }
+        always: dict[str, Response] = {path: _json(document) for path, document in documents.items()}
+        always |= dict.fromkeys(("/livez", "/healthz", "/v2/health/live"), PlainTextResponse("\n"))
+        for path, response in always.items():
+            yield Route(path, response, methods=["GET"])
+        for path in ("/readyz", "/v2/health/ready", f"{mine}/ready"):
+            yield Route(path, self._ready)
+        yield Route("/metrics", self._metrics)
 
-    async def _infer(self, request: Request) -> Any:
-        self._check_name(request)
-        model, decoder = self.predictor.model, self.predictor.decoder
-        return partial(self._predict, read=partial(v2.read, model=model, decoder=decoder))
-
-    async def _embeddings(self, _: Request) -> Any:
-        model, decoder = self.predictor.model, self.predictor.decoder
-        if not openai.speaks(model):
-            raise HTTPException(404)
-        return partial(self._predict, read=partial(openai.read, model=model, decoder=decoder))
+    async def _routed(self, _: Request, read: Read) -> Any:
+        """Answer a prediction behind Starlette's routes; returns an ASGI application that Starlette calls."""
+        return partial(self._predict, read=read)
 
     async def _predict(
         self, scope: Scope, receive: Receive, send: Send, read: Read, *, direct: bool = False
@@ -255,37 +258,12 @@ class App(Starlette):
 
         return counted
 
-    async def _health(self, _: Request) -> Response:
-        release = self.predictor.model.release
-        return _json({"status": "ok", "model_version": release.key, "engine": release.engine})
-
     async def _metrics(self, _: Request) -> Response:
         page = self.predictor.metrics.page()
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def _document(self, _: Request) -> Response:
-        return _json(openapi.document(self.predictor.model, self.predictor.decoder, self.max_bytes))
-
-    async def _server(self, _: Request) -> Response:
-        release = self.predictor.model.release
-        return _json({"name": release.model, "version": release.key, "extensions": v2.EXTENSIONS})
-
-    async def _described(self, request: Request) -> Response:
-        self._check_name(request)
-        return _json(v2.metadata(self.predictor.model))
-
-    async def _alive(self, _: Request) -> Response:
-        return PlainTextResponse("\n")
-
-    async def _ready(self, request: Request) -> Response:
-        self._check_name(request)
+    async def _ready(self, _: Request) -> Response:
         return PlainTextResponse("\n", 503 if self.draining else 200)
-
-    def _check_name(self, request: Request) -> None:
-        """Raise HTTPException 404 if the path names a model that this server does not have."""
-        mine = self.predictor.model.release.model
-        if (name := request.path_params.get("name", mine)) != mine:
-            raise HTTPException(404, f"there is no model {name[:LONGEST_ID]!r} here, only {mine!r}")
 
 
 class Gone(Exception):
