@@ -94,11 +94,37 @@ def forest(model: bytes) -> Forest | None:
     trees = booster["model"]["trees"]
     if not trees or any(any(tree["split_type"]) for tree in trees):  # split_type 1 means a categorical split
         return None
-    depth = max(_depth(tree) for tree in trees)
-    if len(trees) << depth > NODES:
-        return None
     base = float(learner["learner_model_param"]["base_score"].strip("[]"))
-    return _filled(trees, depth, np.float32(-np.log(np.float32(1 / base - 1))))
+    return _filled(trees, np.float32(-np.log(np.float32(1 / base - 1))))
+
+
+def _filled(trees: list[dict[str, Any]], base: np.float32) -> Forest | None:
+    """Fill each tree to the depth of the deepest, or return None if that takes more than NODES nodes.
+
+    A leaf on a higher level becomes a split whose children are both the leaf again.
+    """
+
+    def joined(key: str, dtype: Any) -> NDArray[Any]:
+        return np.concatenate([np.array(tree[key], dtype) for tree in trees])
+
+    sizes = [len(tree["left_children"]) for tree in trees]
+    first = np.cumsum([0, *sizes[:-1]])
+    left, right = (
+        joined(key, np.intp) + np.repeat(first, sizes) for key in ("left_children", "right_children")
+    )
+    leaf, values = joined("left_children", np.intp) == -1, joined("split_conditions", np.float32)
+    left[leaf] = right[leaf] = np.flatnonzero(leaf)
+    indices, thresholds = np.where(leaf, 0, joined("split_indices", np.intp)), np.where(leaf, np.inf, values)
+    level, splits = first[:, None], [np.empty((len(trees), 0), np.intp)]  # (trees, nodes of the level)
+    while not leaf[level].all():
+        if 2 * level.size > NODES:
+            return None
+        splits.append(level)
+        level = np.stack([left[level], right[level]], axis=2).reshape(len(trees), -1)
+    nodes = np.concatenate(splits, axis=1)
+    roots = np.arange(len(trees)) * nodes.shape[1]
+    features, limits = indices[nodes].ravel(), thresholds[nodes].ravel().astype(np.float32)
+    return Forest(len(splits) - 1, features, limits, values[level].ravel(), roots, base)
 
 
 def agrees(trees: Forest, scorer: Any, rows: Floats) -> bool:
@@ -113,37 +139,3 @@ def agrees(trees: Forest, scorer: Any, rows: Floats) -> bool:
             probes[:, feature] = np.where(rng.integers(2, size=len(probes)), edges, below)
     every = np.concatenate([rows, probes])
     return bool(np.abs(trees(every) - scorer(every)).max() <= TOLERANCE)
-
-
-def _depth(tree: dict[str, Any]) -> int:
-    """Return the length of the longest path from a tree's root to a leaf."""
-    depths = [0] * len(tree["left_children"])
-    # children come after their parents in the arrays
-    for node, (left, right) in enumerate(zip(tree["left_children"], tree["right_children"], strict=True)):
-        if left != -1:
-            depths[left] = depths[right] = depths[node] + 1
-    return max(depths)
-
-
-def _filled(trees: list[dict[str, Any]], depth: int, base: np.float32) -> Forest:
-    """Fill each tree to `depth`: a leaf on a higher level is copied to all leaves below it."""
-    splits, count = (1 << depth) - 1, len(trees)
-    features = np.zeros((count, splits), np.intp)
-    # nodes below a leaf get an infinite threshold, which sends every row left
-    thresholds = np.full((count, splits), np.inf, np.float32)
-    leaves = np.zeros((count, splits + 1), np.float32)
-    for number, tree in enumerate(trees):
-        nodes = [(0, 0, 0)]  # stack of (node in XGBoost's tree, index in the filled tree, level)
-        while nodes:
-            node, place, level = nodes.pop()
-            value, left = tree["split_conditions"][node], tree["left_children"][node]
-            if left == -1:
-                width = 1 << (depth - level)
-                first = (place + 1 - (1 << level)) * width
-                leaves[number, first : first + width] = value
-            else:
-                features[number, place], thresholds[number, place] = tree["split_indices"][node], value
-                right, place, level = tree["right_children"][node], 2 * place + 1, level + 1
-                nodes += [(left, place, level), (right, place + 1, level)]
-    roots = np.arange(count) * splits
-    return Forest(depth, features.ravel(), thresholds.ravel(), leaves.ravel(), roots, base)
