@@ -22,9 +22,7 @@ from loop.runtime import serve, settings
 ROW = b'{"features":[1.0,0.0,-0.5]}'
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
-EMPTY = dict.fromkeys(
-    (*settings.NUMBERS, *settings.RETIRED, settings.LOG, "WEB_CONCURRENCY"), ""
-)  # as if none of them were set
+EMPTY = dict.fromkeys((*settings.NAMES, "WEB_CONCURRENCY"), "")  # as if none of them were set
 SLOW = """
 import time
 def load(folder):
@@ -309,14 +307,11 @@ def test_an_app_that_cannot_be_imported_ends_the_server(alone, port):
 
 
 def test_a_wrong_setting_ends_the_server_before_it_listens(alone, port):
-    """It exits with one line, although the app could serve: replicas have replaced workers."""
+    """It exits with one line, although the app could serve."""
     application(alone)
-    with started(alone, port, SERVING_WORKERS="0") as server:
+    with started(alone, port, PREDICTION_LOG_DAYS="0") as server:
         assert server.process.wait(60) == 1
-    assert server.output() == (
-        "SERVING_WORKERS is '0', should not be set, because a replica is one process; "
-        "set `replicas`, or the HorizontalPodAutoscaler's minReplicas, instead\n"
-    )
+    assert server.output() == "PREDICTION_LOG_DAYS is '0', should be `float` >= 1.0\n"
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(alone, port):

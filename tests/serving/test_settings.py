@@ -18,9 +18,6 @@ pytestmark = pytest.mark.sample
         ("SCORER_THREADS", "0"),
         ("SCORER_THREADS", "1.5"),
         ("SCORER_DEVICE", "tpu"),
-        ("SERVING_WORKERS", "2"),
-        ("PROMETHEUS_MULTIPROC_DIR", "/metrics"),
-        ("prometheus_multiproc_dir", "/metrics"),
         ("PREDICTION_LOG_DIR", "predictions"),
         ("PREDICTION_LOG_DIR", "s3://bucket/predictions"),  # a folder `s3:` in the pod, lost with it
     ],
@@ -29,16 +26,15 @@ def test_a_setting_out_of_its_range_is_refused(monkeypatch, name, value):
     """The message has the name, the value and what it should be."""
     monkeypatch.setenv(name, value)
     with pytest.raises(settings.WrongSetting, match=f"{name} is '{value}', should "):
-        settings.check()
+        settings.read()
 
 
 def test_settings_that_are_right_or_not_set_are_read(monkeypatch):
     """An empty setting counts as not set; a log may be kept for ever."""
     monkeypatch.setenv("SCORER_THREADS", "")
     monkeypatch.setenv("PREDICTION_LOG_DAYS", "inf")
-    settings.check()
-    assert settings.number("SCORER_THREADS") == 1
-    assert settings.number("PREDICTION_LOG_DAYS") == float("inf")
+    found = settings.read()
+    assert (found.scorer_threads, found.prediction_log_days) == (1, float("inf"))
 
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):

@@ -91,9 +91,10 @@ class App(Starlette):
         release, meta, log = model.release, model.meta, None
         classes, edges = meta.classes or ("",), meta.score_edges or SCORE
         metrics = Metrics(release.model, release.key, classes, release.p99_ms, edges)
-        if where := settings.log_dir():
-            days = settings.number("PREDICTION_LOG_DAYS")
-            log = PredictionLog(where, release, metrics.dropped, days)
+        found = settings.read()
+        if found.prediction_log_dir:
+            folder = Path(found.prediction_log_dir)
+            log = PredictionLog(folder, release, metrics.dropped, found.prediction_log_days)
         self.predictor = Predictor(model, metrics, log, **self._limits)
         self.router.routes.extend(self._routes(model))
         yield

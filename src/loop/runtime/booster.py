@@ -37,8 +37,9 @@ def load(folder: Path) -> Scorer:
     """
     import xgboost
 
-    device = settings.device()
-    booster = xgboost.Booster({"nthread": settings.number("SCORER_THREADS"), "device": device})
+    found = settings.read()
+    device = found.scorer_device
+    booster = xgboost.Booster({"nthread": found.scorer_threads, "device": device})
     booster.load_model(folder / "model.ubj")
     used = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
     if not used.startswith(device):

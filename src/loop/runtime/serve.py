@@ -290,7 +290,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3000)
     asked = parser.parse_args()
     try:
-        settings.check()
+        settings.read()
     except settings.WrongSetting as wrong:
         raise SystemExit(str(wrong)) from None
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # each connection needs a file descriptor
