@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -224,15 +224,13 @@ def pairwise_accuracy(rows: Rows) -> Measure:
 
     Every pair counts once, so an entity with more rows has more weight.
     """
-    right, pairs = [], []
-    for labels, scores in _ranked(rows):
+
+    def right(labels: NDArray[Any], scores: Floats) -> tuple[float, float]:
         above = labels[:, None] > labels[None, :]
         lead = scores[:, None] - scores[None, :]
-        right.append(float((above & (lead > 0)).sum() + (above & (lead == 0)).sum() / 2))
-        pairs.append(float(above.sum()))
-    if not any(pairs):
-        raise ValueError("a ranking needs an entity with rows of different labels")
-    return _by_entity(rows, np.array(right), np.array(pairs))
+        return (above & (lead > 0)).sum() + (above & (lead == 0)).sum() / 2, above.sum()
+
+    return _by_entity(rows, right, needs="rows of different labels")
 
 
 def ndcg(rows: Rows, k: int) -> Measure:
@@ -242,8 +240,8 @@ def ndcg(rows: Rows, k: int) -> Measure:
     places. Entities without any gain are left out. Sources: Järvelin and Kekäläinen, 2002; for ties McSherry
     and Najork, 2008.
     """
-    values, count = [], []
-    for labels, scores in _ranked(rows):
+
+    def gained(labels: NDArray[Any], scores: Floats) -> tuple[float, float]:
         if labels.min() < 0:
             raise ValueError("NDCG needs labels of 0 or more")
         discount = 1 / np.log2(np.arange(len(labels)) + 2) * (np.arange(len(labels)) < k)
@@ -251,36 +249,38 @@ def ndcg(rows: Rows, k: int) -> Measure:
         gain = np.bincount(place, weights=labels) / size
         found = gain @ np.add.reduceat(discount, np.cumsum(size) - size)
         ideal = np.sort(labels)[::-1] @ discount
-        values.append(found / ideal if ideal else 0.0)
-        count.append(float(ideal > 0))
-    return _by_entity(rows, np.array(values), np.array(count))
+        return (float(found / ideal), 1.0) if ideal else (0.0, 0.0)
+
+    return _by_entity(rows, gained)
 
 
 def hit_rate(rows: Rows, k: int) -> Measure:
     """Share of entities with a row of their highest label among the first k rows; tied rows rank last."""
-    hits = []
-    for labels, scores in _ranked(rows):
+
+    def hit(labels: NDArray[Any], scores: Floats) -> tuple[float, float]:
         best = scores[labels == labels.max()].max()
-        hits.append(float((scores >= best).sum() <= k))
-    return _by_entity(rows, np.array(hits), np.ones(len(hits)))
+        return (scores >= best).sum() <= k, 1
+
+    return _by_entity(rows, hit)
 
 
-def _ranked(rows: Rows) -> Iterator[tuple[NDArray[Any], Floats]]:
-    """Yield labels and scores of each entity's rows."""
+def _by_entity(
+    rows: Rows, share: Callable[[NDArray[Any], Floats], tuple[float, float]], needs: str = ""
+) -> Measure:
+    """Return a ratio of sums over entities; `share` maps an entity's labels and scores to its two parts.
+
+    A resample draws whole entities, so each counts as often as its first row.
+    """
     if rows.units is None:
         raise ValueError("a ranking needs the entity of each row")
     order = np.argsort(rows.units, kind="stable")
     starts = np.flatnonzero(rows.units[order][1:] != rows.units[order][:-1]) + 1
-    for members in np.split(order, starts):
-        yield rows.labels[members], rows.scores[members]
-
-
-def _by_entity(rows: Rows, parts: Floats, wholes: Floats) -> Measure:
-    """Return a ratio of sums over entities.
-
-    A resample draws whole entities, so each counts as often as its first row.
-    """
-    first = np.unique(np.asarray(rows.units), return_index=True)[1]
+    entities = np.split(order, starts)
+    each = [share(rows.labels[members], rows.scores[members]) for members in entities]
+    parts, wholes = np.array(each, dtype=np.float64).T
+    if needs and not wholes.any():
+        raise ValueError(f"a ranking needs an entity with {needs}")
+    first = np.array([members[0] for members in entities])
 
     def measure(counts: Counts) -> float:
         drawn = counts[first]
