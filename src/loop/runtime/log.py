@@ -62,25 +62,20 @@ class Trouble:
     """Logs a lasting failure: once per kind of error when it starts, and once when it is over."""
 
     def __init__(self, what: str) -> None:
-        self._what, self._times, self._first, self._last = what, 0, 0.0, 0.0
+        self._what, self._last = what, 0.0
         self._told: set[object] = set()
 
     def fails(self, where: object, why: object) -> None:
         self._last = monotonic()
-        if not self._times:
-            self._first = self._last
-        self._times += 1
         kind, said = (why.errno, why.strerror) if isinstance(why, OSError) else (type(why), why)
         if kind not in self._told:
             self._told.add(kind)
             logger.error("prediction log: %s failed: %s: %s", self._what, where, said)
 
     def works(self) -> None:
-        if self._times and monotonic() - self._last >= QUIET:
-            told = "prediction log: %s works again: it failed %d times in %.0f s"
-            logger.warning(told, self._what, self._times, self._last - self._first)
-            self._times = 0
+        if self._told and monotonic() - self._last >= QUIET:
             self._told.clear()
+            logger.warning("prediction log: %s works again", self._what)
 
     @contextmanager
     def watching(self, where: object) -> Iterator[None]:
