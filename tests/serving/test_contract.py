@@ -18,7 +18,7 @@ PATHS = [
     ("/predict", "POST"),
     ("/v2/models/card-fraud/infer", "POST"),
     ("/v2/models/card-fraud", "GET"),
-    *((f"/{name}", "GET") for name in ("health", "readyz", "livez", "metrics")),
+    ("/health", "GET"),
 ]
 
 

@@ -13,8 +13,7 @@ from loop.runtime.model import Model
 from loop.runtime.rows import NPY, Decoder, Id
 
 PLACE = "#/components/schemas/{name}"
-TEXT, NUMBER = {"type": "string"}, {"type": "number"}
-INTEGER = {"type": "integer"}
+TEXT, INTEGER, NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
 REFUSED = {
     "400": "The body is neither JSON nor a valid array.",
     "408": "The body was not received in time.",
@@ -36,31 +35,17 @@ def document(model: Model, decoder: Decoder, max_bytes: int) -> dict[str, Any]:
     infer = _post("Score rows by the Open Inference Protocol V2.", "Inference", "Inferred", description=text)
     infer["post"]["responses"]["200"]["content"]["application/octet-stream"] = {"schema": TEXT}
     embed = _post("Embed texts with OpenAI's embeddings API.", "Texts", "Vectors")
-    embed["post"]["responses"]["404"] = _answer("The model has another name.", _json(_ref("Error")))
-    page = {"text/plain": {"schema": TEXT}}
-    stopping = {"503": _answer("The server is shutting down.", page)}
+    embed["post"]["responses"]["404"] = _answer("The model has another name.", "Error")
     paths = {
         "/predict": _predict(model, decoder, max_bytes),
-        "/health": _get(
-            "Whether the server is running, and which model version it serves.", _json(_ref("Health"))
-        ),
-        f"/v2/models/{name}": _get(
-            "The model's inputs and outputs, as the Open Inference Protocol V2 describes them.",
-            _json({"type": "object"}),
-        ),
+        "/health": _get("Whether the server is running, and which model version it serves.", "Health"),
+        f"/v2/models/{name}": _get("The model's inputs and outputs, in the protocol's words.", "Metadata"),
         f"/v2/models/{name}/infer": infer,
         **({"/v1/embeddings": embed} if openai.speaks(model) else {}),
-        "/readyz": _get("Whether the server accepts requests; inside the cluster only.", page, stopping),
-        "/livez": _get("Whether the process is alive; inside the cluster only.", page),
-        "/metrics": _get("Metrics in Prometheus' text format; inside the cluster only.", page),
     }
+    schemas = {"schemas": _schemas(model, decoder)}
     info = {"title": name, "version": model.release.key}
-    return {
-        "openapi": "3.1.0",
-        "info": info,
-        "paths": paths,
-        "components": {"schemas": _schemas(model, decoder)},
-    }
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": schemas}
 
 
 def _predict(model: Model, decoder: Decoder, max_bytes: int) -> dict[str, Any]:
@@ -90,25 +75,21 @@ def _predict(model: Model, decoder: Decoder, max_bytes: int) -> dict[str, Any]:
 
 def _schemas(model: Model, decoder: Decoder) -> dict[str, Any]:
     """Return every schema by its name."""
-    meta, vectors = model.meta, openai.speaks(model)
-    types = [*decoder.types, v2.Inference, *([openai.Texts] if vectors else [])]
+    meta, types = model.meta, (*decoder.types, v2.Inference, openai.Texts)
     asked, schemas = msgspec.json.schema_components(types, ref_template=PLACE)
     told, version = "embedding" if meta.task == "embedding" else "score", {"model_version": TEXT}
-    label: dict[str, Any] = {"class": {"enum": list(meta.classes)}} if meta.classes else {}
-    label |= {name: {} for name in model.named}  # {} allows any JSON value
-    score = {told: _array(NUMBER, meta.width) if meta.width else NUMBER, **label}
+    score = {told: _array(NUMBER, meta.width) if meta.width else NUMBER}
+    score |= {"class": {"enum": list(meta.classes)}} if meta.classes else {}
+    score |= {name: {} for name in model.named}  # {} allows any JSON value
     scores = {name: _array(schema) for name, schema in score.items()}
     one_id = msgspec.json.schema(Id)
     answers = [
         _object({**version, **of, "id": ids}, [*version, *of])
         for of, ids in ((score, one_id), (scores, _array(one_id)))
     ]
-    tensor = {"name": TEXT, "datatype": TEXT, "shape": _array(INTEGER), "data": _array({})}
-    inferred = {
-        "model_name": TEXT,
-        **version,
-        "outputs": _array(_object(tensor, ["name", "datatype", "shape"])),
-    }
+    tensor = {"name": TEXT, "datatype": TEXT, "shape": _array(INTEGER)}
+    output = _object({**tensor, "data": _array({}), "parameters": {}}, tensor)
+    inferred = {"model_name": TEXT, **version, "outputs": _array(output)}
     vector = {"anyOf": [_array(NUMBER, meta.width), {**TEXT, "contentEncoding": "base64"}]}
     embedded = _object({"object": TEXT, "index": INTEGER, "embedding": vector})
     usage = _object({"prompt_tokens": INTEGER, "total_tokens": INTEGER})
@@ -116,12 +97,9 @@ def _schemas(model: Model, decoder: Decoder) -> dict[str, Any]:
         **schemas,
         "Request": {"anyOf": asked[:2]},
         "Answer": {"anyOf": answers},
-        "Inferred": _object(inferred) | {"additionalProperties": True},
-        **(
-            {"Vectors": _object({"object": TEXT, "data": _array(embedded), "model": TEXT, "usage": usage})}
-            if vectors
-            else {}
-        ),
+        "Metadata": {"type": "object"},
+        "Inferred": _object({**inferred, "id": TEXT}, inferred),
+        "Vectors": _object({"object": TEXT, "data": _array(embedded), "model": TEXT, "usage": usage}),
         "Health": _object({"status": TEXT, **version, "engine": TEXT}),
         "Error": _object({"error": TEXT, "field": TEXT}),
     }
@@ -129,20 +107,22 @@ def _schemas(model: Model, decoder: Decoder) -> dict[str, Any]:
 
 def _post(summary: str, asked: str, answer: str, **more: Any) -> dict[str, Any]:
     """Return a path that takes a body, and can refuse it beside giving the answer."""
-    answers = {"200": _answer("The answer.", _json(_ref(answer)))}
-    answers |= {status: _answer(why, _json(_ref("Error"))) for status, why in REFUSED.items()}
-    body = {"required": True, "content": _json(_ref(asked))}
+    answers = {"200": _answer("The answer.", answer)}
+    answers |= {status: _answer(why, "Error") for status, why in REFUSED.items()}
+    body = {"required": True, "content": _json(asked)}
     return {"post": {"summary": summary, **more, "requestBody": body, "responses": answers}}
 
 
-def _get(summary: str, content: dict[str, Any], other: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        "get": {"summary": summary, "responses": {"200": _answer("The answer.", content), **(other or {})}}
-    }
+def _get(summary: str, answer: str) -> dict[str, Any]:
+    return {"get": {"summary": summary, "responses": {"200": _answer("The answer.", answer)}}}
 
 
-def _answer(description: str, content: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": content}
+def _answer(description: str, schema: str) -> dict[str, Any]:
+    return {"description": description, "content": _json(schema)}
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": PLACE.format(name=schema)}}}
 
 
 def _object(properties: dict[str, Any], required: Iterable[str] | None = None) -> dict[str, Any]:
@@ -152,11 +132,3 @@ def _object(properties: dict[str, Any], required: Iterable[str] | None = None) -
 
 def _array(items: Any, length: int | None = None) -> dict[str, Any]:
     return {"type": "array", "items": items, **({"minItems": length, "maxItems": length} if length else {})}
-
-
-def _ref(name: str) -> dict[str, Any]:
-    return {"$ref": PLACE.format(name=name)}
-
-
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
