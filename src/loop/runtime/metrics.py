@@ -6,6 +6,7 @@ observes one value at a time, and a request may have a thousand rows.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import accumulate
 
 import numpy as np
@@ -103,8 +104,8 @@ class Metrics:
         labels = ["service_name", "service_version", "endpoint", "http_response_code"]
         text = "Responses, with the metric name and labels of BentoML."
         self._http = Counter("bentoml_service_request", text, labels, registry=self.registry)
-        self._service = (model.replace("-", "_"), version)
-        self._answers: dict[tuple[str, int], Counter] = {}
+        service = model.replace("-", "_")
+        self._answers = cache(lambda path, status: self._http.labels(service, version, path, str(status)))
 
     def predicted(self, scores: NDArray[np.float64], best: NDArray[np.intp]) -> None:
         """Count predictions by class, and observe their scores, both (n,); `best` are indexes of classes."""
@@ -127,12 +128,7 @@ class Metrics:
 
     def answered(self, path: str, status: int) -> None:
         """Count a response; unknown paths share one label, so that callers cannot create series."""
-        endpoint = path if path in ENDPOINTS else "other"
-        found = self._answers.get((endpoint, status))
-        if found is None:
-            found = self._http.labels(*self._service, endpoint, str(status))
-            self._answers[endpoint, status] = found
-        found.inc()
+        self._answers(path if path in ENDPOINTS else "other", status).inc()
 
     def page(self) -> bytes:
         return generate_latest(self.registry)
