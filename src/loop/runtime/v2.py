@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loop.runtime import columns
 from loop.runtime.columns import Input
 from loop.runtime.model import Model
 from loop.runtime.predictor import Answer, Encode, Scored, encode
@@ -106,13 +105,16 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
         raise BadRequest(f"{len(body) - start} bytes of the body belong to no tensor", "inputs")
     if absent := [name for name in known if name not in tensors and name not in decoder.missing]:
         raise BadRequest(f"has no tensor {absent[0]!r}; {inputs}", "inputs")
+    counts = {name: len(tensor) for name, tensor in tensors.items()}
+    if len({*counts.values()}) != 1:
+        raise BadRequest(f"have different numbers of rows: {counts}", "inputs")
+    rows = counts.popitem()[1]
     ids = tensors.pop(ID, None) if ID not in known else None
-    values = _rows(tensors, decoder)
-    rows = columns.size(values)
     if ids is None:
         ids = [asked.id] if rows == 1 and len(asked.id or "") <= LONGEST_ID else [None] * rows
-    elif len(ids) != rows:
-        raise BadRequest(f"has {len(ids)} values, should have {rows}, one per row", ID)
+    for name in known.keys() - tensors.keys():  # the features that may be missing
+        tensors[name] = known[name].column([None] * rows)
+    values = tensors["features"] if decoder.matrix else {name: tensors[name] for name in known}
     encode = partial(_encoded, model, asked.id, _wanted(asked, model))
     return Rows(values, ids, many=True, named=False), encode
 
@@ -203,20 +205,6 @@ def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
             raise BadRequest(f"element {len(found)} is not UTF-8", f"{field}.data") from None
         start = end
     return found
-
-
-def _rows(tensors: dict[str, Any], decoder: Decoder) -> Any:
-    """Return the tensors as rows; a column that may be missing is filled with gaps."""
-    if decoder.matrix:
-        return tensors[decoder.inputs[0].name]
-    counts = {name: len(column) for name, column in tensors.items()}
-    if len(set(counts.values())) != 1:
-        raise BadRequest(f"have different numbers of rows: {counts}", "inputs")
-    rows = columns.size(tensors)
-    return {
-        each.name: tensors[each.name] if each.name in tensors else each.column([None] * rows)
-        for each in decoder.inputs
-    }
 
 
 def _wanted(asked: Inference, model: Model) -> dict[str, bool]:
