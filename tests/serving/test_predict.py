@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-import tracemalloc
 from dataclasses import replace
 
 import httpx
@@ -89,7 +88,7 @@ BAD = {
 def test_bad_input_is_a_4xx_that_names_the_field(client, body, status, field):
     """The error, in JSON, names the wrong field and position, and the request is counted as failed."""
     count = "model_prediction_failed_total"
-    reasons = ("json", "size", "features", "id")
+    reasons = ("json", "size", "features")
     before = sum(metric(client.app, count, reason=reason) for reason in reasons)
     answer = ask(client, body)
     assert (answer.status_code, answer.json()["field"]) == (status, field)
@@ -98,30 +97,14 @@ def test_bad_input_is_a_4xx_that_names_the_field(client, body, status, field):
 
 
 PLAIN = json.dumps({"features": ROW}).encode()
-PACKED = gzip.compress(PLAIN)
-CODED = {
-    "gzip": ("gzip", PACKED, 200),
-    "the same": ("X-GZIP", PACKED, 200),
-    "none": ("identity", PLAIN, 200),
-    "another": ("br", PACKED, 415),
-    "two": ("gzip, gzip", gzip.compress(PACKED), 415),
-    "not gzip": ("gzip", PLAIN, 400),
-    "cut off": ("gzip", PACKED[:-1], 400),
-    "more than one": ("gzip", PACKED * 2, 400),
-    "a bomb": ("gzip", gzip.compress(b" " * 8_000_000), 413),
-}
 
 
-@pytest.mark.parametrize(("coding", "body", "status"), CODED.values(), ids=CODED)
-def test_a_body_may_come_as_gzip(client, coding, body, status):
-    """It is decompressed up to the limit of a plain body; any other coding gets a 415 that offers gzip."""
-    tracemalloc.start()
-    answer = client.post("/predict", content=body, headers={"Content-Encoding": coding})
-    _, most = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert answer.status_code == status, answer.text
-    assert answer.headers.get("accept-encoding") == ("gzip" if status == 415 else None)
-    assert most < 2_000_000
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, gzip"])
+def test_a_body_that_is_encoded_is_refused(client, coding):
+    """The 415 says that a body is sent without an encoding; `identity` is none."""
+    answer = client.post("/predict", content=gzip.compress(PLAIN), headers={"Content-Encoding": coding})
+    assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
+    assert client.post("/predict", content=PLAIN, headers={"Content-Encoding": "identity"}).status_code == 200
 
 
 def test_a_slash_at_the_end_of_a_path_changes_nothing(client):

@@ -27,7 +27,7 @@ from loop.runtime.log import PredictionLog
 from loop.runtime.metrics import SCORE, Metrics
 from loop.runtime.model import Model, Scorer
 from loop.runtime.predictor import Answer, Encode, Predictor
-from loop.runtime.rows import LONGEST_ID, BadRequest, Rows, decoded
+from loop.runtime.rows import LONGEST_ID, BadRequest, Rows
 
 LARGE, ENCODED, OVERLOAD = 413, 415, 429
 GONE = 499  # the status, never sent or counted, of a request whose client has closed the connection
@@ -170,8 +170,7 @@ class App(Starlette):
             if int(headers.get(b"content-length", b"0")) > self.max_bytes:
                 raise self._too_large(unread=True)
             body = await self._body(receive)
-            if coding := headers.get(b"content-encoding"):
-                body = decoded(body, coding, self.max_bytes)
+            _check_plain(headers.get(b"content-encoding", b"identity"))
             came = perf_counter()
             self.predictor.check_waiting()
             rows, encode = read(body, headers)
@@ -242,7 +241,7 @@ class App(Starlette):
         if answer.status == OVERLOAD:
             headers.append((b"retry-after", b"1"))
         if answer.status == ENCODED:
-            headers.append((b"accept-encoding", b"gzip"))
+            headers.append((b"accept-encoding", b"identity"))
         if closes:
             headers.append((b"connection", b"close"))
         return headers
@@ -284,6 +283,11 @@ async def _failed(request: Request, _: Exception) -> Response:
     if request.scope["path"] == "/predict":
         request.app.predictor.metrics.failed("model")
     return _json({"error": "the server failed: see its log", "field": ""}, 500)
+
+
+def _check_plain(coding: bytes) -> None:
+    if coding.lower() != b"identity":
+        raise BadRequest("the body has a Content-Encoding; send it without one", status=ENCODED)
 
 
 def _part(message: Message) -> bytes:

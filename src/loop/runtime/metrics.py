@@ -17,7 +17,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 # bucket boundaries of the histograms of latency, in seconds, and of scores
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5)
 SCORE = tuple(i / 20 for i in range(1, 21))
-OURS, CALLERS = ("model", "overload"), ("json", "encoding", "size", "features", "id", "timeout")
+OURS, CALLERS = ("model", "overload"), ("json", "encoding", "size", "features", "timeout")
 ENDPOINTS = ("/predict", "/health", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "/v2")
 
 # prometheus_client would otherwise export an additional series `_created` for each counter.

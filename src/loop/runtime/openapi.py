@@ -18,7 +18,7 @@ REFUSED = {
     "400": "The body is neither JSON nor a valid array.",
     "408": "The body was not received in time.",
     "413": "Too many rows, or too many bytes.",
-    "415": "The body's Content-Encoding is not gzip.",
+    "415": "The body has a Content-Encoding.",
     "422": "A field is wrong; the response names it and says why.",
     "429": "Too many requests are waiting; retry after Retry-After seconds.",
     "500": "The model failed.",
@@ -52,7 +52,7 @@ def _predict(model: Model, decoder: Decoder, max_bytes: int) -> dict[str, Any]:
     key, example = decoder.key, model.meta.example
     row = example[key] if isinstance(example, dict) and key != "features" else example
     text = (
-        f"At most {max_bytes} bytes, as sent and, if its Content-Encoding is gzip, decompressed."
+        f"At most {max_bytes} bytes, without a Content-Encoding."
         " Several rows have either no ids or one id per row."
     )
     if model.meta.matrix:

@@ -6,7 +6,6 @@ types: with one row, or with a list of rows.
 
 import re
 import warnings
-import zlib
 from io import BytesIO
 from typing import Annotated, Any, TypeVar
 
@@ -36,12 +35,10 @@ T = TypeVar("T")
 class BadRequest(Exception):
     """A mistake of the caller, answered with a 4xx; `reason` is its label in the metrics."""
 
-    def __init__(
-        self, error: str, field: str = "", status: int = 422, reason: str = "", unread: bool = False
-    ) -> None:
+    def __init__(self, error: str, field: str = "", status: int = 422, unread: bool = False) -> None:
         super().__init__(error)
         self.error, self.field, self.status, self.unread = error, field, status, unread
-        self.reason = reason or REASONS.get(status, "features")
+        self.reason = REASONS.get(status, "features")
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -51,26 +48,6 @@ class Rows(msgspec.Struct, frozen=True):
     ids: list[Any]  # of the type Id
     many: bool
     named: bool  # the caller gave ids, so the response contains them
-
-
-def decoded(body: bytes, coding: bytes, most: int) -> bytes:
-    """Return a body, which may be one gzip member, as at most `most` plain bytes, or raise BadRequest."""
-    if (name := coding.strip().lower()) in (b"", b"identity"):
-        return body
-    if name not in (b"gzip", b"x-gzip"):
-        said = f"Content-Encoding is {coding.decode('latin-1')[:LONGEST]!r}, should be gzip or not be set"
-        raise BadRequest(said, status=415)
-    inflating = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        plain = inflating.decompress(body, most + 1)
-    except zlib.error as error:
-        raise BadRequest(f"the body is not gzip: {error}", status=400, reason="encoding") from None
-    if len(plain) > most:
-        raise BadRequest(f"the body, decompressed, is over {most} bytes", status=413)
-    if not inflating.eof or inflating.unused_data:
-        wrong = "contains more than one gzip member" if inflating.eof else "is an incomplete gzip"
-        raise BadRequest(f"the body {wrong}", status=400, reason="encoding")
-    return plain
 
 
 class Decoder:
