@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 
 class Scored(msgspec.Struct, frozen=True):
-    """What the response to a request says about its rows."""
+    """The scores of a request's rows, as its response contains them."""
 
     answer: Any  # for each row, the score, the score of each class, or a vector
     classes: list[Label | msgspec.UnsetType]
