@@ -43,11 +43,12 @@ def source_sha256(
     `wanted`, or if there are no rows.
     """
     with _local(places, root) as found:
+        now = _sha256(found)
         if tables:
             begun = [file.begin(wanted) for file in found]  # of every file, because each may be wrong
             if not any(begun):
                 raise empty(", ".join(places))
-        return _sha256(found)
+        return now
 
 
 def batches(
