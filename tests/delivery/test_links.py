@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,11 @@ from loop.packaging import artifact, bento, key, monitor_image
 
 pytestmark = pytest.mark.sample
 
-REGISTRY = register._Registry(None, None, "0")
+
+def registry(root: Path) -> register._Registry:
+    return register._Registry(SimpleNamespace(ask=None), Project(root, "m"), "0")
+
+
 PACKERS = {
     "release key": ("bentos/m/x", lambda root: dict(key.sources(Project(root, "m")))),
     "a bento's folder": ("bentos/m", lambda root: dict(key.sources(Project(root, "m")))),
@@ -31,8 +36,8 @@ PACKERS = {
         lambda root: bento.stage(Project(root, "m"), "k", root / "context"),
     ),
     "artifact": ("stored/x", lambda root: artifact.pack(root / "stored", root / "layout", "m", "k")),
-    "registered model": ("data/m/model/x", lambda root: REGISTRY._logged(Project(root, "m"), {})),
-    "registered plots": ("data/m/plots/x", lambda root: REGISTRY._logged(Project(root, "m"), {})),
+    "registered model": ("data/m/model/x", lambda root: registry(root)._logged({})),
+    "registered plots": ("data/m/plots/x", lambda root: registry(root)._logged({})),
     "bundle": ("build/monitor/image.json", lambda root: bundle.pack(root, None)),
     "bundle of a folder": ("build/monitor", lambda root: bundle.pack(root, None)),
 }

@@ -13,7 +13,7 @@ from standin import ROOT
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import sha256
 from loop.core.git import Git
-from loop.core.github import GitHub, GitHubError
+from loop.core.github import GitHub, GitHubError, Run
 from loop.delivery import guard, proposal
 
 
@@ -22,7 +22,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Record the calls that GitHub receives."""
     calls: list[Any] = []
     monkeypatch.setattr(GitHub, "pull_request", lambda _, *args: calls.append(args) or {"number": 7})
-    monkeypatch.setattr(GitHub, "dispatch", lambda _, *args, ref: calls.append((args[0], ref)))
+
+    def dispatch(_: GitHub, workflow: str, __: object, ref: str) -> Run:
+        calls.append((workflow, ref))
+        return Run(1, "https://example.test/o/r/actions/runs/1")
+
+    monkeypatch.setattr(GitHub, "dispatch", dispatch)
     return calls
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from loop.core.errors import Exit
 from loop.core.git import BOT, Git, PushRaced
-from loop.core.github import GitHub
+from loop.core.github import GitHub, Run
 from loop.fork import proposal, releases
 from loop.version import VERSION
 
@@ -54,7 +54,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     monkeypatch.setattr(GitHub, "of_environment", lambda *_: GitHub("", "o/r", ""))
     monkeypatch.setattr(GitHub, "pull_request", lambda _, *args: calls.append(args) or {"number": 7})
-    monkeypatch.setattr(GitHub, "dispatch", lambda _, *args, ref: calls.append((args[0], ref)))
+
+    def dispatch(_: GitHub, workflow: str, __: object, ref: str) -> Run:
+        calls.append((workflow, ref))
+        return Run(1, "https://example.test/o/r/actions/runs/1")
+
+    monkeypatch.setattr(GitHub, "dispatch", dispatch)
     return calls
 
 

@@ -70,7 +70,7 @@ def test_commands_import_little(trained: Path) -> None:  # noqa: F811
     log = str(logged(trained))
     monitor = f"monitor {MODEL} --log {log} --environment dev --no-exit-code"
     budgets = {
-        "changed --base HEAD~1": (330, TRAINING | {"pyarrow", "numpy", "pydantic"}),
+        "changed --base HEAD~1": (330, TRAINING | {"pyarrow", "numpy"}),
         "guard HEAD~1 HEAD": (290, TRAINING | {"pyarrow", "numpy", "pydantic"}),
         f"status {MODEL}": (380, TRAINING | {"pyarrow", "numpy"}),
         f"history {MODEL} --environment dev": (380, TRAINING | {"pyarrow", "numpy"}),

@@ -71,7 +71,7 @@ def test_a_models_page_tells_its_whole_life(site: Path):
         f"{MODEL}:{A}",
         f"sha256:{A[0] * 64}",
         "production/card-fraud stable, 100 %",
-        "rollback roll back bbbbbbbbbbbb p99 900 ms: <script>",
+        "rollback bbbbbbbbbbbb: canary-0 → stable p99 900 ms: <script>",
         "github-actions[bot]",
     ):
         assert expected in text
@@ -86,7 +86,7 @@ def test_the_index_tells_how_each_model_is(site: Path):
         "99.50 %",
         "0.61 limit 0.3",
         "0.9000 SLA 0.93, 987 labels",
-        "roll back",
+        "rollback bbbbbbbbbbbb",
     ):
         assert expected in text
     assert f"of the template's version {VERSION};" in text

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from loop.core.git import Git
+from loop.core.github import Run
 from loop.core.release_state import State, Track, files
 
 MONITOR = f"registry.example.com:5000/monitor@sha256:{'e' * 64}"
@@ -124,6 +125,7 @@ class Pulls:
         made = [{"head_repository": ours, "repository": ours} for sha in self.checked if sha == head_sha]
         return [*made, {"head_repository": {"full_name": "mallory/loop"}, "repository": ours}]
 
-    def dispatch(self, workflow: str, inputs: dict[str, str], ref: str) -> None:
+    def dispatch(self, workflow: str, inputs: dict[str, str], ref: str) -> Run:
         assert (workflow, inputs) == ("ci.yml", {})
         self.checked.append(self._git.fetch(ref))
+        return Run(len(self.checked), "https://example.test/acme/loop/actions/runs/1")
