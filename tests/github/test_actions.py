@@ -90,11 +90,13 @@ def test_a_stranger_may_only_comment(standin: StandIn, clone: Clone) -> None:
 
 @pytest.mark.usefixtures("clone")
 def test_runs_can_be_filtered(standin: StandIn) -> None:
-    """Runs are filtered by event, branch and status; a filter that the stand-in lacks is refused."""
+    """Runs are filtered by event, branch, commit and status; a filter that the stand-in lacks is refused."""
     dispatch(standin)
-    for query in ("event=workflow_dispatch", "branch=main", "status=queued", "event=push", "status=success"):
+    sha = standin.ask("GET", "/actions/runs").json()["workflow_runs"][0]["head_sha"]
+    fit = ("event=workflow_dispatch", "branch=main", f"head_sha={sha}", "status=queued")
+    for query in (*fit, "event=push", "head_sha=0", "status=success"):
         found = standin.ask("GET", f"/actions/runs?{query}").json()["workflow_runs"]
-        assert len(found) == (query not in ("event=push", "status=success")), query
+        assert len(found) == (query in fit), query
     assert standin.ask("GET", "/actions/runs?actor=person").status_code == 422
 
 

@@ -10,7 +10,12 @@ from loop_demo.github import shapes, triggers
 from loop_demo.github.calls import Call
 
 # The fields of a run in which a query's value is looked for
-FILTERS = {"status": ("status", "conclusion"), "event": ("event",), "branch": ("head_branch",)}
+FILTERS = {
+    "status": ("status", "conclusion"),
+    "event": ("event",),
+    "branch": ("head_branch",),
+    "head_sha": ("head_sha",),
+}
 SUMMARY = 1024 * 1024  # the most bytes of a summary; GitHub's runner drops a larger one, and the step goes on
 DROPPED = "##[error]$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of 1024k, got {}k."
 
