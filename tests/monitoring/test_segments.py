@@ -121,7 +121,7 @@ def test_a_file_that_goes_while_it_is_read_is_not_broken(folder, monkeypatch) ->
 def test_a_full_disk_takes_the_oldest_segment_and_counts_its_lines(folder, monkeypatch) -> None:
     """A server that deletes a converted file for space knows from its name how many lines it had."""
     found(folder)
-    file = servers._File(folder / "host-2.jsonl", 1e9)
+    file = servers._File(folder / "host-2.jsonl", 1e9, servers.Trouble())
     assert [file.make_room(), file.make_room()] == [5, 6]
     assert [path.name for path in folder.iterdir()] == ["host-1.jsonl"]
 

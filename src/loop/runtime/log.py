@@ -2,7 +2,7 @@
 
 Requests never wait for the disk: their lines go into a bounded queue, and a thread writes whole lines. If
 the queue is full, new lines are dropped; if the disk is full, the oldest file is deleted. Lost lines are
-counted. A failure is logged to stderr once when it starts and once when it ends.
+counted. While a failure lasts, it is logged to stderr once a minute.
 """
 
 import errno
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
+from math import inf
 from pathlib import Path
 from stat import S_ISREG
 from threading import Event, Lock, Thread
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from loop.runtime.model import Label, Release
 
 QUEUED = 32 * 1024 * 1024  # maximum bytes in the log's queue, some seconds of traffic
-BYTES = 64 * 1024 * 1024  # maximum bytes of a log file before a new one is started
+BYTES = 64 * 1024 * 1024  # bytes of a log file after which a new one is started
 DAY = 86_400  # seconds in a day
 DAYS = 16  # days to keep log files: 7 that the monitor reads, 7 until labels arrive, 2 to repair the monitor
 # the monitor converts closed .jsonl files to .parquet and keeps their modification times
@@ -37,8 +38,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 ROWS = 64  # rows that are encoded in one call, during which no other thread can run
 AT_ONCE = 1024 * 1024  # bytes of lines that are written together
 GATHER = 0.05  # seconds for which the log collects lines before it writes them
-# Seconds without an error after which a failure counts as over. A full disk accepts some writes in between.
-QUIET = 60.0
+QUIET = 60.0  # seconds in which a kind of failure is logged only once
+REMOVING = "removing the oldest files"
 ENCODER = msgspec.json.Encoder()
 
 logger = logging.getLogger(__name__)
@@ -59,31 +60,24 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Trouble:
-    """Logs a lasting failure: once per kind of error when it starts, and once when it is over."""
+    """Logs what fails, each kind of error at most once in QUIET seconds."""
 
-    def __init__(self, what: str) -> None:
-        self._what, self._last = what, 0.0
-        self._told: set[object] = set()
+    def __init__(self) -> None:
+        self._told: dict[object, float] = {}
 
-    def fails(self, where: object, why: object) -> None:
-        self._last = monotonic()
+    def fails(self, what: str, where: object, why: object) -> None:
         kind, said = (why.errno, why.strerror) if isinstance(why, OSError) else (type(why), why)
-        if kind not in self._told:
-            self._told.add(kind)
-            logger.error("prediction log: %s failed: %s: %s", self._what, where, said)
-
-    def works(self) -> None:
-        if self._told and monotonic() - self._last >= QUIET:
-            self._told.clear()
-            logger.warning("prediction log: %s works again", self._what)
+        if monotonic() - self._told.get((what, kind), -inf) >= QUIET:
+            self._told[what, kind] = monotonic()
+            logger.error("prediction log: %s failed: %s: %s", what, where, said)
 
     @contextmanager
-    def watching(self, where: object) -> Iterator[None]:
+    def watching(self, what: str, where: object) -> Iterator[None]:
         """Report an OSError of the block instead of raising it."""
         try:
             yield
         except OSError as error:
-            self.fails(where, error)
+            self.fails(what, where, error)
 
 
 class PredictionLog:
@@ -100,9 +94,8 @@ class PredictionLog:
         self._waiting: deque[bytearray] = deque()  # lines, in parts of about AT_ONCE bytes
         self._bytes, self._lock = 0, Lock()  # of all parts
         self._some, self._closing = Event(), Event()
-        self._queue, self._encoding = Trouble("keeping up"), Trouble("encoding lines")
-        self._writing = Trouble("writing")
-        self._file = _File(folder / f"{socket.gethostname()}-{os.getpid()}.jsonl", days)
+        self._trouble = Trouble()
+        self._file = _File(folder / f"{socket.gethostname()}-{os.getpid()}.jsonl", days, self._trouble)
         self._thread = Thread(target=self._drain, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -131,10 +124,9 @@ class PredictionLog:
                     for one, features, score, label, each in rows
                 ]
                 self._put(ENCODER.encode_lines(lines))
-                self._encoding.works()
             except Exception as error:  # noqa: BLE001 - the lines of other rows are still written
                 self._dropped(len(numbers))
-                self._encoding.fails(self._file.path, error)
+                self._trouble.fails("encoding lines", self._file.path, error)
 
     def _put(self, encoded: bytes) -> None:
         with self._lock:
@@ -146,7 +138,7 @@ class PredictionLog:
         if not fits:
             self._dropped(_lines(encoded))
             told = f"{self._bytes} bytes wait in the queue, so new lines are dropped"
-            self._queue.fails(self._file.path, told)
+            self._trouble.fails("keeping up", self._file.path, told)
         elif not self._some.is_set():  # asking is faster than setting it again
             self._some.set()
 
@@ -160,16 +152,14 @@ class PredictionLog:
             logger.error(told, self._file.path, seconds, sum(map(_lines, self._waiting)))
 
     def _drain(self) -> None:
-        with self._writing.watching(self._file.path):
+        with self._trouble.watching("writing", self._file.path):
             self._file.look()
         while not self._closing.is_set():
             self._some.wait()
             self._closing.wait(GATHER)
             self._some.clear()
             self._write_waiting()
-            self._queue.works()
         self._write_waiting()
-        self._file.close()
 
     def _write_waiting(self) -> None:
         while self._waiting:
@@ -182,30 +172,26 @@ class PredictionLog:
         """Append lines to the file; if the disk is full, delete old files, or else drop the lines."""
         while True:
             try:
-                self._file.append(content)
+                return self._file.append(content)
             except OSError as error:
-                self._writing.fails(self._file.path, error)
+                self._trouble.fails("writing", self._file.path, error)
                 went = self._file.make_room() if error.errno in FULL else None
                 self._dropped(_lines(content) if went is None else went)
                 if went is None:
-                    return
-            else:
-                self._writing.works()
-                return
+                    return None
 
 
 class _File:
     """A log file of whole lines.
 
-    It is renamed before it exceeds BYTES, and truncated to its last whole line after a failed write. Several
-    processes share the folder: whenever a process starts a file, it deletes all files that were last written
-    more than `days` days ago. A file that cannot be read, deleted or renamed does not stop logging.
+    It is opened for each write, so that no write depends on an earlier one, and renamed once it has BYTES
+    bytes. Several processes share the folder: whenever a process starts a file, it deletes all files that
+    were last written more than `days` days ago. A file that cannot be read, deleted or renamed does not stop
+    logging.
     """
 
-    def __init__(self, path: Path, days: float) -> None:
-        self.path, self._days, self._descriptor, self._size = path, days, -1, 0
-        self._removing, self._closing = Trouble("removing the oldest files"), Trouble("closing a file")
-        self._rotating = Trouble("beginning a new file")
+    def __init__(self, path: Path, days: float, trouble: Trouble) -> None:
+        self.path, self._days, self._trouble = path, days, trouble
 
     def look(self) -> None:
         """Raise OSError if the folder cannot be created or is not writable."""
@@ -215,25 +201,18 @@ class _File:
 
     def append(self, content: bytearray) -> None:
         """Append `content` to the file. Raises OSError if the disk does not accept all of it."""
-        begun = False
-        try:
-            if self._size and self._size + len(content) > BYTES:
-                self._set_aside()
-            if self._descriptor >= 0 and not os.fstat(self._descriptor).st_nlink:
-                # Another process has deleted this log file, because it was not written to for `days` days.
-                self.close()
-            if self._descriptor < 0:
-                self._open()
-            begun = True
-            if (written := os.write(self._descriptor, content)) < len(content):
-                raise OSError(errno.ENOSPC, f"the disk accepted {written} of {len(content)} bytes")  # noqa: TRY301
-        except OSError:
-            if begun:
-                with suppress(OSError):
-                    os.ftruncate(self._descriptor, self._size)
-            self.close()  # the next append opens the log file again, because the disk may have space then
-            raise
-        self._size += written
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab", buffering=0) as file:
+            begin = file.tell()
+            if not begin:
+                self._remove_old()
+            if (written := file.write(content)) < len(content):
+                file.truncate(begin)  # so that the next line does not begin in the middle of this one
+                raise OSError(errno.ENOSPC, f"the disk accepted {written} of {len(content)} bytes")
+        if begin + written >= BYTES:
+            # x.jsonl becomes x.<Unix time in ns>.jsonl; if renaming fails, the file keeps growing
+            with self._trouble.watching("beginning a new file", self.path):
+                self.path.rename(self.path.with_suffix(f".{time_ns()}.jsonl"))
 
     def make_room(self) -> int | None:
         """Delete the oldest file that can be deleted.
@@ -247,45 +226,24 @@ class _File:
             except FileNotFoundError:
                 return 0  # another process has deleted the log file and counted its lines
             except OSError as error:
-                self._removing.fails(path, error)
+                self._trouble.fails(REMOVING, path, error)
             else:
                 return lines
         return None
 
-    def close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            # a network file system may report only on close that an earlier write failed
-            with self._closing.watching(self.path):
-                os.close(descriptor)
-                self._closing.works()
-
-    def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+    def _remove_old(self) -> None:
         for written, path in self._others():
             if written >= time() - self._days * DAY:
                 break
-            with self._removing.watching(path):
+            with self._trouble.watching(REMOVING, path):
                 path.unlink(missing_ok=True)
-        self._removing.works()
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._size = os.fstat(self._descriptor).st_size
-
-    def _set_aside(self) -> None:
-        """Rename x.jsonl to x.<Unix time in ns>.jsonl, which is never written again."""
-        with self._rotating.watching(self.path):  # if renaming fails, the current log file keeps growing
-            with suppress(FileNotFoundError):
-                self.path.rename(self.path.with_suffix(f".{time_ns()}.jsonl"))
-            self._rotating.works()
-            self.close()
-            self._size = 0
 
     def _others(self) -> list[tuple[float, Path]]:
         """Return the other files of the log with their modification times (Unix time), the oldest first."""
         found, folder = [], self.path.parent
-        with self._removing.watching(folder):
+        with self._trouble.watching(REMOVING, folder):
             for path in [path for path in folder.iterdir() if path.suffix in SUFFIXES and path != self.path]:
-                with self._removing.watching(path), suppress(FileNotFoundError):
+                with self._trouble.watching(REMOVING, path), suppress(FileNotFoundError):
                     status = path.stat()
                     if S_ISREG(status.st_mode):
                         found.append((status.st_mtime, path))
