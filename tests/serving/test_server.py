@@ -311,7 +311,8 @@ def test_a_wrong_setting_ends_the_server_before_it_listens(alone, port):
     application(alone)
     with started(alone, port, PREDICTION_LOG_DAYS="0") as server:
         assert server.process.wait(60) == 1
-    assert server.output() == "PREDICTION_LOG_DAYS is '0', should be `float` >= 1.0\n"
+    said = "an environment variable is wrong: Expected `float` >= 1.0 - at `$.PREDICTION_LOG_DAYS`\n"
+    assert server.output() == said
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(alone, port):

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from random import getrandbits
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -36,38 +37,33 @@ BODY_SECONDS = 10.0  # time limit in seconds from the first to the last part of 
 UNREAD_SECONDS = 5.0
 # Maximum bytes of all request bodies that are being received at the same time; further requests are refused.
 HELD = 64 * 1024 * 1024
-LARGEST = HELD  # largest value of max_bytes that asgi.py may set
-MOST = 1_000_000  # largest value of max_rows and max_waiting that asgi.py may set
 
 # type of the functions that decode a request's body with its headers
 Read = Callable[[bytes, dict[bytes, bytes]], tuple[Rows, Encode]]
 logger = logging.getLogger(__name__)
 
 
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The limits that a model's asgi.py may set."""
+
+    max_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000  # of a request
+    max_bytes: Annotated[int, Meta(ge=1, le=HELD)] = 1024 * 1024  # of a request's body
+    # requests that wait for their scores, beyond which further requests are answered with 429
+    max_waiting: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
+
+
 class App(Starlette):
     """The application that serves the model in `folder`, which is loaded when the application starts.
 
-    `load` creates the scorer from the folder with meta.json. If `max_waiting` requests wait for their scores,
-    further requests are answered with 429. Predictions are logged to PREDICTION_LOG_DIR if it is set, and
-    kept for PREDICTION_LOG_DAYS days. Raises WrongSetting if a limit is out of range.
+    `load` creates the scorer from the folder with meta.json. Predictions are logged to PREDICTION_LOG_DIR if
+    it is set, and kept for PREDICTION_LOG_DAYS days. Raises ValidationError if a limit is out of range.
     """
 
     predictor: Predictor
 
-    def __init__(
-        self,
-        folder: Path,
-        load: Callable[[Path], Scorer],
-        *,
-        max_rows: int = 1000,
-        max_bytes: int = 1024 * 1024,
-        max_waiting: int = 256,
-    ) -> None:
-        settings.limit("max_rows", max_rows, MOST)
-        settings.limit("max_bytes", max_bytes, LARGEST)
-        settings.limit("max_waiting", max_waiting, MOST)
-        self._folder, self._load, self.max_bytes = folder, load, max_bytes
-        self._limits = {"max_rows": max_rows, "max_waiting": max_waiting}
+    def __init__(self, folder: Path, load: Callable[[Path], Scorer], **limits: int) -> None:
+        self._folder, self._load, self._limits = folder, load, msgspec.convert(limits, Limits)
+        self.max_bytes = self._limits.max_bytes
         self.draining = False  # if it is set, /readyz is 503, and responses ask to close the connection
         self._held = 0
         handlers: Any = {HTTPException: _refuse, Exception: _failed}
@@ -95,7 +91,7 @@ class App(Starlette):
         if found.prediction_log_dir:
             folder = Path(found.prediction_log_dir)
             log = PredictionLog(folder, release, metrics.dropped, found.prediction_log_days)
-        self.predictor = Predictor(model, metrics, log, **self._limits)
+        self.predictor = Predictor(model, metrics, log, self._limits.max_rows, self._limits.max_waiting)
         self.router.routes.extend(self._routes(model))
         yield
         self.predictor.close()

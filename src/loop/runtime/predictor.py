@@ -88,7 +88,7 @@ class Predictor:
     """Scores requests of one event loop, counts metrics and writes the log (None if logging is off)."""
 
     def __init__(
-        self, model: Model, metrics: Metrics, log: PredictionLog | None, *, max_rows: int, max_waiting: int
+        self, model: Model, metrics: Metrics, log: PredictionLog | None, max_rows: int, max_waiting: int
     ) -> None:
         self.model, self.metrics, self.log, self.max_waiting = model, metrics, log, max_waiting
         self.decoder = Decoder(model.meta, max_rows)

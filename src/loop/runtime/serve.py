@@ -291,8 +291,8 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         settings.read()
-    except settings.WrongSetting as wrong:
-        raise SystemExit(str(wrong)) from None
+    except msgspec.ValidationError as error:
+        raise SystemExit(f"an environment variable is wrong: {error}") from None
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # each connection needs a file descriptor
     with suppress(ValueError):  # macOS says that there is no limit, and does not let one set that
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -9,13 +9,6 @@ from msgspec import Meta
 from loop.runtime.log import DAYS
 
 
-class WrongSetting(Exception):
-    """A setting that prevents the server from starting; the message says what it should be."""
-
-    def __init__(self, name: str, found: object, wanted: str) -> None:
-        super().__init__(f"{name} is {found!r}, should be {wanted}")
-
-
 class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     """The settings by name."""
 
@@ -31,22 +24,11 @@ NAMES = Settings.__struct_encode_fields__
 
 
 def read() -> Settings:
-    """Return the settings; an empty one counts as not set. Raises WrongSetting if one is wrong."""
+    """Return the settings; an empty one counts as not set. Raises ValidationError that names a wrong one."""
     given = {name: value for name in NAMES if (value := os.environ.get(name))}
-    try:
-        return msgspec.convert(given, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        said, _, name = str(error).rstrip("`").partition(" - at `$.")
-        wanted = said.removeprefix("Expected ").partition(", got")[0]
-        raise WrongSetting(name, given[name], wanted) from None
+    return msgspec.convert(given, Settings, strict=False)
 
 
 def device() -> str:
     """Return the device that the scorer should use: cpu or cuda."""
     return read().scorer_device
-
-
-def limit(name: str, value: int, most: int) -> None:
-    """Raise WrongSetting if a limit that asgi.py passes to `app.create` is out of range."""
-    if type(value) is not int or not 1 <= value <= most:
-        raise WrongSetting(name, value, f"a whole number from 1 to {most}")
