@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 
 class Scored(msgspec.Struct, frozen=True):
-    """The scores of a request's rows, as its response contains them."""
+    """The scores of rows, as responses contain them."""
 
     answer: Any  # for each row, the score, the score of each class, or a vector
     classes: list[Label | msgspec.UnsetType]
@@ -61,17 +61,12 @@ class Waiting(msgspec.Struct, frozen=True):
     encode: Encode
 
 
-class Group(msgspec.Struct, frozen=True):
-    """Requests that were scored in one call, or one request with the error of the model."""
+class Group(Scored, frozen=True):
+    """The scores of all rows that were scored in one call, and what the prediction log has of them."""
 
-    batch: list[Waiting]
-    values: Any = None
-    scores: Any = None
-    marks: list[float] = []
-    answers: Any = None
-    classes: list[Any] = []
-    beside: dict[str, list[Any]] = {}
-    error: Exception | None = None
+    values: Any
+    scores: Any
+    marks: list[float]
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -153,7 +148,7 @@ class Predictor:
         else:
             self._answer(partial(self._scored, batch))
 
-    def _scored(self, batch: list[Waiting]) -> list[Group]:
+    def _scored(self, batch: list[Waiting]) -> list[tuple[list[Waiting], Group | Answer]]:
         """Score and count requests in one call; if that fails, each alone, so that only the bad one fails."""
         try:
             values = columns.together([waiting.rows.values for waiting in batch])
@@ -165,52 +160,50 @@ class Predictor:
             self.metrics.predicted(marks, best)
         except Exception as error:
             if len(batch) > 1:
-                return [group for waiting in batch for group in self._scored([waiting])]
-            if not isinstance(error, columns.BadRow):
-                logger.exception("the model failed")
-            return [Group(batch, error=error)]
-        return [Group(batch, values, scores, marks.tolist(), answers, classes, beside)]
+                return [one for waiting in batch for one in self._scored([waiting])]
+            if isinstance(error, columns.BadRow):
+                return [(batch, self.refused(BadRequest(str(error), self.decoder.key)))]
+            logger.exception("the model failed")
+            return [(batch, self.broke("the model failed"))]
+        return [(batch, Group(answers, classes, beside, values, scores, marks.tolist()))]
 
-    def _answer(self, scored: Callable[[], list[Group]]) -> None:
-        """Send a response to every request of every group, even if some responses fail, and then go on."""
+    def _answer(self, scored: Callable[[], list[tuple[list[Waiting], Group | Answer]]]) -> None:
+        """Send a response to every request that was scored, even if some responses fail, and then go on."""
         try:
-            for group in scored():
+            for batch, found in scored():
                 start = 0
-                for waiting in group.batch:
+                for waiting in batch:
                     end = start + len(waiting.rows.ids)
                     try:
-                        said = self._said(group, waiting, slice(start, end))
+                        said = found if isinstance(found, Answer) else self._said(found, waiting, start, end)
                     except Exception:
                         logger.exception("an answer can't be given")
                         said = self.broke()
                     if not waiting.answer.done():  # the client may be gone
                         waiting.answer.set_result(said)
                     start = end
-                if self.log and not group.error:
-                    self._log(self.log, group)
+                if self.log and isinstance(found, Group):
+                    self._log(self.log, batch, found)
         finally:
             self._go_on()
 
-    def _said(self, group: Group, waiting: Waiting, rows: slice) -> Answer:
-        """Return the response to one request, whose rows these are in its group."""
-        if isinstance(group.error, columns.BadRow):
-            return self.refused(BadRequest(str(group.error), self.decoder.key))
-        if group.error:
-            return self.broke("the model failed")
-        beside = {name: values[rows] for name, values in group.beside.items()}
-        answer = waiting.encode(waiting.rows, Scored(group.answers[rows], group.classes[rows], beside))
+    def _said(self, found: Group, waiting: Waiting, start: int, end: int) -> Answer:
+        """Return the response to one request, whose rows are those from `start` to `end`."""
+        beside = {name: values[start:end] for name, values in found.beside.items()}
+        mine = Scored(found.answer[start:end], found.classes[start:end], beside)
+        answer = waiting.encode(waiting.rows, mine)
         self.metrics.took(perf_counter() - waiting.came)
         return answer
 
-    def _log(self, log: PredictionLog, group: Group) -> None:
-        """Log a group's rows once its responses are sent; many rows in the scorer's thread."""
+    def _log(self, log: PredictionLog, batch: list[Waiting], found: Group) -> None:
+        """Log rows once their responses are sent; many rows in the scorer's thread."""
 
         def write() -> None:
-            ids = [one for waiting in group.batch for one in waiting.rows.ids]
-            wide = group.answers if self.model.meta.task == "multiclass" else None
-            log.write(ids, self._profiled(group.values, group.scores), group.marks, group.classes, wide)
+            ids = [one for waiting in batch for one in waiting.rows.ids]
+            wide = found.answer if self.model.meta.task == "multiclass" else None
+            log.write(ids, self._profiled(found.values, found.scores), found.marks, found.classes, wide)
 
-        if len(group.classes) > INLINE:
+        if len(found.classes) > INLINE:
             self._thread.submit(write)
         else:
             get_running_loop().call_soon(write)
