@@ -72,29 +72,6 @@ class World:
         return terminals
 
 
-class Compromised:
-    """Terminals and customers that criminals have compromised, by day."""
-
-    def __init__(self, params: Params) -> None:
-        self.params = params
-        self.terminal_until = np.zeros(params.terminals, dtype=np.int64)
-        self.customer_until = np.zeros(params.customers, dtype=np.int64)
-
-    def commit(self, day: int, rows: Rows) -> None:
-        """Choose the day's new victims and mark fraud in its rows; the later scenario of a row counts."""
-        random = _random(self.params, COMPROMISED, day)
-        terminals = random.choice(self.params.terminals, TERMINALS_A_DAY, replace=False)
-        customers = random.choice(self.params.customers, CUSTOMERS_A_DAY, replace=False)
-        self.terminal_until[terminals] = day + TERMINAL_DAYS
-        self.customer_until[customers] = day + CUSTOMER_DAYS
-        third = random.random(len(rows["amount"])) < 1 / 3
-        leaked = third & (self.customer_until[rows["customer"]] > day)
-        rows["scenario"][rows["amount"] > LARGE] = 1
-        rows["scenario"][self.terminal_until[rows["terminal"]] > day] = 2
-        rows["scenario"][leaked] = 3
-        rows["amount"][leaked] *= 5
-
-
 def simulate(params: Params) -> pa.Table:
     """Return `params.days` days of transactions sorted by time, with COLUMNS and all labels known.
 
@@ -102,11 +79,11 @@ def simulate(params: Params) -> pa.Table:
     14 days fraud. Here each payment is fraud with probability 1/3, because a day must not depend on later
     days.
     """
-    world, compromised = World(params), Compromised(params)
-    days = []
+    world, days = World(params), []
+    until = {"terminal": np.zeros(params.terminals), "customer": np.zeros(params.customers)}
     for day in range(params.days):
         rows = _spend(params, world, day)
-        compromised.commit(day, rows)
+        _defraud(params, day, rows, until)
         if params.drift and day >= params.drift.from_day:
             rows = _drifted(params, params.drift, world, day, rows)
         rows["day"] = np.full(len(rows["second"]), day)
@@ -136,6 +113,24 @@ def _spend(params: Params, world: World, day: int) -> Rows:
         "amount": np.round(amount, 2),
         "scenario": np.zeros(len(customer), dtype=np.int8),
     }
+
+
+def _defraud(params: Params, day: int, rows: Rows, until: Rows) -> None:
+    """Choose the day's new victims and mark fraud in its rows; the later scenario of a row counts.
+
+    `until` has the day on which each terminal and each customer's card is no longer compromised.
+    """
+    random = _random(params, COMPROMISED, day)
+    terminals = random.choice(params.terminals, TERMINALS_A_DAY, replace=False)
+    customers = random.choice(params.customers, CUSTOMERS_A_DAY, replace=False)
+    until["terminal"][terminals] = day + TERMINAL_DAYS
+    until["customer"][customers] = day + CUSTOMER_DAYS
+    third = random.random(len(rows["amount"])) < 1 / 3
+    leaked = third & (until["customer"][rows["customer"]] > day)
+    rows["scenario"][rows["amount"] > LARGE] = 1
+    rows["scenario"][until["terminal"][rows["terminal"]] > day] = 2
+    rows["scenario"][leaked] = 3
+    rows["amount"][leaked] *= 5
 
 
 def _drifted(params: Params, drift: Drift, world: World, day: int, rows: Rows) -> Rows:
