@@ -27,6 +27,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
 from loop.core.project import Project
+from loop.core.repository import masked
 from loop.core.text import one_line
 
 LOCK = "dvc.lock"
@@ -482,15 +483,21 @@ def _hashed(path: Path) -> str:
 def push(project: Project) -> bool:
     """Upload a model's outputs to the DVC remote, so that others can pull them. False without a remote.
 
-    Raises LoopError if no remote is the default, and Rejected for changed bytes.
+    Raises LoopError if no remote is the default or if the upload fails, and Rejected for changed bytes.
     """
     if not (remotes := _remotes(project.root)):
         return False
-    if not default_remote(project.root):
+    if not (remote := default_remote(project.root)):
         said = f"no DVC remote is the default, so nothing was uploaded; .dvc/config has {', '.join(remotes)}"
         raise LoopError(said, fix=f"dvc remote default {remotes[0]}; ./loop push {project.public}")
     _check_cache(project)
-    dvc(project.root, "push", "--with-deps", *_every(project))
+    try:
+        dvc(project.root, "push", "--with-deps", *_every(project))
+    except DvcError as error:
+        raise DvcError(
+            f"uploading to the DVC remote {masked(remote)} failed; dvc's reason is above",
+            fix=f"check that it is reachable, has space and allows writing; ./loop push {project.public}",
+        ) from error
     return True
 
 
