@@ -45,7 +45,7 @@ def test_md5_is_what_dvc_records(trained: Path):
     """The md5 of a file or folder is the one that dvc.lock records."""
     data, lock = trained / "data/card_fraud", Lock.of(trained)
     assert champion.md5(data / "model") == lock.model_md5(MODEL)
-    assert champion.md5(data / "raw.parquet") == lock.md5(MODEL, "ingest", "raw.parquet")
+    assert champion.md5(data / "raw.parquet") == lock.md5(MODEL, "raw.parquet")
 
 
 TINY = """\

@@ -48,10 +48,10 @@ def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: A
     assert {"n_estimators": "20", "max_depth": "4"}.items() <= run.data.params.items()
     assert {name: metrics[name] for name in ("accuracy", "f1")}.items() <= run.data.metrics.items()
     assert {file.path for file in client.list_artifacts(entered.run_id, "plots")}
-    assert run.inputs.dataset_inputs[0].dataset.digest == Lock.of(trained).md5(MODEL, "ingest", "raw.parquet")
+    assert run.inputs.dataset_inputs[0].dataset.digest == Lock.of(trained).md5(MODEL, "raw.parquet")
     version = client.get_model_version_by_alias(MODEL, "challenger")
     assert version.tags["model_md5"] == Lock.of(trained).model_md5(MODEL)
-    assert version.tags["data_md5"] == Lock.of(trained).md5(MODEL, "ingest", "raw.parquet")
+    assert version.tags["data_md5"] == Lock.of(trained).md5(MODEL, "raw.parquet")
     assert len(version.tags["commit"]) == 40
     loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}@challenger")
     folder = trained / "data/card_fraud/model"

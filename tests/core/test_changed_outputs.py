@@ -111,7 +111,7 @@ def test_what_was_changed_and_is_set_aside_is_made_again(clone: Path, pushed: Pa
     for name in ("cache", "clone/data"):
         shutil.copytree(pushed / name, clone.parent / name)
     recorded = Lock.of(clone)
-    name = recorded.md5("m", "train", "reference.parquet")
+    name = recorded.md5("m", "reference.parquet")
     for path in (place(clone.parent / "cache", name), *(clone / out for out in recorded.outs("m"))):
         if path.is_file() and dvc.md5(path) == name:
             change(path)
@@ -157,7 +157,7 @@ def test_a_remote_is_asked_only_for_what_is_missing(
     assert called == ["repro"]
     (clone / "data/m/validation").unlink()
     dvc.repro(Project(clone, "m"))
-    place(clone.parent / "cache", Lock.of(clone).md5("m", "evaluate", "scores.parquet")).unlink()
+    place(clone.parent / "cache", Lock.of(clone).md5("m", "scores.parquet")).unlink()
     dvc.repro(Project(clone, "m"))
     assert called[1:] == ["fetch", "checkout", "repro"] * 2
 
@@ -190,7 +190,7 @@ def test_hashes_are_dvcs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_rotten_object_is_not_pushed(clone: Path, pushed: Path) -> None:
     """The push is rejected, so that the remote has only what dvc.lock records."""
     shutil.copytree(pushed / "cache", clone.parent / "cache")
-    change(place(clone.parent / "cache", Lock.of(clone).md5("m", "evaluate", "scores.parquet")))
+    change(place(clone.parent / "cache", Lock.of(clone).md5("m", "scores.parquet")))
     with pytest.raises(Rejected, match=r"data/m/.* has the md5"):
         dvc.push(Project(clone, "m"))
 
@@ -208,9 +208,7 @@ def test_a_remotes_run_cache_is_not_believed(clone: Path, pushed: Path) -> None:
     for run in (run for run in (clone.parent / "remote/runs").rglob("*") if run.is_file()):
         run.chmod(0o644)
         head, outs = run.read_text().split("outs:")
-        run.write_text(
-            head + "outs:" + outs.replace(Lock.of(clone).md5("m", "evaluate", "scores.parquet"), forged)
-        )
+        run.write_text(head + "outs:" + outs.replace(Lock.of(clone).md5("m", "scores.parquet"), forged))
     (clone / "dvc.lock").write_text(lock[: lock.index("  evaluate@m:")])
     dvc.repro(Project(clone, "m"))
     assert (clone / "data/m/scores.parquet").read_text() == "rows\n"
@@ -266,7 +264,7 @@ def test_an_object_that_another_process_moved_aside_is_no_error(
 ) -> None:
     """If two commands find the same changed object, both report it, and one of them moves it."""
     shutil.copytree(pushed / "cache", clone.parent / "cache")
-    name, altered = Lock.of(clone).md5("m", "evaluate", "scores.parquet"), dvc.altered
+    name, altered = Lock.of(clone).md5("m", "scores.parquet"), dvc.altered
     change(place(clone.parent / "cache", name))
 
     def moved(files: dict[str, Path]) -> dict[str, str]:

@@ -109,7 +109,7 @@ def release(
     lock = Lock.of(root)
     facts = {
         "model_md5": lock.model_md5(MODEL),
-        "data_md5": lock.md5(MODEL, "ingest", "raw.parquet"),
+        "data_md5": lock.md5(MODEL, "raw.parquet"),
         "commit": Git(root).head(),
     }
     track = release_state.Track(

@@ -108,17 +108,21 @@ class Lock:
         """Return {stage's name, as train@churn: its record} for a model's stages."""
         return {name: entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")}
 
-    def md5(self, model: str, stage: str, out: str) -> str:
+    def md5(self, model: str, out: str) -> str:
         """Return the md5 of a stage's output data/<package>/<out>. Raises LoopError if it is not recorded."""
-        return str(self._recorded(model, stage, out, "md5"))
+        path = f"data/{package(model)}/{out}"
+        if not (found := self.outs(model).get(path)):
+            raise LoopError(f"dvc.lock does not record {path} with its md5", fix=f"./loop repro {model}")
+        return found
 
     def model_md5(self, model: str) -> str:
         """Return the trained model's md5, which identifies it in releases, model registry and caches."""
-        return self.md5(model, "train", "model")
+        return self.md5(model, "model")
 
-    def model_size(self, model: str) -> int:
-        """Return the size of the trained model's folder in bytes. Raises LoopError if it is not recorded."""
-        return int(self._recorded(model, "train", "model", "size"))
+    def model_size(self, model: str) -> int | None:
+        """Return the size of the trained model's folder in bytes; None if it is not recorded."""
+        outs = self.stages.get(f"train@{package(model)}", {}).get("outs", [])
+        return next((out.get("size") for out in outs if out["path"].endswith("/model")), None)
 
     def outs(self, model: str | None = None) -> dict[str, str]:
         """Return {path: md5} of the recorded outputs of a model's stages, or of all stages."""
@@ -149,15 +153,6 @@ class Lock:
         entries = self.entries(model).values()
         recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in entries]
         return {key.removeprefix(prefix): value for each in recorded for key, value in each.items()}
-
-    def _recorded(self, model: str, stage: str, out: str, key: str) -> Any:
-        name = package(model)
-        path = f"data/{name}/{out}"
-        for recorded in self.stages.get(f"{stage}@{name}", {}).get("outs", []):
-            if recorded["path"] == path and key in recorded:
-                return recorded[key]
-        said = f"dvc.lock does not record {path} of stage {stage}@{name} with its {key}"
-        raise LoopError(said, fix=f"./loop repro {name}")
 
 
 # Cached, because a command parses the same dvc.lock dozens of times, at 0.02 s per model.

@@ -128,12 +128,10 @@ class Git:
 
         A base is unknown after a forced push; for a new branch, GitHub's event names only zeros or nothing.
         """
-        self.deepen()  # outside of `try`, because a failed fetch must not look like an unknown base
-        known = self.commit(base)
-        try:
-            return self.run("merge-base", known, head) if known else None
-        except GitError:
+        if not (known := self.commit(base)):
             return None
+        # git ends with 1 without an ancestor, and with 128 if `head` is unknown
+        return self.run("merge-base", known, head, fine=(0, 1, 128)) or None
 
     def listed(self, branch: str) -> str:
         """Return the id of the commit that origin's branch points to; empty if origin lacks the branch."""

@@ -62,7 +62,7 @@ class Project:
     @property
     def data_md5(self) -> str:
         """The md5 in dvc.lock of raw.parquet, the ingested rows that the model was made from."""
-        return self.lock.md5(self.model, "ingest", "raw.parquet")
+        return self.lock.md5(self.model, "raw.parquet")
 
     data = _path("data")  # folder with the outputs of the DVC stages
     raw = _path("data", "raw.parquet")

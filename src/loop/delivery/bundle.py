@@ -178,7 +178,7 @@ def _check_outputs(theirs: Project, lock: Lock) -> None:
     """Raise Rejected if an output in the bundle has another hash than dvc.lock records."""
     there = {"".join(path.parts[-2:]): path for path in _files(theirs.root / "objects")}
     hashes = {f"object {name}": (found, name) for name, found in dvc.altered(there).items()}
-    recorded = lock.md5(theirs.model, "evaluate", "metrics.json")
+    recorded = lock.md5(theirs.model, "metrics.json")
     hashes["metrics.json"] = (dvc.md5(theirs.metrics), recorded)
     if listing := _logged(lock, theirs.model):
         hashes["logged.json"] = (sha256(theirs.logged), listing)

@@ -176,10 +176,8 @@ def sizes(project: Project) -> dict[str, int]:
     lock = project.root / plain.serving_lock(project.model, device)
     installed = (path for path in environment(lock).rglob("*") if path.suffix != ".pyc")
     found = {"packages": _bytes(installed), "code": _bytes(path for _, path in sources(project, device))}
-    try:
-        return found | {"model": project.lock.model_size(project.model)}
-    except LoopError:  # the model is not trained there, for instance on the base branch of a new model
-        return found
+    size = project.lock.model_size(project.model)  # None on the base branch of a new model
+    return found if size is None else found | {"model": size}
 
 
 def _bytes(paths: Iterable[Path]) -> int:
