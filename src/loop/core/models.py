@@ -4,6 +4,7 @@ import importlib
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -254,7 +255,8 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error
     if missing := [n for n in names if not hasattr(found, n)]:
         raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
-    _check(module, found, f"{folder}/{module}.py")
+    for said, fix in _faults(module, found):  # the first one is the error
+        raise LoopError(f"{folder}/{module}.py: {said}", fix=fix)
     return found
 
 
@@ -272,43 +274,34 @@ def _add_packages(root: Path, folder: Path, module: str) -> None:
         sys.path.append(str(packages))  # last, so that a package in both locks comes from the repository's
 
 
-def _check(module: str, found: ModuleType, where: str) -> None:
-    """Raise LoopError if the schema is wrong, a list is a string, or a function would never be called."""
-    _check_lists(where, {name: getattr(found, name, ()) for name in ("CLASSES", "FEATURES", "MISSING")})
+def _faults(module: str, found: ModuleType) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with what a module defines, and the fix of each fault."""
+    lists = {name: getattr(found, name, ()) for name in ("CLASSES", "FEATURES", "MISSING")}
     if module == "schema":
-        _check_schema(found, where)
+        if found.TASK not in (tasks := get_args(Task)):
+            yield f"TASK is {found.TASK!r}", f"use one of {', '.join(tasks)}"
+        if not isinstance(roles := found.ROLES, Roles):
+            fix = "write Roles(id=…, label=…), with Roles from loop.core.models"
+            yield f"ROLES is {roles!r}, should be Roles", fix
+            return
+        if found.TASK in COMPARED and roles.entity is None:
+            example = "such as the user or the query" if found.TASK == "ranking" else "a pair of two rows"
+            fix = f"name in ROLES the entity whose rows are compared, {example}"
+            yield f"TASK is {found.TASK!r}, but ROLES has no entity", fix
+        lists |= {"ROLES.never": roles.never, "ROLES.context": roles.context}
+    for name, value in lists.items():
+        if isinstance(value, str):  # of which Python would take each letter
+            fix = f"write ({value!r},) for one, or all of them in brackets"
+            yield f"{name} is the string {value!r}, should be a list", fix
+    if module == "schema" and (strange := [name for name in roles.kept if name not in found.COLUMNS]):
+        fix = f"use columns of COLUMNS: {', '.join(found.COLUMNS)}"
+        yield f"ROLES names unknown columns: {', '.join(strange)}", fix
     if module == "source" and hasattr(found, "read") and hasattr(found, "columns"):
         fix = "call `columns` in `read` under another name, or remove the one that you do not need"
-        said = "defines `read` and `columns`, but `columns` would never be called"
-        raise LoopError(f"{where}: {said}", fix=fix)
+        yield "defines `read` and `columns`, but `columns` would never be called", fix
     if module == "scorer" and (loose := [name for name in ("profile", "answer") if hasattr(found, name)]):
         fix = "make it a method of the object that `load` returns, as the Scorer in tests/models/reviews does"
-        raise LoopError(f"{where}: {' and '.join(loose)} would never be called as a function", fix=fix)
-
-
-def _check_schema(schema: ModuleType, where: str) -> None:
-    """Raise LoopError if schema.py names an unknown task or column, or lacks a role that its task needs."""
-    if schema.TASK not in (tasks := get_args(Task)):
-        raise LoopError(f"{where}: TASK is {schema.TASK!r}", fix=f"use one of {', '.join(tasks)}")
-    if not isinstance(schema.ROLES, Roles):
-        fix = "write Roles(id=…, label=…), with Roles from loop.core.models"
-        raise LoopError(f"{where}: ROLES is {schema.ROLES!r}, should be Roles", fix=fix)
-    if schema.TASK in COMPARED and schema.ROLES.entity is None:
-        example = "such as the user or the query" if schema.TASK == "ranking" else "a pair of two rows"
-        fix = f"name in ROLES the entity whose rows are compared, {example}"
-        raise LoopError(f"{where}: TASK is {schema.TASK!r}, but ROLES has no entity", fix=fix)
-    _check_lists(where, {f"ROLES.{name}": getattr(schema.ROLES, name) for name in ("never", "context")})
-    if strange := [name for name in schema.ROLES.kept if name not in schema.COLUMNS]:
-        fix = f"use columns of COLUMNS: {', '.join(schema.COLUMNS)}"
-        raise LoopError(f"{where}: ROLES names unknown columns: {', '.join(strange)}", fix=fix)
-
-
-def _check_lists(where: str, lists: dict[str, Any]) -> None:
-    """Raise LoopError if one of the lists is a string, of which Python would take each letter."""
-    for name, value in lists.items():
-        if isinstance(value, str):
-            fix = f"write ({value!r},) for one, or all of them in brackets"
-            raise LoopError(f"{where}: {name} is the string {value!r}, should be a list", fix=fix)
+        yield f"{' and '.join(loose)} would never be called as a function", fix
 
 
 def _check_imports(root: Path, scorer: str) -> None:
