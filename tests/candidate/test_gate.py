@@ -286,7 +286,7 @@ def test_a_champion_that_cannot_be_had_fails_the_gate(trained: Path, fault: str)
     answer = gate.gate(Project(trained, MODEL))
     said = {
         "md5": ["dvc.lock says"],
-        "commit": ["nor at origin"],
+        "commit": ["nor in the history of origin"],
         "outputs": ["checkout:", "pull:", "repro:"],
     }
     assert answer["verdict"] == "block"

@@ -6,13 +6,13 @@ It is located through Git and fetched through DVC; no registry is involved.
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from loop.core import actions, release_state
 from loop.core.dvc import DvcError, bring, md5
 from loop.core.errors import LoopError, Rejected
-from loop.core.git import Git, GitError
+from loop.core.git import Git
 from loop.core.project import Project
 from loop.core.release_state import State, Track
 
@@ -48,7 +48,12 @@ def checkout(project: Project, champion: Track) -> Iterator[Project]:
     md5.
     """
     git = Git(project.root)
-    _need_commit(git, champion)
+    if not git.commit(champion.commit):
+        raise Rejected(
+            f"the champion {champion.key} cannot be restored: its training commit {champion.commit} is "
+            "neither in this clone nor in the history of origin's main",
+            fix="push that commit, or roll production back to a release whose commit exists",
+        )
     with git.worktree(champion.commit) as tree:
         theirs = Project(tree, project.model)
         try:
@@ -63,21 +68,6 @@ def checkout(project: Project, champion: Track) -> Iterator[Project]:
             )
         _obtain(theirs, champion)
         yield theirs
-
-
-def _need_commit(git: Git, champion: Track) -> None:
-    """Fetch the training commit if a shallow clone lacks it. Raises Rejected if origin does not have it."""
-    with suppress(GitError):
-        git.run("cat-file", "-e", f"{champion.commit}^{{commit}}")
-        return
-    try:
-        git.run("fetch", "--quiet", "--depth=1", "origin", champion.commit)
-    except GitError as error:
-        raise Rejected(
-            f"the champion {champion.key} cannot be restored: its training commit {champion.commit} is "
-            f"neither in this clone nor at origin ({error})",
-            fix="push that commit, or roll production back to a release whose commit exists",
-        ) from error
 
 
 def _obtain(theirs: Project, champion: Track) -> None:
