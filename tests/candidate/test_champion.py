@@ -104,9 +104,9 @@ def test_both_ways_of_scoring_agree(trained: Path, monkeypatch: pytest.MonkeyPat
     found = champion.find(Project(trained, MODEL))
     assert found
     with champion.checkout(Project(trained, MODEL), found) as theirs:
-        assert score.same_code(Project(trained, MODEL), theirs)
+        assert score.code(Project(trained, MODEL)) == score.code(theirs)
         fast = score.champion_scores(Project(trained, MODEL), theirs)
-        monkeypatch.setattr(score, "same_code", lambda *_: False)
+        monkeypatch.setattr(score, "code", lambda project: project.root)
         assert score.champion_scores(Project(trained, MODEL), theirs).equals(fast)
 
 
@@ -116,8 +116,8 @@ def test_other_packages_or_feature_code_are_other_code(trained: Path, tmp_path: 
     """If the lock or the features' code differs, the champion's features must come from its own code."""
     other = tmp_path / "other"
     shutil.copytree(trained, other, symlinks=True, ignore=shutil.ignore_patterns("data", ".git"))
-    assert score.same_code(Project(trained, MODEL), Project(other, MODEL))
+    assert score.code(Project(trained, MODEL)) == score.code(Project(other, MODEL))
     text = (other / file).read_text()
     old = Lock.of(trained).stages["features@card_fraud"]["deps"][-1]["md5"]
     (other / file).write_text(text.replace(old, "a" * 32) if file == "dvc.lock" else text + "\n# newer\n")
-    assert not score.same_code(Project(trained, MODEL), Project(other, MODEL))
+    assert score.code(Project(trained, MODEL)) != score.code(Project(other, MODEL))

@@ -38,7 +38,7 @@ def champion_scores(project: Project, theirs: Project) -> pa.Table:
     If both have equal code for features and training, the challenger's features are scored. Otherwise the
     champion's code computes features from the challenger's raw rows.
     """
-    if same_code(project, theirs):
+    if code(project) == code(theirs):
         rows = pq.read_table(project.features)
         return _score(project.folder, theirs.trained, rows, project.scores)
     with tempfile.TemporaryDirectory(prefix="loop-score-") as scratch:
@@ -46,11 +46,6 @@ def champion_scores(project: Project, theirs: Project) -> pa.Table:
         inputs = ("--raw", str(project.raw), "--ids", str(project.scores), "--out", str(out))
         own_loop(theirs.root, "score", project.public, *inputs)
         return pq.read_table(out)
-
-
-def same_code(one: Project, other: Project) -> bool:
-    """Whether both checkouts have equal code, params and packages for features and training."""
-    return _code(one) == _code(other)
 
 
 def _score(folder: ModelFolder, trained: Path, rows: pa.Table, ids: Path) -> pa.Table:
@@ -64,7 +59,7 @@ def _score(folder: ModelFolder, trained: Path, rows: pa.Table, ids: Path) -> pa.
     return evaluate.score(folder, trained, rows.take(place))
 
 
-def _code(project: Project) -> dict[str, Any]:
+def code(project: Project) -> dict[str, Any]:
     """Return what is recorded of the code, params and packages of the stages features and train."""
     recorded = project.lock.stages
     stages = {stage: recorded.get(f"{stage}@{project.package}", {}) for stage in ("features", "train")}
