@@ -255,7 +255,7 @@ def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.
             raise LoopError("its source cannot be read")
 
     def registered(project: Project) -> Registered:
-        return Registered(project.model, 1, "run", "experiment", "md5")
+        return Registered(project.model, 1, "run", "md5")
 
     monkeypatch.chdir(repository)
     monkeypatch.setattr("loop.core.plain.read", lambda _: {"a": {}, "b": {}})

@@ -44,7 +44,6 @@ class Registered:
     name: str
     version: int
     run_id: str
-    experiment: str
     model_md5: str
 
 
@@ -113,11 +112,7 @@ class _Registry:
         versions = self.server.ask("search_model_versions", which)
         found = [each for each in versions if content in {"", each.tags.get("content")}]
         found.sort(key=lambda version: (f"{self.name}/{version.version}" != named, int(version.version)))
-        return self._of(found[0], md5) if found else None
-
-    def _of(self, version: Any, md5: str) -> Registered:
-        experiment = self.project.params.register_.experiment
-        return Registered(self.name, int(version.version), version.run_id, experiment, md5)
+        return Registered(self.name, int(found[0].version), found[0].run_id, md5) if found else None
 
     def entered(self) -> Registered:
         """Return the version of the model, created if it is new.
@@ -186,7 +181,7 @@ class _Registry:
                 self._end(run.run_id, "FAILED")
             raise
         self._end(run.run_id)
-        return self._of(made, tags["model_md5"])
+        return Registered(self.name, int(made.version), run.run_id, tags["model_md5"])
 
     def _end(self, run_id: str, status: str = "FINISHED") -> Any:
         run = self.server.ask("get_run", run_id)
@@ -275,12 +270,9 @@ def _runtime(root: Path) -> list[Path]:
 
 
 def _code(project: Project) -> list[Path]:
-    """Return the files that decide what MLflow gets beside the model."""
-    estimator = plain_files(project.root, f"src/models/{project.package}/estimator.py")
-    # its text is searched, because importing it can take seconds
-    if any("save_to_mlflow" in path.read_text(encoding="utf-8") for path in estimator):
-        return estimator
-    return plain_files(project.root, f"src/models/{project.package}/scorer.py") + _runtime(project.root)
+    """Return the files that decide what MLflow gets beside the model, by a flavour or as a function."""
+    own = (f"src/models/{project.package}/{module}.py" for module in ("estimator", "scorer"))
+    return plain_files(project.root, *own) + _runtime(project.root)
 
 
 def _lock(project: Project) -> Path:

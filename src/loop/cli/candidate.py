@@ -175,7 +175,7 @@ def register(project: Project) -> None:
 
     entered = register.register(project)
     actions.output(version=entered.version, run_id=entered.run_id)
-    click.echo(f"{entered.name}/{entered.version}: run {entered.run_id}, experiment {entered.experiment}")
+    click.echo(f"{entered.name}/{entered.version}: run {entered.run_id}")
 
 
 @click.command
