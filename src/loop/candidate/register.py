@@ -87,8 +87,7 @@ class _Registry:
         server, name = Tracking.connect(project.root), project.public
         title = project.params.register_.experiment
         experiment = server.found_or_made(
-            lambda: server.ask("get_experiment_by_name", title),
-            lambda: server.ask("get_experiment", server.ask("create_experiment", title, server.artifacts)),
+            ("get_experiment_by_name", title), ("create_experiment", title, server.artifacts)
         )
         if experiment.lifecycle_stage != "active":
             raise LoopError(
@@ -97,8 +96,7 @@ class _Registry:
                 "or set another one in params.yaml: `register.experiment`",
             )
         server.found_or_made(
-            lambda: server.ask("search_registered_models", f"name = '{name}'"),
-            lambda: server.ask("create_registered_model", name),
+            ("search_registered_models", f"name = '{name}'"), ("create_registered_model", name)
         )
         return cls(server, project, experiment.experiment_id)
 

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,19 +103,16 @@ class Tracking:
         with _explained(where):
             return asked(getattr(self.client, method), *args, **kwargs)
 
-    def found_or_made(self, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
-        """Return what `find` returns, or create it with `make`.
-
-        If another process creates it at the same moment, `find` is called again.
-        """
-        if found := find():
-            return found
-        try:
-            return make()
-        except TrackingError as error:
-            if getattr(error.__cause__, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
-                raise
-            return find()
+    def found_or_made(self, find: tuple[Any, ...], make: tuple[Any, ...]) -> Any:
+        """Return what the call `find` returns; if that is nothing, the call `make` creates it."""
+        if not (found := self.ask(*find)):
+            try:
+                self.ask(*make)
+            except TrackingError as error:  # another process may create it at the same moment
+                if getattr(error.__cause__, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = self.ask(*find)
+        return found
 
 
 def mlflow() -> Any:
