@@ -77,8 +77,6 @@ class Ingest(Section):
 
     @model_validator(mode="after")
     def _pinned(self) -> "Ingest":
-        if "simulator" in self.places:
-            raise ValueError("`simulator` cannot be part of a list of files; write `source: simulator`")
         if self.source != "simulator" and not self.sha256:
             raise ValueError("a file source needs `sha256`; `./loop pin MODEL` writes it")
         return self
