@@ -103,7 +103,7 @@ class File:
         tables = self._pickled() if self._kind == "pickle" else self._tables(wanted, every=bool(columns))
         for table in tables:
             if columns:
-                yield mapped(columns(table), wanted, self.name, "columns", begun=begun)
+                yield mapped(columns(table), wanted, f"{self.name}: source.py", "columns", begun=begun)
             else:
                 yield typed(table, wanted, self.name, parse=text, begun=begun)
             begun += table.num_rows
@@ -179,13 +179,7 @@ class File:
             begin = file.read(8)
             packed = next((name for mark, name in PACKED.items() if begin.startswith(mark)), None)
             frame = pd.read_pickle(self.path, compression=packed)  # noqa: S301 - its bytes match a pinned SHA-256
-        if not isinstance(frame, pd.DataFrame):
-            raise LoopError(
-                f"{self.name}: found a pickled {type(frame).__name__}, expected a pandas DataFrame",
-                fix="write the rows as Parquet",
-            )
-        with reaching(self.name, FAULTS):
-            table = pa.Table.from_pandas(frame, preserve_index=False)
+            table = pa.Table.from_pandas(pd.DataFrame(frame), preserve_index=False)
         for begun in range(0, table.num_rows, ROWS):
             yield table.slice(begun, ROWS)
 
@@ -212,11 +206,7 @@ def mapped(rows: Any, wanted: Wanted, where: str, by: str, *, begun: int = 0) ->
     """
     if not isinstance(rows, pa.Table):
         raise LoopError(f"{where}: `{by}` returned {type(rows).__name__}, expected a pyarrow.Table")
-    lacking = [name for name in wanted.types if name not in {*rows.column_names, *wanted.optional}]
-    if lacking and len(rows.column_names) > 1:  # `typed` reports a file with other separators
-        fix = f"return it there, in the model's source.py, or remove it from {wanted.origin}"
-        raise LoopError(f"{where}: `{by}` returned no {', '.join(lacking)}", fix=fix)
-    return typed(rows, wanted, where, parse=True, begun=begun)
+    return typed(rows, wanted, f"{where}: `{by}`", parse=True, begun=begun)
 
 
 def typed(table: pa.Table, wanted: Wanted, file: str, *, parse: bool = False, begun: int = 0) -> pa.Table:
@@ -255,7 +245,7 @@ def _refuse_lacking(lacking: list[str], names: list[str], wanted: Wanted, file: 
             raise LoopError(
                 f"{file}: column {name}: is missing from {', '.join(names)}; "
                 f"expected {_word(wanted.types[name])}",
-                fix=f"add it to the file, or remove it from {wanted.origin}",
+                fix=f"add it, or remove it from {wanted.origin}",
             )
 
 
