@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MOST = 8 * 2**30  # maximum bytes of a file fetched over HTTP, after decompression
 SECONDS = 3600.0  # time limit in seconds for downloading a file
 SILENCE = 60.0  # time limit in seconds for connecting, and for each wait for data
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # IPv6 addresses that contain an IPv4 address in their last 32 bits
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -144,17 +143,13 @@ class _Guard:
         return opened
 
     def _may_reach(self, place: str) -> bool:
-        address = _inner(ipaddress.ip_address(place.partition("%")[0]))
+        address = ipaddress.ip_address(place.partition("%")[0])
+        # the IPv4 address that an IPv6 address contains decides
+        if address in NAT64:
+            address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        for form in ("ipv4_mapped", "sixtofour"):
+            address = getattr(address, form, None) or address
         if not self.named:
             return address.is_global and not address.is_multicast
         own = address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
         return not own or self.host in {"localhost", place}
-
-
-def _inner(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address contains, or the address itself."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
