@@ -135,7 +135,7 @@ class File:
             found = ds.dataset(self.path, format=FORMATS[self._kind], filesystem=self.system)
             [fragment] = found.get_fragments()
             schema = fragment.physical_schema
-            names = check_names(schema, self.name)
+            names: list[str] = schema.names
         if self._kind == "csv":
             schema = pa.schema([(name, pa.string()) for name in names])
         given = {name: value for name, value in self._partition(wanted).items() if name not in names}
@@ -214,7 +214,9 @@ def typed(table: pa.Table, wanted: Wanted, file: str, *, parse: bool = False, be
 
     Raises LoopError, naming file and column, if a value does not fit; a cast never changes a value.
     """
-    names, columns = check_names(table.schema, file), {}
+    names, columns = table.column_names, {}
+    if twice := [name for name in wanted.types if names.count(name) > 1]:
+        raise LoopError(f"{file}: column {twice[0]}: occurs twice, expected once", fix="remove one of them")
     for name, expected in wanted.types.items():
         if name not in names:
             _refuse_lacking([name], names, wanted, file)
@@ -226,14 +228,6 @@ def typed(table: pa.Table, wanted: Wanted, file: str, *, parse: bool = False, be
             else:
                 columns[name] = _cast(table[name], expected, where)
     return pa.table(columns)
-
-
-def check_names(schema: pa.Schema, file: str) -> list[str]:
-    """Return a file's column names. Raises LoopError if a name occurs twice."""
-    names: list[str] = schema.names
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise LoopError(f"{file}: column {twice[0]}: occurs twice, expected once", fix="remove one of them")
-    return names
 
 
 def _refuse_lacking(lacking: list[str], names: list[str], wanted: Wanted, file: str) -> None:
