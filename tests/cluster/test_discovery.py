@@ -5,6 +5,7 @@ from typing import Any
 
 import discovery
 import pytest
+from place import Place
 
 MONITOR = {
     "metadata": {"name": "serving", "namespace": "fraud-production"},
@@ -94,8 +95,9 @@ def rule(name: str, expression: str) -> dict[str, Any]:
 def test_only_changes_of_rules_are_reported(tmp_path: Path) -> None:
     """Each PrometheusRule has a file as long as it exists, and it is reported whether any file changed."""
     rules = [rule("first", "vector(1)"), rule("second", "vector(2)")]
-    assert discovery.write_rules(tmp_path, rules)
-    assert {path.stem for path in tmp_path.glob("*")} == {"monitoring-first", "monitoring-second"}
-    assert not discovery.write_rules(tmp_path, rules)
-    assert discovery.write_rules(tmp_path, [])
-    assert not list(tmp_path.glob("*"))
+    place = Place(run=tmp_path, registry=tmp_path)
+    assert discovery.write_rules(place, rules)
+    assert {path.stem for path in tmp_path.rglob("*.json")} == {"monitoring-first", "monitoring-second"}
+    assert not discovery.write_rules(place, rules)
+    assert discovery.write_rules(place, [])
+    assert not list(tmp_path.rglob("*.json"))

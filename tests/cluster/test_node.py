@@ -74,7 +74,7 @@ def test_programs_are_built_before_the_cluster_has_its_own_network(
     monkeypatch.setattr(main, "check", lambda: None)
     monkeypatch.setattr(main.programs, "build", lambda: tmp_path)
     monkeypatch.setattr(main, "lock", lambda *_: pytest.fail("the network was made first"))
-    with pytest.raises(ClusterError, match="tools/programs failed"):
+    with pytest.raises(ClusterError, match="tools/programs: its messages are above"):
         main.up.callback()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from place import ClusterError, Place, write_json
+from place import ClusterError, Place
 from process import Record, record, wait
 
 
@@ -40,7 +40,7 @@ def test_a_zombie_does_not_count_as_running(mine: Record) -> None:
 
 def test_the_error_of_an_ended_program_has_the_end_of_its_log(place: Place, mine: Record) -> None:
     """If a program ends before it is ready, the error contains the end of its log."""
-    write_json(place.records / "etcd.json", vars(replace(mine, name="etcd", started=0)))
+    place.file("processes/etcd.json", vars(replace(mine, name="etcd", started=0)))
     place.folder("logs")
     place.log("etcd").write_text("first\nbind: address already in use\n")
     with pytest.raises(ClusterError, match=r"etcd ended before it was ready:\n.*\n.*already in use"):
@@ -49,6 +49,6 @@ def test_the_error_of_an_ended_program_has_the_end_of_its_log(place: Place, mine
 
 def test_the_error_of_an_unknown_program_lists_the_known_ones(place: Place, mine: Record) -> None:
     """The error for an unknown program lists the known ones, so that a typing error is easy to fix."""
-    write_json(place.records / "etcd.json", vars(replace(mine, name="etcd")))
+    place.file("processes/etcd.json", vars(replace(mine, name="etcd")))
     with pytest.raises(ClusterError, match="no program ectd was started; started: etcd"):
         record(place, "ectd")

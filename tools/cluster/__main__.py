@@ -162,10 +162,10 @@ def up() -> None:
             clean(place)
             # Look up the paths again, because the removed cluster may have used another cache
             place = places.place()
-            place.run.mkdir(parents=True, exist_ok=True)
+            place.run.mkdir(mode=0o700, parents=True, exist_ok=True)  # it contains secrets
             LINK.symlink_to(place.run)
             place.programs.symlink_to(built)
-            places.write(place.run / "webhook-secret", secrets.token_hex(20))
+            place.file("webhook-secret", secrets.token_hex(20))
             namespaces.make_mounts(place)
             namespaces.make_network()
             cgroup.enter()
@@ -173,7 +173,7 @@ def up() -> None:
                 start_all(place)
             except KeyboardInterrupt:
                 raise ClusterError("interrupted: `make cluster-down` stops what has started") from None
-            places.write_json(place.ready, facts(place))
+            place.file(place.ready.name, facts(place))
     print(json.dumps(facts(place)))
 
 

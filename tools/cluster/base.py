@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 
 import click
-from place import ClusterError, cache, output, pinned
+from place import ClusterError, output, pinned
 
+from loop.core import paths
 from loop.core.files import whole
 
 SUITE = "bookworm"
@@ -47,7 +48,7 @@ def layer(*, fresh: bool = False) -> Path:
     """Return the image's layer, a .tar.gz, from the cache; it is made first if it is missing, or `fresh`."""
     sources = [Path(__file__), *sorted(TRUSTED.glob("*.crt"))]
     key = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    made = cache() / "cluster" / "base" / f"{key}.tar.gz"
+    made = paths.cache() / "cluster" / "base" / f"{key}.tar.gz"
     if fresh or not made.is_file():
         if os.geteuid():
             raise ClusterError("needs root, because mmdebstrap creates devices and changes owners")

@@ -6,7 +6,6 @@ pod's labels that `podTargetLabels` names. All labels of the pod are also given 
 `__meta_kubernetes_pod_label_…`, for relabelings.
 """
 
-import json
 import re
 import signal
 import ssl
@@ -15,13 +14,12 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import httpx
 import psutil
-from place import API_PORT, NODE, PODS, ClusterError, Place, place, write, write_json
+from place import API_PORT, NODE, PODS, ClusterError, Place, place
 from process import record
 
 Thing = dict[str, Any]  # one Kubernetes object
@@ -87,16 +85,16 @@ def _label(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_]", "_", name)
 
 
-def write_rules(folder: Path, rules: list[Thing]) -> bool:
+def write_rules(place: Place, rules: list[Thing]) -> bool:
     """Write a file for each PrometheusRule, and return whether any file changed."""
-    before = {path.name: path.read_text() for path in folder.glob("*.json")}
+    before = {path: path.read_text() for path in place.folder("prometheus/rules").glob("*.json")}
     after = {}
     for rule in rules:
         name = f"{rule['metadata']['namespace']}-{rule['metadata']['name']}.json"
-        after[name] = json.dumps({"groups": rule["spec"].get("groups") or []}, sort_keys=True)
-        write(folder / name, after[name])
-    for name in before.keys() - after.keys():
-        (folder / name).unlink()
+        path = place.file(f"prometheus/rules/{name}", {"groups": rule["spec"].get("groups") or []})
+        after[path] = path.read_text()
+    for path in before.keys() - after.keys():
+        path.unlink()
     return after != before
 
 
@@ -148,8 +146,8 @@ def follow(place: Place) -> None:
     """Rewrite the files after each change of the cluster."""
     paths = ("/api/v1/pods", f"{MONITORING}/podmonitors", f"{MONITORING}/prometheusrules")
     for pods, monitors, rules in changes(place, *paths):
-        write_json(place.run / "prometheus/targets/pods.json", targets(monitors, pods))
-        if write_rules(place.run / "prometheus/rules", rules):
+        place.file("prometheus/targets/pods.json", targets(monitors, pods))
+        if write_rules(place, rules):
             reload(place)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import process
 from kube import apply, define, kubectl
-from place import LINK, NODE, ROOT, Place, output, pinned, write_json
+from place import LINK, NODE, ROOT, Place, output, pinned
 from process import environment, wait
 
 PLATFORM = ROOT / "kustomize" / "platform"
@@ -28,8 +28,8 @@ def start(place: Place) -> None:
     folder = place.folder("gateway")
     gateway = {"gatewayRef": {"name": "edge", "namespace": "gateway"}}
     # A line for every request would fill the disk under load, and costs Envoy a fifth of its CPU.
-    write_json(folder / "contour.json", {"gateway": gateway, "accesslog-level": "error"})
-    process.start(place, "contour", _contour(place, folder / "contour.json"))
+    config = place.file("gateway/contour.json", {"gateway": gateway, "accesslog-level": "error"})
+    process.start(place, "contour", _contour(place, config))
     process.start(place, "envoy", _envoy(place, folder / "envoy.json"))
     wait(place, "contour", f"http://{HEALTH}/healthz")
     programmed = "--for=condition=Programmed"

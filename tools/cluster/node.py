@@ -8,7 +8,7 @@ from pathlib import Path
 
 import kube
 import process
-from place import DNS, LINK, NAME, NODE, NODE_NAME, PODS, REGISTRY, Place, output, pinned, write, write_json
+from place import DNS, LINK, NAME, NODE, NODE_NAME, PODS, REGISTRY, Place, output, pinned
 
 PAUSE = f"{REGISTRY}/loop-cluster/pause:1"
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's folder of the CNI plugins
@@ -90,7 +90,6 @@ def kubelet_config(place: Place) -> dict[str, object]:
 def start_registry(place: Place) -> None:
     """Start Debian's docker-registry, with plain HTTP on the node's address, and push the pause image."""
     place.registry.mkdir(parents=True, exist_ok=True)
-    path = place.run / "registry.json"
     config = {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
@@ -98,8 +97,8 @@ def start_registry(place: Place) -> None:
         "storage": {"filesystem": {"rootdirectory": str(place.registry)}, "delete": {"enabled": True}},
         "http": {"addr": REGISTRY},
     }
-    write_json(path, config)  # JSON is valid YAML
-    command = [place.program("docker-registry"), "serve", path]
+    # JSON is valid YAML
+    command = [place.program("docker-registry"), "serve", place.file("registry.json", config)]
     process.start(place, "registry", command, ready=f"http://{REGISTRY}/v2/")
     layer, folder = place.run / "pause.tar", Path(place.program("pause")).parent
     output("tar", f"--file={layer}", "--create", f"--directory={folder}", "pause")
@@ -112,10 +111,9 @@ def start_registry(place: Place) -> None:
 def start_containerd(place: Place) -> None:
     """Start containerd, and allow it plain HTTP to the cluster's registry."""
     hosts = f'server = "http://{REGISTRY}"\n[host."http://{REGISTRY}"]\ncapabilities = ["pull", "resolve"]\n'
-    write(place.run / "registries" / REGISTRY / "hosts.toml", hosts)
-    write_json(place.run / "cni" / "10-loop.conflist", cni_config(place))
-    path = place.run / "containerd.toml"
-    write(path, containerd_config(place))
+    place.file(f"registries/{REGISTRY}/hosts.toml", hosts)
+    place.file("cni/10-loop.conflist", cni_config(place))
+    path = place.file("containerd.toml", containerd_config(place))
     process.start(place, "containerd", [place.program("containerd"), "--config", path])
     ctr = [place.program("ctr"), "-a", LINK / SOCKET, "plugins", "list"]
     process.wait(place, "containerd", lambda: output(*ctr))
@@ -123,9 +121,8 @@ def start_containerd(place: Place) -> None:
 
 def start(place: Place) -> None:
     """Start the kubelet and kube-proxy, and wait until the node is Ready."""
-    write(place.run / "resolv.conf", "")  # no name server, so names outside the cluster are not resolved
-    config = place.run / "kubelet.json"
-    write_json(config, kubelet_config(place))
+    place.file("resolv.conf", "")  # no name server, so names outside the cluster are not resolved
+    config = place.file("kubelet.json", kubelet_config(place))
     kubelet = [place.program("kubelet"), f"--config={config}", f"--kubeconfig={place.pki}/kubelet.kubeconfig"]
     kubelet += [f"--hostname-override={NODE_NAME}", f"--node-ip={NODE}", f"--root-dir={place.run}/kubelet"]
     kubelet += [f"--cert-dir={place.pki}", f"--tls-cert-file={place.pki}/kubelet.crt"]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from place import API_PORT, API_SERVICE, NODE, NODE_NAME, Place, output, write_json
+from place import API_PORT, API_SERVICE, NODE, NODE_NAME, Place, output
 
 SERVICE = "kubernetes.default.svc"
 NAMES = ("localhost", "kubernetes", "kubernetes.default", SERVICE, f"{SERVICE}.cluster.local")
@@ -59,5 +59,5 @@ def start(place: Place) -> None:
     for user, subject in USERS.items():
         served = (f"DNS:{NODE_NAME}", f"IP:{NODE}") if user == "kubelet" else ()
         issue(folder, user, subject, "ca", served)
-        write_json(folder / f"{user}.kubeconfig", kubeconfig(folder, user))
-    write_json(place.kubeconfig, kubeconfig(folder, "admin"))
+        place.file(f"pki/{user}.kubeconfig", kubeconfig(folder, user))
+    place.file(place.kubeconfig.name, kubeconfig(folder, "admin"))

@@ -4,12 +4,17 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 ROOT = Path(__file__).resolve().parents[2]  # the clone
+sys.path.append(str(ROOT / "src"))  # these programs are also started without PYTHONPATH
+
+from loop.core import files, paths  # noqa: E402
+
 NAME = "loop-cluster"  # the name of the cluster's network namespace and of its cgroup
 NETWORK = Path("/run/netns") / NAME
 # A link to the state folder of the running cluster, whichever LOOP_CACHE it uses. Unix sockets are named by
@@ -42,31 +47,23 @@ class ClusterError(click.ClickException):
     exit_code = 2
 
 
-def cache() -> Path:
-    """Return the project's cache folder outside the clone, by the same rule as loop.core.paths."""
-    base = os.environ.get("LOOP_CACHE")
-    xdg = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
-    return (Path(base) if base else Path(xdg) / "loop").resolve()
-
-
 def output(*words: str | Path, stdin: str | None = None, **options: Any) -> str:
     """Run a program and return its output; ClusterError with the program's own message if it fails."""
-    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    done = subprocess.run(words, input=stdin, text=True, check=False, **pipes)
     if done.returncode:
-        raise ClusterError(f"{' '.join(map(str, words))}: {done.stderr.strip() or done.stdout.strip()}")
+        said = (done.stderr or done.stdout).strip() or "its messages are above"
+        raise ClusterError(f"{' '.join(map(str, words))}: {said}")
     return done.stdout
 
 
 def pinned() -> Path:
     """Return the folder of the Go programs that tools/go.mod pins; they are built first if missing."""
-    done = subprocess.run([ROOT / "tools" / "programs"], check=False, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise ClusterError("tools/programs failed with the message above: fix that, then run this again")
-    return Path(done.stdout.strip())
+    return Path(output(ROOT / "tools" / "programs", stderr=None).strip())  # its progress is shown
 
 
 class Place:
-    """The paths of one cluster. Only the method `folder` creates folders."""
+    """The paths of one cluster. Only the methods `folder` and `file` create any."""
 
     def __init__(self, run: Path, registry: Path) -> None:
         self.run = run  # the state folder, which lasts as long as the cluster runs
@@ -96,6 +93,12 @@ class Place:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def file(self, name: str, content: object) -> Path:
+        """Write a file below `run` atomically, as JSON unless it is text, and return its path."""
+        path = self.run / name
+        files.write_text(path, content if isinstance(content, str) else json.dumps(content, indent=2))
+        return path
+
     def program(self, name: str) -> str:
         """Return a program's path: the one built for the cluster, or else the machine's own."""
         built = self.programs / name
@@ -108,19 +111,5 @@ class Place:
 
 def place() -> Place:
     """Return the paths of the running cluster, or else of the cluster that this cache would have."""
-    base = LINK.resolve().parent if LINK.is_symlink() else cache() / "cluster"
+    base = LINK.resolve().parent if LINK.is_symlink() else paths.cache().resolve() / "cluster"
     return Place(run=base / "run", registry=base / "registry")
-
-
-def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file atomically, so that a reader never sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.touch(mode)
-    aside.write_text(text)
-    aside.replace(path)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON file atomically, so that a reader never sees a part of it."""
-    write(path, json.dumps(value, indent=2) + "\n")

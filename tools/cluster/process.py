@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import psutil
-from place import NETWORK, SYSTEM_PATH, ClusterError, Place, write_json
+from place import NETWORK, SYSTEM_PATH, ClusterError, Place
 
 APART = 10  # seconds by which a process's start may seem to change, when this machine's clock is corrected
 
@@ -74,7 +74,7 @@ def start(
             start_new_session=True,
         )
     started = psutil.Process(child.pid).create_time()
-    write_json(place.records / f"{name}.json", asdict(Record(name, child.pid, started, command, env or {})))
+    place.file(f"processes/{name}.json", asdict(Record(name, child.pid, started, command, env or {})))
     if ready:
         wait(place, name, ready)
 

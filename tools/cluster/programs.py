@@ -8,11 +8,13 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
-from place import ClusterError, cache, output
+from place import ClusterError, output
 from rich.console import Console
+
+from loop.core import paths
+from loop.core.files import whole
 
 HERE = Path(__file__).parent
 MODULES = HERE / "programs"
@@ -86,22 +88,15 @@ def _build(program: str, aside: Path) -> None:
 def build() -> Path:
     """Return the folder of the built programs; they are built first if they are missing.
 
-    The programs are built in a temporary folder that is then renamed, so two builds at the same time, or a
-    killed build, do no harm.
+    Two builds at the same time, or a killed build, do no harm.
     """
     program = output(HERE.parent / "programs", "--go").strip()
     version = _output(MODULES, program, "env", "GOVERSION").strip()
-    folder = cache() / "cluster" / "programs"
-    done = folder / key(MODULES, version)
+    done = paths.cache() / "cluster" / "programs" / key(MODULES, version)
     if not done.is_dir():
         once = "once; five to ten minutes on two cores"
         SCREEN.print(f"building the cluster's programs with {version} ({once})")
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=f"{done.name}.", dir=folder, ignore_cleanup_errors=True)
-        with scratch as name:
-            aside = Path(name) / "programs"
+        with whole(done) as aside:
             aside.mkdir()
             _build(program, aside)
-            if not done.is_dir():
-                aside.rename(done)
     return done

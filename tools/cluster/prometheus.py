@@ -14,7 +14,7 @@ import argocd
 import gateway
 import process
 from kube import apply, define
-from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, PUSHGATEWAY_PORT, ROOT, Place, write_json
+from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, PUSHGATEWAY_PORT, ROOT, Place
 from process import wait
 from ruamel.yaml import YAML
 
@@ -35,9 +35,10 @@ def start(place: Place) -> None:
     folder = place.folder("prometheus")
     for name in ("targets", "rules"):
         place.folder(f"prometheus/{name}")
-    write_json(folder / "prometheus.yml", config(folder))
+    place.file("prometheus/prometheus.yml", config(folder))
     # The local cluster sends alerts to nobody; they can be read from Alertmanager's API.
-    write_json(folder / "alertmanager.yml", {"route": {"receiver": "none"}, "receivers": [{"name": "none"}]})
+    nobody = {"route": {"receiver": "none"}, "receivers": [{"name": "none"}]}
+    place.file("prometheus/alertmanager.yml", nobody)
     alertmanager = [
         place.program("prometheus-alertmanager"),
         f"--config.file={folder}/alertmanager.yml",

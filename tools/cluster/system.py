@@ -5,7 +5,7 @@ from pathlib import Path
 
 import kube
 import process
-from place import NODE, STORAGE_OWNER, Place, write
+from place import NODE, STORAGE_OWNER, Place
 
 MANIFESTS = Path(__file__).with_name("manifests")
 VOLUMES = 24
@@ -23,8 +23,7 @@ COREFILE = """\
 
 def start_dns(place: Place) -> None:
     """Start CoreDNS on the node's port 53; pods reach it at the usual cluster address."""
-    path = place.run / "Corefile"
-    write(path, COREFILE % place.kubeconfig)
+    path = place.file("Corefile", COREFILE % place.kubeconfig)
     kube.apply(place, MANIFESTS / "dns.yaml")
     command = [place.program("coredns"), "-conf", path]
     process.start(place, "coredns", command, ready="http://127.0.0.1:8053/ready")
