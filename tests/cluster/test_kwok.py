@@ -1,10 +1,7 @@
 """kwok's fake nodes look like the nodes that production needs, and get no other pods."""
 
-from pathlib import Path
-
 import kwok
 import pytest
-from place import ClusterError, Place
 
 
 @pytest.mark.parametrize("pool", kwok.POOLS)
@@ -20,9 +17,3 @@ def test_a_fake_gpu_node_fits_the_gpu_component() -> None:
     assert node["metadata"]["labels"]["accelerator"] == "nvidia-a100"
     assert node["status"]["allocatable"]["nvidia.com/gpu"] == "1"
     assert {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"} in node["spec"]["taints"]
-
-
-def test_an_unknown_pool_is_refused(tmp_path: Path) -> None:
-    """An unknown pool is named in the error, and nothing is started."""
-    with pytest.raises(ClusterError, match="no pool tpu"):
-        kwok.scale(Place(run=tmp_path, registry=tmp_path), {"tpu": 1})

@@ -17,6 +17,7 @@ import node
 import pki
 import place
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 from place import ClusterError, Place
 
@@ -120,6 +121,16 @@ def test_the_cluster_needs_root(main: ModuleType, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(ClusterError, match="needs root"):
         main.check()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"), [(["tpu", "1"], "'tpu'"), (["gpu", "-1"], "-1"), (["cpu"], "COUNT")]
+)
+def test_wrong_fake_nodes_are_refused(main: ModuleType, words: list[str], named: str) -> None:
+    """An unknown pool, or a count that is missing or negative, is named, and nothing is started."""
+    answer = CliRunner().invoke(main.cli, ["nodes", *words])
+    assert answer.exit_code == 2
+    assert named in answer.output
 
 
 def test_a_second_up_says_that_the_first_is_running(

@@ -156,7 +156,8 @@ def test_production_fits_its_gpu_pool(scene: Scene) -> None:
     """
     if not scene.cluster.own:
         pytest.skip("only the cluster of `make cluster` has fake nodes")
-    tool("nodes", "gpu=4", "cpu=1")
+    tool("nodes", "gpu", "4")
+    tool("nodes", "cpu", "1")
 
     def scheduled(device: Device) -> list[dict[str, Any]]:
         space, manifests = f"{device}-production", production_manifests(scene, device)
@@ -185,7 +186,8 @@ def test_production_fits_its_gpu_pool(scene: Scene) -> None:
     scene.figures.record("pods of production and training on the fake GPU pool", len(pods), "")
     for device in ("cuda", "cpu"):
         scene.cluster.kubectl("delete", "namespace", f"{device}-production", "--wait=false")
-    tool("nodes", "gpu=0", "cpu=0")
+    tool("nodes", "gpu", "0")
+    tool("nodes", "cpu", "0")
 
 
 def role(pod: dict[str, Any]) -> str:

@@ -280,7 +280,7 @@ def main() -> None:
     if cluster.kubectl("get", "applicationsets", "--all-namespaces", "--output=name"):
         raise LoopError("the cluster follows a repository already", fix="make cluster-down && make cluster")
     # Enough nodes for two pods per model and environment, which exist during a rolling update
-    run(*cluster.tool, "nodes", f"cpu={math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50)}")
+    run(*cluster.tool, "nodes", "cpu", str(math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50)))
     with (
         tempfile.TemporaryDirectory(prefix="bench-gitops-") as scratch,
         git_server(cluster.facts, Path(scratch) / "github") as hub,

@@ -216,16 +216,14 @@ def restart(name: str) -> None:
 
 
 @cli.command()
-@click.argument("pools", nargs=-1, required=True, metavar="POOL=COUNT...")
-def nodes(pools: tuple[str, ...]) -> None:
-    """Add or remove fake nodes so that each named pool has the given number: cpu=3 gpu=2."""
+@click.argument("pool", type=click.Choice([*kwok.POOLS]))
+@click.argument("count", type=click.IntRange(min=0))
+def nodes(pool: str, count: int) -> None:
+    """Add or remove fake nodes so that a pool has the given number."""
     check()
-    wanted = dict(word.partition("=")[::2] for word in pools)
-    if wrong := [pool for pool, count in wanted.items() if not (pool and count.isdigit())]:
-        raise click.BadParameter(f"{wrong[0]!r} has no number of nodes; write cpu=3")
     namespaces.enter()
     cgroup.enter()
-    kwok.scale(places.place(), {pool: int(count) for pool, count in wanted.items()})
+    kwok.scale(places.place(), pool, count)
 
 
 @cli.command()

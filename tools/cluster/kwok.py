@@ -27,22 +27,16 @@ POOLS: dict[str, dict[str, Any]] = {  # labels and taints are those of NVIDIA A1
 }
 
 
-def scale(place: Place, wanted: dict[str, int]) -> None:
-    """Give each named pool its number of fake nodes; ClusterError without such a pool, or without kwok."""
-    unknown = wanted.keys() - POOLS.keys()
-    if unknown:
-        names = ", ".join(sorted(unknown))
-        raise ClusterError(f"no pool {names} of fake nodes; the pools are {', '.join(POOLS)}")
-    if any(wanted.values()):
+def scale(place: Place, pool: str, count: int) -> None:
+    """Give a pool this number of fake nodes."""
+    selector = f"--selector=pool={pool}"
+    found = kubectl(place, "get", "nodes", selector, "--output=name").split()
+    if over := [name for name in found if int(name.rpartition("-")[2]) >= count]:
+        kubectl(place, "delete", "--wait=false", *over)  # and with them their pods
+    if count:
         _run(place)
-    for pool, count in wanted.items():
-        found = kubectl(place, "get", "nodes", f"--selector=pool={pool}", "--output=name").split()
-        if over := [name for name in found if int(name.rpartition("-")[2]) >= count]:
-            kubectl(place, "delete", "--wait=false", *over)  # and with them their pods
-        if count:
-            apply_objects(place, [node(pool, number) for number in range(count)])
-            ready = ("--for=condition=Ready", "--timeout=60s", f"--selector=pool={pool}")
-            kubectl(place, "wait", "node", *ready)
+        apply_objects(place, [node(pool, number) for number in range(count)])
+        kubectl(place, "wait", "node", "--for=condition=Ready", "--timeout=60s", selector)
 
 
 def node(pool: str, number: int) -> dict[str, Any]:
