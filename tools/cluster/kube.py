@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from place import ClusterError, Place, output
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+WRONG = retry_if_exception_type(ClusterError)
+AGAIN = retry(retry=WRONG, stop=stop_after_delay(30), wait=wait_fixed(0.2), reraise=True)
 
 
 def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
@@ -13,20 +15,14 @@ def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
     return output(place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args, stdin=stdin)
 
 
-def _again(seconds: int, pause: float) -> Any:
-    """Return a decorator that repeats a function for `seconds` while it raises ClusterError."""
-    wrong = retry_if_exception_type(ClusterError)
-    return retry(retry=wrong, stop=stop_after_delay(seconds), wait=wait_fixed(pause), reraise=True)
-
-
-@_again(15, 0.5)
+@AGAIN
 def apply(place: Place, *paths: Path, text: str | None = None) -> None:
     """Apply manifests server-side; repeated, as a CRD or namespace may not be ready yet."""
     args = [word for path in paths for word in ("-f", str(path))] + (["-f", "-"] if text else [])
     kubectl(place, "apply", "--server-side", "--force-conflicts", *args, stdin=text)
 
 
-@_again(30, 0.2)
+@AGAIN
 def define(place: Place, folder: str) -> None:
     """Apply the CRDs of a folder of `place.crds`, and wait until all CRDs are served.
 
