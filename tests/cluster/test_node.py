@@ -10,7 +10,7 @@ import sys
 import threading
 import tomllib
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import cgroup
 import node
@@ -21,11 +21,7 @@ from click.testing import CliRunner
 from cryptography import x509
 from place import ClusterError, Place
 
-TABLE = """\
-/dev/vda / ext4 rw 0 0
-cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0
-cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
-"""
+TABLE = [("ext4", "/"), ("cgroup", "/sys/fs/cgroup/cpu"), ("cgroup2", "/sys/fs/cgroup/unified")]
 
 
 @pytest.fixture
@@ -79,14 +75,16 @@ def test_programs_are_built_before_the_cluster_has_its_own_network(
         main.up.callback()
 
 
-def test_both_generations_of_cgroups_are_found() -> None:
+def test_both_generations_of_cgroups_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cgroups v1 hierarchies and an empty v2 hierarchy are both found."""
-    assert [kind for kind, _ in cgroup.mounts(TABLE)] == ["cgroup", "cgroup2"]
+    here = [SimpleNamespace(fstype=kind, mountpoint=path) for kind, path in TABLE]
+    monkeypatch.setattr("psutil.disk_partitions", lambda **_: here)
+    assert [kind for kind, _ in cgroup.mounts()] == ["cgroup", "cgroup2"]
 
 
 def test_a_vanishing_cgroup_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`down` finds all processes even while the kubelet removes its pods' cgroups."""
-    monkeypatch.setattr(cgroup, "_here", lambda: [("cgroup", tmp_path)])
+    monkeypatch.setattr(cgroup, "mounts", lambda: [("cgroup", tmp_path)])
     kept, pod = (tmp_path / cgroup.NAME / name for name in ("node", "pod/container/process"))
     kept.mkdir(parents=True)
     (kept / "cgroup.procs").write_text("1\n")

@@ -11,22 +11,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from place import NAME, ClusterError
 
 
-def mounts(table: str) -> list[tuple[str, Path]]:
-    """Return the type and path of each mounted cgroup hierarchy, from the text of /proc/mounts."""
-    rows = [line.split() for line in table.splitlines()]
-    return [(row[2], Path(row[1])) for row in rows if row[2] in ("cgroup", "cgroup2")]
-
-
-def _here() -> list[tuple[str, Path]]:
-    return mounts(Path("/proc/mounts").read_text())
+def mounts() -> list[tuple[str, Path]]:
+    """Return the type and path of each mounted cgroup hierarchy."""
+    found = psutil.disk_partitions(all=True)
+    return [(each.fstype, Path(each.mountpoint)) for each in found if each.fstype in ("cgroup", "cgroup2")]
 
 
 def enter() -> None:
     """Create the cluster's cgroup in every hierarchy, and move this process into it."""
-    found = _here()
+    found = mounts()
     if not found:
         raise ClusterError("no cgroups are mounted at /sys/fs/cgroup: a kubelet needs them")
     for _, mount in found:
@@ -88,7 +85,7 @@ def remove(seconds: float = 5) -> None:
 
 def _folders() -> Iterator[Path]:
     """Yield the cluster's cgroup and the cgroups below it, the innermost first."""
-    for _, mount in _here():
+    for _, mount in mounts():
         # Unlike glob, os.walk ignores folders that vanish
         for folder, _, _ in os.walk(mount / NAME, topdown=False):
             yield Path(folder)

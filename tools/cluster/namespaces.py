@@ -12,6 +12,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from place import HOST, INNER, NAME, NETWORK, NODE, NODE_NAME, ClusterError, Place, output
 
 FIXED = [Path("/run/containerd"), Path("/var/lib/cni"), Path("/var/lib/kubelet"), Path("/var/log/containers")]
@@ -89,10 +90,9 @@ def remove(place: Place) -> None:
 
     The kernel removes the mount namespace with its last process.
     """
-    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-        mount = line.split()[1].replace("\\040", " ")
-        if Path(mount).is_relative_to(place.run):
-            output("umount", "--lazy", mount)
+    for mount in reversed(psutil.disk_partitions(all=True)):
+        if Path(mount.mountpoint).is_relative_to(place.run):
+            output("umount", "--lazy", mount.mountpoint)
     for folder in FIXED:
         with suppress(OSError):  # the folder is not empty, so another program uses it
             folder.rmdir()
