@@ -246,6 +246,8 @@ def started(tree: ast.AST) -> Iterator[str]:
             assigned.setdefault(node.targets[0].id, []).append(node.value)
     for node in ast.walk(tree):
         match node:
+            case ast.Call(func=ast.Attribute(attr="start"), args=[_, _, argument, *_]):
+                yield from first(argument, assigned)  # tools/cluster/process.py: (place, name, command)
             case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name), args=[argument, *_]):
                 if name in BY_WORDS and isinstance(argument, ast.Constant):
                     yield str(argument.value)

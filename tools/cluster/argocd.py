@@ -30,7 +30,7 @@ METRICS = {name: f"127.0.0.1:{port}" for name, port in PORTS.items()}
 def start(place: Place) -> None:
     """Start Argo CD and wait until all its programs are healthy. The API server must be running."""
     host, port = REDIS.split(":")
-    redis = [place.program("redis-server"), "--bind", host, "--port", port, "--dir", place.folder("redis")]
+    redis = ["redis-server", "--bind", host, "--port", port, "--dir", place.folder("redis")]
     process.start(place, "redis", [*redis, "--save", "", "--appendonly", "no"])
     define(place, "argocd")
     apply(place, MANIFEST)
@@ -42,7 +42,7 @@ def start(place: Place) -> None:
     env = _environment(place)
     for name, options in _programs(place).items():
         binary = {"ARGOCD_BINARY_NAME": f"argocd-{name}"}
-        process.start(place, f"argocd-{name}", [place.program("argocd"), *options], env | binary)
+        process.start(place, f"argocd-{name}", ["argocd", *options], env | binary)
     for name, address in METRICS.items():
         wait(place, f"argocd-{name}", f"http://{address}/metrics")
     wait(place, "argocd-server", f"http://{NODE}:{ARGOCD_PORT}/healthz")

@@ -11,7 +11,7 @@ PEER = "http://127.0.0.1:2380"
 def start_etcd(place: Place) -> None:
     """Start etcd with its data in memory, because Debian's etcd 3.4 has no option to skip fsync."""
     data = place.fast / "etcd"
-    argv = [place.program("etcd"), "--data-dir", data, "--logger=zap", "--log-level=warn"]
+    argv = ["etcd", "--data-dir", data, "--logger=zap", "--log-level=warn"]
     argv += [f"--listen-client-urls={ETCD}", f"--advertise-client-urls={ETCD}"]
     argv += [f"--listen-peer-urls={PEER}", f"--initial-advertise-peer-urls={PEER}"]
     process.start(place, "etcd", [*argv, f"--initial-cluster=default={PEER}"], ready=f"{ETCD}/health")
@@ -24,7 +24,7 @@ def start_apiserver(place: Place) -> None:
     """
     pki = place.pki
     command = [
-        place.program("kube-apiserver"),
+        "kube-apiserver",
         f"--etcd-servers={ETCD}",
         f"--bind-address={NODE}",
         f"--advertise-address={NODE}",
@@ -69,7 +69,7 @@ def _component(place: Place, user: str) -> list[str]:
 def start_controllers(place: Place) -> None:
     """Start controllers and scheduler, and wait for the first ServiceAccount, which every pod needs."""
     pki = place.pki
-    manager = [place.program("kube-controller-manager"), *_component(place, "controllers")]
+    manager = ["kube-controller-manager", *_component(place, "controllers")]
     manager += ["--use-service-account-credentials=true", "--controllers=*"]
     manager += [f"--service-account-private-key-file={pki}/service-account.key"]
     manager += [f"--root-ca-file={pki}/ca.crt"]
@@ -77,5 +77,5 @@ def start_controllers(place: Place) -> None:
     manager += ["--allocate-node-cidrs=true", f"--cluster-cidr={PODS}"]
     manager += [f"--service-cluster-ip-range={SERVICES}", "--horizontal-pod-autoscaler-sync-period=5s"]
     process.start(place, "controllers", manager)
-    process.start(place, "scheduler", [place.program("kube-scheduler"), *_component(place, "scheduler")])
+    process.start(place, "scheduler", ["kube-scheduler", *_component(place, "scheduler")])
     process.wait(place, "controllers", lambda: kube.kubectl(place, "get", "serviceaccount/default"))

@@ -43,7 +43,7 @@ def _contour(place: Place, config: Path) -> list[str | Path]:
         return [f"--{name}-address={host}", f"--{name}-port={port}"]
 
     return [
-        place.program("contour"),
+        "contour",
         "serve",
         f"--kubeconfig={place.kubeconfig}",
         f"--config-path={config}",
@@ -66,8 +66,7 @@ def _envoy(place: Place, config: Path) -> list[str | Path]:
         "--xds-resource-version=v3",
         f"--admin-address={LINK}/gateway/admin.sock",
     ]
-    command = [place.program("contour"), "bootstrap", config, *bootstrap]
-    output(*command, env=environment(place))
+    output("contour", "bootstrap", config, *bootstrap, env=environment(place))
     # Without --disable-hot-restart, Envoy ends as soon as the process that started it ends.
     options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
     node = ["--service-cluster", "gateway", "--service-node", "edge"]

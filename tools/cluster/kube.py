@@ -12,7 +12,7 @@ AGAIN = retry(retry=WRONG, stop=stop_after_delay(30), wait=wait_fixed(0.2), rera
 
 def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
     """Run kubectl and return its output; ClusterError with kubectl's own message if it fails."""
-    return output(place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args, stdin=stdin)
+    return output(place.programs / "kubectl", f"--kubeconfig={place.kubeconfig}", *args, stdin=stdin)
 
 
 @AGAIN

@@ -68,4 +68,4 @@ def _run(place: Place) -> None:
         "--node-lease-duration-seconds=40",
     ]
     ready = f"http://127.0.0.1:{PORT}/healthz"
-    process.start(place, "kwok", [place.program("kwok"), *options, *stages], ready=ready)
+    process.start(place, "kwok", ["kwok", *options, *stages], ready=ready)

@@ -4,7 +4,6 @@ Images are pulled from the registry, also the pause image, because a pull checks
 """
 
 import os
-from pathlib import Path
 
 import kube
 import process
@@ -98,10 +97,10 @@ def start_registry(place: Place) -> None:
         "http": {"addr": REGISTRY},
     }
     # JSON is valid YAML
-    command = [place.program("docker-registry"), "serve", place.file("registry.json", config)]
+    command = ["docker-registry", "serve", place.file("registry.json", config)]
     process.start(place, "registry", command, ready=f"http://{REGISTRY}/v2/")
-    layer, folder = place.run / "pause.tar", Path(place.program("pause")).parent
-    output("tar", f"--file={layer}", "--create", f"--directory={folder}", "pause")
+    layer = place.run / "pause.tar"
+    output("tar", f"--file={layer}", "--create", f"--directory={place.programs}", "pause")
     crane, direct = (pinned() / "crane", "--insecure"), {**os.environ, "NO_PROXY": "*"}
     output(*crane, "append", "--oci-empty-base", f"--new_layer={layer}", f"--new_tag={PAUSE}", env=direct)
     changes = ("--entrypoint=/pause", "--user=65535:65535", "--set-platform=linux/amd64")
@@ -114,20 +113,19 @@ def start_containerd(place: Place) -> None:
     place.file(f"registries/{REGISTRY}/hosts.toml", hosts)
     place.file("cni/10-loop.conflist", cni_config(place))
     path = place.file("containerd.toml", containerd_config(place))
-    process.start(place, "containerd", [place.program("containerd"), "--config", path])
-    ctr = [place.program("ctr"), "-a", LINK / SOCKET, "plugins", "list"]
-    process.wait(place, "containerd", lambda: output(*ctr))
+    process.start(place, "containerd", ["containerd", "--config", path])
+    process.wait(place, "containerd", lambda: output("ctr", "-a", LINK / SOCKET, "plugins", "list"))
 
 
 def start(place: Place) -> None:
     """Start the kubelet and kube-proxy, and wait until the node is Ready."""
     place.file("resolv.conf", "")  # no name server, so names outside the cluster are not resolved
     config = place.file("kubelet.json", kubelet_config(place))
-    kubelet = [place.program("kubelet"), f"--config={config}", f"--kubeconfig={place.pki}/kubelet.kubeconfig"]
+    kubelet = ["kubelet", f"--config={config}", f"--kubeconfig={place.pki}/kubelet.kubeconfig"]
     kubelet += [f"--hostname-override={NODE_NAME}", f"--node-ip={NODE}", f"--root-dir={place.run}/kubelet"]
     kubelet += [f"--cert-dir={place.pki}", f"--tls-cert-file={place.pki}/kubelet.crt"]
     process.start(place, "kubelet", [*kubelet, f"--tls-private-key-file={place.pki}/kubelet.key"])
-    proxy = [place.program("kube-proxy"), f"--kubeconfig={place.pki}/proxy.kubeconfig"]
+    proxy = ["kube-proxy", f"--kubeconfig={place.pki}/proxy.kubeconfig"]
     proxy += ["--proxy-mode=nftables", f"--hostname-override={NODE_NAME}", f"--cluster-cidr={PODS}"]
     proxy += [f"--nodeport-addresses={NODE}/32", "--conntrack-max-per-core=0"]
     proxy += [f"--conntrack-tcp-timeout-{state}=0s" for state in ("established", "close-wait")]

@@ -1,8 +1,6 @@
 """Names, addresses and folders of the cluster: constants, because a machine has at most one cluster."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,15 +96,6 @@ class Place:
         path = self.run / name
         files.write_text(path, content if isinstance(content, str) else json.dumps(content, indent=2))
         return path
-
-    def program(self, name: str) -> str:
-        """Return a program's path: the one built for the cluster, or else the machine's own."""
-        built = self.programs / name
-        own = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-        found = str(built) if built.is_file() else own
-        if not found:
-            raise ClusterError(f"no program {name}: neither in {self.programs} nor in {SYSTEM_PATH}")
-        return found
 
 
 def place() -> Place:

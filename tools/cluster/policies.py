@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import discovery
@@ -147,8 +148,8 @@ def _matches(peer: Thing, match: str, end: End, ends: list[End]) -> Iterator[tup
 
 def start(place: Place) -> None:
     """Start the process that follows the cluster's policies, and wait until the first table exists."""
-    list_it = [place.program("nft"), "list", "table", "ip", TABLE]
-    process.start(place, "policies", [sys.executable, Path(__file__)], ready=lambda: output(*list_it))
+    exists = partial(output, "nft", "list", "table", "ip", TABLE, env=process.environment(place))
+    process.start(place, "policies", [sys.executable, Path(__file__)], ready=exists)
 
 
 def apply(text: str) -> None:

@@ -41,7 +41,10 @@ class Record:
 
 
 def environment(place: Place, extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of the cluster's programs, without the caller's variables such as proxies."""
+    """Return the environment of the cluster's programs, without the caller's variables such as proxies.
+
+    By its PATH, those that were built for the cluster come before the machine's own.
+    """
     return {
         "PATH": f"{place.programs}:{SYSTEM_PATH}",
         "HOME": str(place.folder("home")),

@@ -40,21 +40,21 @@ def start(place: Place) -> None:
     nobody = {"route": {"receiver": "none"}, "receivers": [{"name": "none"}]}
     place.file("prometheus/alertmanager.yml", nobody)
     alertmanager = [
-        place.program("prometheus-alertmanager"),
+        "prometheus-alertmanager",
         f"--config.file={folder}/alertmanager.yml",
         f"--storage.path={place.fast}/alertmanager",
         f"--web.listen-address={ALERTMANAGER}",
         "--cluster.listen-address=",  # an empty address switches Alertmanager's clustering off
     ]
     pushgateway = [
-        place.program("prometheus-pushgateway"),
+        "prometheus-pushgateway",
         f"--web.listen-address={PUSHGATEWAY}",
         f"--persistence.file={place.fast}/pushgateway",  # Debian's default file would outlive the cluster
         "--persistence.interval=10s",
         "--log.level=warn",
     ]
     server = [
-        place.program("prometheus"),
+        "prometheus",
         f"--config.file={folder}/prometheus.yml",
         f"--storage.tsdb.path={place.fast}/prometheus",
         "--storage.tsdb.retention.time=1d",

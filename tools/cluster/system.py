@@ -25,15 +25,14 @@ def start_dns(place: Place) -> None:
     """Start CoreDNS on the node's port 53; pods reach it at the usual cluster address."""
     path = place.file("Corefile", COREFILE % place.kubeconfig)
     kube.apply(place, MANIFESTS / "dns.yaml")
-    command = [place.program("coredns"), "-conf", path]
-    process.start(place, "coredns", command, ready="http://127.0.0.1:8053/ready")
+    process.start(place, "coredns", ["coredns", "-conf", path], ready="http://127.0.0.1:8053/ready")
 
 
 def start_metrics(place: Place) -> None:
     """Start metrics-server, from which `kubectl top` and autoscalers read CPU and memory."""
     kube.apply(place, MANIFESTS / "metrics.yaml")
     names = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
-    argv = [place.program("metrics-server"), *(f"--{name}={place.kubeconfig}" for name in names)]
+    argv = ["metrics-server", *(f"--{name}={place.kubeconfig}" for name in names)]
     argv += [f"--bind-address={NODE}", "--secure-port=4443"]
     argv += [f"--cert-dir={place.folder('metrics')}"]
     argv += ["--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP"]
