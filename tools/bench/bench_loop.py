@@ -32,7 +32,6 @@ from loop.core import edited, models, params, paths, release_state
 from loop.core.errors import Exit, LoopError
 from loop.core.files import read_json
 from loop.core.git import Git
-from loop.core.github import GitHub
 from loop.core.names import public
 from loop.core.project import Project
 from loop.packaging.process import Server
@@ -177,9 +176,10 @@ def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side
             before, begun = cpu_seconds(hub.process.pid), time.perf_counter()
             side.run("git", "push", "--quiet", "--force", hub.clone_url, "change:change")
             pull = hub.person.pull_request("change", "Change", "why")["number"]
-            tested = ended(hub.person, "pull_request")
+            ended = partial(hub.person.runs, status="completed")
+            tested = wait("CI has ended", lambda: ended("ci.yml", event="pull_request"), TOO_LONG)[0]
             if reported:
-                ended(hub.person, "workflow_run")
+                wait("the report's run has ended", lambda: ended("report.yml"), TOO_LONG)
             wall, cpu = time.perf_counter() - begun, cpu_seconds(hub.process.pid) - before
             if tested["conclusion"] != "success":
                 raise LoopError(f"CI: {tested['conclusion']}: {hub.log(tested)[-3000:]}")
@@ -189,16 +189,6 @@ def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side
     finally:
         side.run("git", "switch", "--quiet", "--force", "main")
         side.run("./loop", "repro", MODEL)
-
-
-def ended(github: GitHub, event: str) -> dict[str, Any]:
-    """Wait until the only run of an event has completed, and return it."""
-
-    def completed() -> dict[str, Any] | None:
-        runs = github.call("GET", "/actions/runs", params={"event": event})["workflow_runs"]
-        return runs[0] if runs and all(run["status"] == "completed" for run in runs) else None
-
-    return dict(wait(f"the run of {event} has completed", completed, TOO_LONG))
 
 
 def serving(connections: int, side: Side, _: int) -> Sample:
