@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Fleet:
 
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.cluster, self.clone = cluster, clone(folder, ROOT)
+        self.hosts: dict[str, str] = {}  # {model: the host name by which the gateway routes to it}
         registry = cluster.facts["registry"]
         registries = folder / "registries.conf"
         registries.write_text(f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
@@ -60,7 +62,7 @@ class Fleet:
         self.git.run("push", "--quiet", "origin", "main")
 
     def release(self, model: str) -> None:
-        """Release a model to the cluster, and wait until its pods are ready."""
+        """Release a model to the cluster, and wait until the gateway sends requests to its pods."""
         name = public(model)
         for command in ("gate", "register", "bento", "rehearse", "image", "push-image"):
             self.loop(command, name)
@@ -69,21 +71,14 @@ class Fleet:
         self.cluster.apply(render.build(self.clone / "kustomize" / "overlays" / ENVIRONMENT / name))
         space = f"--namespace={name}-{ENVIRONMENT}"
         self.cluster.kubectl("rollout", "status", "deployment/serving-stable", space, "--timeout=180s")
+        path = "--output=jsonpath={.spec.hostnames[0]}"
+        host = self.hosts[model] = self.cluster.kubectl("get", "httproute", "serving", space, path)
+        url = f"{self.cluster.facts['gateway']}/health"
+        health = partial(httpx.get, url, headers={"Host": host}, trust_env=False)
+        wait(f"the gateway has a route to {name}", lambda: health().is_success, 60)
 
     def loop(self, *words: str) -> None:
         run(self.clone / "loop", *words, env=self.environment, cwd=self.clone)
-
-    def host(self, model: str) -> str:
-        """Return the host name by which the gateway routes to the model."""
-        space = f"--namespace={public(model)}-{ENVIRONMENT}"
-        path = "--output=jsonpath={.spec.hostnames[0]}"
-        return self.cluster.kubectl("get", "httproute", "serving", space, path)
-
-    def wait_routed(self, model: str) -> None:
-        """Wait until the gateway sends the model's requests to its pods."""
-        url, headers = f"{self.cluster.facts['gateway']}/health", {"Host": self.host(model)}
-        answers = lambda: httpx.get(url, headers=headers, trust_env=False).is_success  # noqa: E731
-        wait(f"the gateway has a route to {public(model)}", answers, 60)
 
 
 def loads(
@@ -93,14 +88,14 @@ def loads(
 
     `rates` are requests per second, and `rows` the number of rows in a request.
     """
-    gateway, asked = urlsplit(fleet.cluster.facts["gateway"]), {}
+    gateway, files = urlsplit(fleet.cluster.facts["gateway"]), {}
     for model in rates:
         (folder := scratch / f"{public(model)}-{rows}").mkdir(exist_ok=True)
-        asked[model] = bodies(model, folder, rows), {"address": gateway.hostname, "host": fleet.host(model)}
+        files[model] = bodies(model, folder, rows)
 
     def load(model: str) -> dict[str, Any]:
-        files, more = asked[model]
-        return dict(open_loop(gateway.port or 80, "/predict", files, rates[model], seconds, **more))
+        to = {"address": gateway.hostname, "host": fleet.hosts[model]}
+        return dict(open_loop(gateway.port or 80, "/predict", files[model], rates[model], seconds, **to))
 
     with ThreadPoolExecutor(len(rates)) as pool:
         return dict(zip(rates, pool.map(load, rates), strict=True))
@@ -127,8 +122,6 @@ def main() -> int:
         for model in promised.index:
             console.print(f"[dim]releasing {public(model)}")
             fleet.release(model)
-        for model in promised.index:
-            fleet.wait_routed(model)
         for rate, together in product(given.rate, given.rows):
             rates = (promised / promised.sum() * rate / together).to_dict()
             psutil.cpu_percent()  # begins a new measurement
