@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import psutil
 from matplotlib.figure import Figure
-from shared import ROOT, Cluster, cpu_seconds, report, run, start, wait
+from shared import AUTHOR, ROOT, Cluster, cpu_seconds, report, run, start, wait
 
 from loop.core import edited, params, repository
 from loop.core.errors import LoopError
@@ -66,6 +66,7 @@ class Fleet:
 
     def __init__(self, tree: Path, hub: Hub) -> None:
         self.tree, self.git, self.models, self.releases = tree, Git(tree), 0, 0
+        run("git", "clone", "--quiet", *AUTHOR, hub.clone_url, tree)
         for name in ("argocd", "kustomize"):
             shutil.copytree(ROOT / name, tree / name)
         for name in ("models", "overlays"):
@@ -73,10 +74,6 @@ class Fleet:
         repository.write(tree, replace(repository.read(tree), url=hub.url))
         (tree / "kustomize/components/fake").mkdir()
         (tree / "kustomize/components/fake/kustomization.yaml").write_text(ON_FAKE_NODES)
-        self.git.run("init", "--quiet", "--initial-branch=main")
-        self.git.run("config", "user.name", "bench")
-        self.git.run("config", "user.email", "bench@example.com")
-        self.git.run("remote", "add", "origin", hub.clone_url)
         self.commit("No model yet")
         self.push()
 

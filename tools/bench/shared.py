@@ -20,6 +20,7 @@ from loop.core.errors import LoopError
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parents[1]
+AUTHOR = ("--config=user.name=bench", "--config=user.email=bench@example.com")
 console = Console()
 
 
@@ -55,8 +56,7 @@ def wait(what: str, ready: Callable[[], Any], seconds: float, every: float = 0.0
 def clone(folder: Path, source: Path, commit: str = "HEAD") -> Path:
     """Clone a commit of a repository as branch main of FOLDER/clone, whose origin is an empty repository."""
     tree, origin = folder / "clone", folder / "origin.git"
-    author = ("--config=user.name=bench", "--config=user.email=bench@example.com")
-    run("git", "clone", "--quiet", "--no-checkout", *author, source, tree)
+    run("git", "clone", "--quiet", "--no-checkout", *AUTHOR, source, tree)
     run("git", "checkout", "--quiet", "-B", "main", commit, cwd=tree)
     run("git", "init", "--quiet", "--bare", "--initial-branch=main", origin)
     run("git", "remote", "set-url", "origin", origin, cwd=tree)
