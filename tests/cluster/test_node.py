@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -131,12 +132,21 @@ def test_wrong_fake_nodes_are_refused(main: ModuleType, words: list[str], named:
     assert named in answer.output
 
 
-def test_a_second_up_says_that_the_first_is_running(
-    main: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_second_up_waits_and_says_so(
+    main: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The second of two `up` does not wait, and says that another is running."""
+    """The second of two `up` waits until the first has ended, and says what it waits for."""
     monkeypatch.setattr(main, "LOCK", tmp_path / "lock")
-    with main.lock(), pytest.raises(ClusterError, match="another `up`"), main.lock():
-        pass
-    with main.lock():
-        pass
+    ended = threading.Event()
+
+    def second() -> None:
+        with main.lock():
+            assert ended.is_set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with main.lock():
+            waiting = pool.submit(second)
+            while "waiting for another `up`" not in capsys.readouterr().err:
+                assert not waiting.done()
+            ended.set()
+        waiting.result(timeout=10)

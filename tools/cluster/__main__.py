@@ -57,19 +57,13 @@ PARTS: dict[str, tuple[Callable[[Place], None], tuple[str, ...]]] = {
 
 
 @contextmanager
-def lock(*, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of this machine's cluster; the kernel releases it if this process ends.
-
-    Raises ClusterError if another process holds the lock, unless `wait` is set.
-    """
+def lock() -> Iterator[None]:
+    """Hold the lock of this machine's cluster; the kernel releases it if this process ends."""
     with LOCK.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not wait:
-                fix = "wait for it, or end it with `make cluster-down`"
-                raise ClusterError(f"another `up` or `down` is running: {fix}") from None
-            SCREEN.print("waiting for another `up` or `down` to end")
+            SCREEN.print("waiting for another `up` or `down` to end; `make cluster-down` ends an `up`")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -182,7 +176,7 @@ def down() -> None:
     """Stop the cluster and remove it, together with an `up` that is still running."""
     check()
     cgroup.end()  # end all processes first, including a running `up`, which holds the lock
-    with lock(wait=True):
+    with lock():
         clean(places.place())
 
 
