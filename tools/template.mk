@@ -92,11 +92,6 @@ bench-loop: ## Time the commands that people wait for, against another commit: m
 	@tools/programs >/dev/null
 	@$(PY) tools/bench/bench_loop.py $(ARGS)
 
-.PHONY: bench-monitor
-bench-monitor: ## Measure how the monitor reads ten million predictions, against another commit: make bench-monitor ARGS=v1.2.0
-	@tools/needs bench-monitor
-	@$(PY) tools/bench/bench_monitor.py $(ARGS)
-
 .PHONY: bench-serving
 bench-serving: ## Measure the server against servers that a team might choose instead, on an idle machine (about 12 min)
 	@tools/needs bench-serving

@@ -22,7 +22,6 @@ TASKS = (
     "audit",
     "cluster",
     "bench-loop",
-    "bench-monitor",
     "bench-serving",
     "bench-gitops",
     "bench-fleet",
