@@ -21,14 +21,12 @@ from urllib.parse import urlsplit
 import httpx
 import pandas as pd
 import psutil
-from bench_models import bodies
+from bench_models import bodies, promised
 from shared import ROOT, Cluster, clone, console, open_loop, report, run, start, wait
 
 from loop.core import params, repository
-from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import public
-from loop.core.project import Project
 from loop.delivery import render
 
 ENVIRONMENT = "dev"
@@ -109,21 +107,16 @@ def main() -> int:
     add("--rows", type=int, nargs="+", default=[1, 4], help="rows of a request (1 and 4)")
     add("--seconds", type=int, default=60, help="seconds of each measurement (60)")
     given = parser.parse_args()
-    promised = pd.Series(
-        {name: Project(ROOT, name).params.sla.requests_per_second for name in params.read(ROOT)}
-    )
-    if promised.isna().any():
-        names = ", ".join(map(public, promised.index[promised.isna()]))
-        raise LoopError(f"{names}: sla.requests_per_second is not set", fix="set it in params.yaml")
+    shares = pd.Series({name: promised(name) for name in params.read(ROOT)})
     cluster, rows, good = Cluster(), [], True
     with tempfile.TemporaryDirectory(prefix="bench-fleet-", dir="/var/tmp") as made:
         fleet = Fleet(Path(made), cluster)
         cluster.apply(render.build(fleet.clone / "kustomize" / "platform"))
-        for model in promised.index:
+        for model in shares.index:
             console.print(f"[dim]releasing {public(model)}")
             fleet.release(model)
         for rate, together in product(given.rate, given.rows):
-            rates = (promised / promised.sum() * rate / together).to_dict()
+            rates = (shares / shares.sum() * rate / together).to_dict()
             psutil.cpu_percent()  # begins a new measurement
             found = loads(fleet, rates, together, given.seconds, Path(made))
             busy = psutil.cpu_percent()

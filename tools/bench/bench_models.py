@@ -48,6 +48,13 @@ FASTAPI = bench_serving.Server(
 )
 
 
+def promised(model: str) -> float:
+    """Return the requests per second that the model's `sla` names; LoopError if it names none."""
+    if not (rate := Project(ROOT, model).params.sla.requests_per_second):
+        raise LoopError(f"{public(model)}: sla.requests_per_second is not set", fix="set it in params.yaml")
+    return rate
+
+
 def bodies(model: str, scratch: Path, together: int = 1) -> list[Path]:
     """Write a file for each request's body, from rows that were not used for training.
 
@@ -82,10 +89,7 @@ def most(server: Server, files: list[Path]) -> dict[str, float]:
 def measured(model: str, seconds: int, rounds: int) -> dict[str, float]:
     """Measure one model; return the table's row. The scorer's share is the CPU that a constant saves."""
     project = Project(ROOT, model)
-    bento, sla = built(project).path, project.params.sla
-    if not (rate := sla.requests_per_second):
-        said = f"{public(model)}: sla.requests_per_second is not set"
-        raise LoopError(said, fix="set it in params.yaml")
+    bento, rate = built(project).path, promised(model)
     with tempfile.TemporaryDirectory(prefix="bench-models-") as made:
         scratch = Path(made)
         files, log = bodies(model, scratch), scratch / "log"
@@ -111,7 +115,7 @@ def measured(model: str, seconds: int, rounds: int) -> dict[str, float]:
     ours, theirs, constant = (middle(runs[name]) for name in servers)
     return {
         "required/s": rate,
-        "required p99, ms": sla.p99_ms,
+        "required p99, ms": project.params.sla.p99_ms,
         "p99, ms": middle(steady)["p99, ms"],
         "failed": sum(each["failed"] for each in steady),
         "p99 of a constant, ms": middle(alone)["p99, ms"],
