@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from place import NODE, PODS
-from policies import node_end, pod_end, rules
+from policies import ends, rules
 
 pytestmark = pytest.mark.sample
 
@@ -40,8 +40,7 @@ def policy(namespace: str = "shop", **spec: Any) -> dict[str, Any]:
 def chains(*policies: dict[str, Any]) -> dict[str, list[str]]:
     """Return each chain's lines for a serving pod in `shop`, a client in `edge`, and DNS on the node."""
     things = [pod(SERVING, "shop", "serving"), pod(CLIENT, "edge", "client")]
-    ends = [*(pod_end(thing, SPACES) for thing in things), node_end(dns(), SPACES)]
-    text = rules(list(policies), [end for end in ends if end])
+    text = rules(list(policies), [*ends(things, [dns()], SPACES)])
     found = re.findall(r"chain (\w+) \{\n(.*?)\n  \}", text, re.DOTALL)
     return {name: [line.strip() for line in body.splitlines()] for name, body in found}
 
@@ -103,7 +102,7 @@ def test_an_address_block_excludes_its_exceptions() -> None:
 @pytest.mark.parametrize(("address", "phase"), [("10.244.0.7", "Succeeded"), ("10.245.0.7", "Running")])
 def test_an_ended_or_fake_pod_has_no_rules(address: str, phase: str) -> None:
     """A pod that has ended, or is fake, has no rules, because its address may now belong to another pod."""
-    assert pod_end(pod(address, "shop", "serving", phase), SPACES) is None
+    assert not [*ends([pod(address, "shop", "serving", phase)], [], SPACES)]
 
 
 def test_the_table_is_replaced_in_one_transaction() -> None:

@@ -59,29 +59,23 @@ class End:
         return [one for one in found if one[0] == protocol and (not self.only or one in self.ports.values())]
 
 
-def pod_end(pod: Thing, namespaces: Labels) -> End | None:
-    """Return a pod as an end of a connection; None if it has no address on this node, like a fake pod."""
-    if not runs_here(pod):
-        return None
-    ports = {
-        port["name"]: (port.get("protocol", "TCP").lower(), str(port["containerPort"]))
-        for container in pod["spec"]["containers"]
-        for port in container.get("ports", [])
-        if "name" in port
-    }
-    meta = pod["metadata"]
-    around = namespaces.get(meta["namespace"], {})
-    return End(pod["status"]["podIP"], meta["namespace"], around, meta.get("labels", {}), ports)
+def ends(pods: list[Thing], slices: list[Thing], spaces: Labels) -> Iterator[End]:
+    """Yield the pods with an address on this node, and the processes on it that EndpointSlices name."""
 
+    def end(thing: Thing, address: str, ports: list[Thing], number: str, *, only: bool = False) -> End:
+        meta = thing["metadata"]
+        named = {
+            port.get("name") or "": (port.get("protocol", "TCP").lower(), str(port[number])) for port in ports
+        }
+        around, labels = spaces.get(meta["namespace"], {}), meta.get("labels", {})
+        return End(address, meta["namespace"], around, labels, named, only)
 
-def node_end(part: Thing, namespaces: Labels) -> End | None:
-    """Return the process that an EndpointSlice names as an end; None for an EndpointSlice of pods."""
-    if not any(NODE in endpoint["addresses"] for endpoint in part.get("endpoints") or []):
-        return None
-    ports = {port.get("name") or "": (port["protocol"].lower(), str(port["port"])) for port in part["ports"]}
-    meta = part["metadata"]
-    around = namespaces.get(meta["namespace"], {})
-    return End(NODE, meta["namespace"], around, meta.get("labels", {}), ports, only=True)
+    for pod in filter(runs_here, pods):
+        ports = [port for container in pod["spec"]["containers"] for port in container.get("ports", [])]
+        yield end(pod, pod["status"]["podIP"], ports, "containerPort")
+    for part in slices:
+        if any(NODE in endpoint["addresses"] for endpoint in part.get("endpoints") or []):
+            yield end(part, NODE, part["ports"], "port", only=True)
 
 
 def rules(policies: list[Thing], ends: list[End]) -> str:
@@ -164,9 +158,7 @@ def follow(place: Place) -> None:
     before = ""
     for policies, pods, namespaces, slices in discovery.changes(place, *PATHS):
         around = {one["metadata"]["name"]: one["metadata"].get("labels", {}) for one in namespaces}
-        found = [pod_end(pod, around) for pod in pods]
-        found += [node_end(part, around) for part in slices]
-        text = rules(policies, [end for end in found if end])
+        text = rules(policies, [*ends(pods, slices, around)])
         if text != before:
             apply(text)
             before = text
