@@ -42,28 +42,22 @@ def start_metrics(place: Place) -> None:
     process.wait(place, "metrics-server", lambda: kube.kubectl(place, *nodes), seconds=90)
 
 
-def volume(name: str, path: str) -> dict[str, object]:
-    """Return a PersistentVolume that is a folder on the node; several pods may write to it."""
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "storageClassName": "local",
-            "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
-            "persistentVolumeReclaimPolicy": "Retain",
-            "hostPath": {"path": path, "type": "Directory"},
-        },
-    }
-
-
 def start_storage(place: Place, count: int = VOLUMES) -> None:
-    """Create the default StorageClass, and `count` volumes to which claims are bound."""
+    """Create the default StorageClass, and `count` volumes to which claims are bound.
+
+    A volume is a folder on the node; several pods may write to it.
+    """
     kube.apply(place, MANIFESTS / "storage.yaml")
-    made = []
+    spec = {
+        "storageClassName": "local",
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain",
+    }
+    volumes = []
     for number in range(count):
         folder = place.folder(f"volumes/{number:03d}")
         os.chown(folder, STORAGE_OWNER, STORAGE_OWNER)
-        made.append(volume(folder.name, str(folder)))
-    kube.apply_objects(place, made)
+        volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": folder.name}}
+        volumes.append(volume | {"spec": spec | {"hostPath": {"path": str(folder), "type": "Directory"}}})
+    kube.apply_objects(place, volumes)
