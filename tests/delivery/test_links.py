@@ -59,7 +59,7 @@ def test_a_link_is_refused_by_its_path(tmp_path: Path, packer: str) -> None:
         (root / name).mkdir(parents=True)
     (root / "params.yaml").write_text("models: {}\n")
     write_json(outside / "secret", {})
-    write_json(outside / "image.json", {"kind": "none", "image": None})
+    write_json(outside / "image.json", {"kind": "none", "image": None, "key": "k"})
     path = root / at
     if path.is_dir():
         shutil.rmtree(path)

@@ -41,10 +41,10 @@ def clone(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
     digest = f"sha256:{'a' * 64}"
-    write_json(
-        root / "build/m/image.json", {"image": f"r/m@{digest}", "digest": digest, "kind": "bento-artifact"}
-    )
-    write_json(root / "build/m/bento.json", {"key": "0123456789ab", "model_md5": "m1"})
+    key, kind = "0123456789ab", "bento-artifact"
+    image = {"image": f"r/m@{digest}", "digest": digest, "kind": kind, "key": key}
+    write_json(root / "build/m/image.json", image)
+    write_json(root / "build/m/bento.json", {"key": key, "model_md5": "m1"})
     return root
 
 

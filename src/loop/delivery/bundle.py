@@ -111,7 +111,7 @@ def _named(root: Path, paths: list[Path]) -> dict[str, Path]:
 
 def _image(project: Project) -> list[Path]:
     """Return the path of an image's image.json, plus its OCI layout unless the image is already pushed."""
-    found, folder = record(project, candidate.Built, "image"), project.build / "image"
+    found, folder = record(project, candidate.Image), project.build / "image"
     if found.kind == "none" or found.pushed or not folder.is_dir():
         return [project.build / "image.json"]
     return [project.build / "image.json", *layout.files(folder)]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -23,31 +23,14 @@ class Challenger(BaseModel):
     model_md5: str
 
 
-class Champion(BaseModel):
-    """The release that production serves; its metrics are empty if nothing was compared."""
-
-    key: str
-    metrics: dict[str, int | float]
-
-
-class Difference(BaseModel):
-    """Challenger minus champion: the interval, and how many test rows the rarer class has."""
-
-    metric: str
-    low: float
-    mean: float
-    high: float
-    rarer: int | None
-
-
 class Gate(BaseModel):
     """gate.json: the verdict, and what it compares. `keep` means sound but not better than the champion."""
 
     verdict: Literal["promote", "keep", "block"]
     reasons: list[str]
     challenger: Challenger
-    champion: Champion | None
-    difference: Difference | None
+    champion: dict[str, Any] | None  # its key, and its metrics if the models were compared
+    difference: dict[str, Any] | None  # of one metric: challenger minus champion, with its interval
 
 
 class Register(BaseModel):
@@ -71,23 +54,13 @@ class Rehearse(BaseModel):
         return {name: side for name, side in (self.model_extra or {}).items() if isinstance(side, dict)}
 
 
-class Built(BaseModel):
-    """The fields of each image.json; for the monitor, `image` is null if no engine built it."""
+class Image(BaseModel):
+    """image.json: the image's name with its digest, and its key; `image` is null if no engine built it."""
 
     image: str | None
     kind: str
-    pushed: bool | None = None  # `loop push-image` sets it to true; only a container has it
-
-
-class Image(Built):
-    """image.json: the image's name, its digest that Git pins, and its release key."""
-
-    image: str
-    digest: str
     key: str
-
-
-B = TypeVar("B", bound=Built)
+    pushed: bool | None = None  # `loop push-image` sets it to true; only a container has it
 
 
 @dataclass(frozen=True)
@@ -116,7 +89,7 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
         fix = f"correct the cause, then {command(project, 'bento')} && {command(project, 'rehearse')}"
         raise Rejected(f"{project.public}: the rehearsal failed: {'; '.join(rehearse.reasons)}", fix=fix)
     registered, bento = record(project, Register), record(project, Bento)
-    image, watching = pushed(project, Image), monitor(project.root) if watched else None
+    image, watching = pushed(project), monitor(project.root) if watched else None
     git = Git(project.root)
     commit = git.head()
     committed = Lock.parse(git.read(commit, "dvc.lock") or "")
@@ -135,7 +108,7 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
             raise LoopError(what, fix=command(project, name))
     track = Track(
         key=bento.key,
-        image=image.image,
+        image=str(image.image),
         weight=0,
         model_md5=project.model_md5,
         data_md5=project.data_md5,
@@ -161,12 +134,12 @@ def check_current(project: Project, track: Track) -> None:
 
 def monitor(root: Path) -> str | None:
     """Return the name of the monitor image, None if no engine built it. Raises LoopError if not pushed."""
-    return pushed(Project(root, MONITOR), Built).image
+    return pushed(Project(root, MONITOR)).image
 
 
-def pushed(project: Project, kind: type[B]) -> B:
+def pushed(project: Project) -> Image:
     """Return image.json. Raises LoopError if the image is not pushed, because no cluster could pull it."""
-    found = record(project, kind, "image")
+    found = record(project, Image)
     if found.pushed is False:
         what = f"{project.build / 'image.json'}: {found.image} was built but not pushed"
         raise LoopError(what, fix=command(project, "push-image"))

@@ -30,17 +30,17 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
         "trained at": track.commit,
         "model md5, data md5": f"`{track.model_md5}`, `{track.data_md5}`",
     }
-    theirs = gate.champion.metrics if gate.champion else {}
+    theirs = gate.champion["metrics"] if gate.champion else {}
     metrics = [
         [inert(name), _figure(value), _figure(theirs.get(name))]
         for name, value in gate.challenger.metrics.items()
         if isinstance(value, int | float)
     ]
-    champion = f"champion {gate.champion.key}" if gate.champion else "no champion"
+    champion = f"champion {gate.champion['key']}" if gate.champion else "no champion"
     difference = ""
     if found := gate.difference:
-        low, mean, high = map(_figure, (found.low, found.mean, found.high))
-        difference = f"Difference of {found.metric}: {mean} [{low}, {high}]"
+        low, mean, high = (_figure(found[name]) for name in ("low", "mean", "high"))
+        difference = f"Difference of {found['metric']}: {mean} [{low}, {high}]"
     parts = [
         f"Release **{track.key}** of {public(candidate.model)}.",
         _table(("what", "is"), [[name, value] for name, value in facts.items()]),

@@ -18,7 +18,7 @@ from loop.core.git import Git
 from loop.core.paths import environment
 from loop.core.project import Project
 from loop.core.signing import opened, signed
-from loop.delivery.candidate import Built, pushed
+from loop.delivery.candidate import pushed
 from loop.packaging import attestation, engine, monitor_image
 from loop.packaging.records import MONITOR, command, record
 from loop.packaging.registry import Registry
@@ -35,7 +35,7 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     image: dict[str, Any] = record(project, dict, "image")
     if not _new(image):
         return image
-    pushed(project, Built)
+    pushed(project)
     if model and (found := record(project, dict, "bento").get("model_md5")) != project.model_md5:
         what = f"{project.build}/bento.json contains model {found}, dvc.lock records {project.model_md5}"
         raise LoopError(what, fix=f"./loop bento {project.public} && ./loop image {project.public}")
