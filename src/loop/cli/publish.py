@@ -21,14 +21,12 @@ def image(project: Project) -> None:
     stored on this machine as an OCI artifact, and releases pin that. Step outputs: image, digest, kind.
     """
     from loop.packaging import bento, image
-    from loop.packaging.layout import table
 
     program = _engine("releases pin the bento itself, as an OCI artifact on disk")
     made = image.make(project, bento.built(project), program)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
-    if layers := made.get("layers"):
-        click.echo(table(layers))
-    click.echo(f"{made['kind']}: {made['image']}")
+    size = f", {made['unpacked'] / 1e6:.0f} MB unpacked" if "unpacked" in made else ""
+    click.echo(f"{made['kind']}: {made['image']}{size}")
 
 
 @click.command("monitor-image")

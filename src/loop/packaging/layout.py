@@ -1,8 +1,8 @@
 """Reads and writes OCI image layouts (image-spec v1.1); an engine's image is stored as one before the push.
 
 The output of `docker save` does not contain the digest that a registry will use. Therefore the layers are
-compressed here, by gzip without a time. The manifest records each layer's uncompressed size, so that sizes
-can be listed without downloading layers.
+compressed here, by gzip without a time. The manifest records each layer's uncompressed size, so that an
+image's size is known without downloading its layers.
 """
 
 import gzip
@@ -114,19 +114,9 @@ def platform(layout: Path, digest: str) -> str:
     return f"{config.get('os', 'linux')}/{config.get('architecture', 'unknown')}"
 
 
-def layers(manifest: dict[str, Any]) -> list[dict[str, int]]:
-    """Return each layer's bytes `packed` and `unpacked`; [] for another tool's image."""
-    told = [(layer["size"], layer.get("annotations") or {}) for layer in manifest.get("layers", [])]
-    if not all(UNPACKED in notes for _, notes in told):
-        return []
-    return [{"packed": size, "unpacked": int(notes[UNPACKED])} for size, notes in told]
-
-
-def table(layers: list[dict[str, int]]) -> str:
-    """Return a text table of layers: MB compressed and MB uncompressed."""
-    total = {what: sum(layer[what] for layer in layers) for what in ("packed", "unpacked")}
-    sizes = (f"{one['packed'] / 1e6:7.1f} MB {one['unpacked'] / 1e6:7.1f} MB" for one in (*layers, total))
-    return "\n".join(sizes) + "  in all"
+def unpacked(manifest: dict[str, Any]) -> int:
+    """Return the uncompressed bytes of an image that `write` has written."""
+    return sum(int(layer["annotations"][UNPACKED]) for layer in manifest["layers"])
 
 
 def _layer(source: IO[bytes], layout: Path, diff: str) -> dict[str, Any]:

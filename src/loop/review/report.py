@@ -117,7 +117,7 @@ def _cluster(found: Evidence) -> str:
 
 
 def _image(found: Evidence) -> str:
-    """Return the sizes of what the image adds to its base; layers are known only after the build."""
+    """Return the sizes of what the image adds to its base; its own size is known only after the build."""
     if not found.image:
         return ""
     rows = [(part, *_sizes(ours, theirs)) for part, (ours, theirs) in found.image.items()]
@@ -125,7 +125,7 @@ def _image(found: Evidence) -> str:
     before = [theirs for _, theirs in found.image.values() if theirs is not None]
     rows.append(("total", *_sizes(total, sum(before) if len(before) == len(found.image) else None)))
     most = f"an image over {MOST['cpu'] / 1e6:.0f} MB, or {MOST['cuda'] / 1e6:,.0f} MB with CUDA, is rejected"
-    said = f"Of the dev image, without base image and bytecode. `loop image` shows the layers; {most}."
+    said = f"Of the dev image, without base image and bytecode. `loop image` shows its size; {most}."
     head = ("part of the image, MB", "this commit", "base branch", "change")
     return f"{_table(head, rows, right=3)}\n\n<sub>{said}</sub>"
 
