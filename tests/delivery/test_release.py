@@ -121,7 +121,7 @@ def test_a_proposal_brings_what_watches_the_canary(clone, here, github, producti
     done, _ = propose(here, github, found, "production")
     assert commit.read(here, done.commit, production).monitor == MONITOR
     assert f"Monitor: {MONITOR.split('@')[1]}" in here.run("log", "-1", "--format=%B", done.commit)
-    assert f"`{MONITOR}` (new)" in github.open[f"release/{MODEL}/{B}"]["body"]
+    assert f"job | ` {MONITOR} (new) ` |" in github.open[f"release/{MODEL}/{B}"]["body"]
     release(here, found, "dev")
     assert commit.read(here, here.fetch(), Place(MODEL, "dev")).monitor is None
 

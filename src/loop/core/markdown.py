@@ -1,6 +1,7 @@
 """Escapes text from outside for Markdown, so that GitHub shows it as plain text."""
 
 import re
+from collections.abc import Iterable, Sequence
 
 from loop.core.text import one_line
 
@@ -20,6 +21,13 @@ def inert(text: str) -> str:
         return line
     ticks = _longer_than(line, "`")
     return f"{ticks} {line} {ticks}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> str:
+    """Return a table with inert cells, whose last `right` columns are aligned to the right."""
+    rule = ["---"] * (len(head) - right) + ["---:"] * right
+    lines = [head, rule, *([inert(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def quiet(text: str) -> str:

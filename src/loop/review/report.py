@@ -1,8 +1,6 @@
 """Formats the report on a pull request as Markdown that GitHub shows without any upload."""
 
-from collections.abc import Sequence
-
-from loop.core.markdown import inert
+from loop.core.markdown import inert, table
 from loop.core.text import rounded_down
 from loop.packaging.image import MOST
 from loop.pipeline.plots import CURVES
@@ -66,7 +64,7 @@ def _metrics(found: Evidence) -> str:
             rows.append((name, _number(value), _number(base), change, champions))
     said = "[low, high]: interval of the difference from this commit, by paired bootstrap over the same rows"
     note = f"\n\n<sub>{said}</sub>" if found.intervals else ""
-    return _table(("metric", "this commit", "base branch", "change", head), rows, right=4) + note
+    return table(("metric", "this commit", "base branch", "change", head), rows, right=4) + note
 
 
 def _charts(found: Evidence) -> str:
@@ -86,7 +84,7 @@ def _importance(found: Evidence) -> str:
         for p in ours
     ]
     head = ("feature", "importance", f"rise of {LOSS[found.task].name.replace('_', ' ')}", "base branch")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _data(found: Evidence) -> str:
@@ -104,7 +102,7 @@ def _data(found: Evidence) -> str:
             (name, "⚠️" if score >= MUCH else "", f"{score:.3f}", test) for name, (test, score) in furthest
         ]
         head = ("feature", "", "distance from the base branch", "test")
-        lines += ["", "Drift of the training data, largest first:", "", _table(head, rows)]
+        lines += ["", "Drift of the training data, largest first:", "", table(head, rows)]
     return "\n".join(lines)
 
 
@@ -127,7 +125,7 @@ def _image(found: Evidence) -> str:
     most = f"an image over {MOST['cpu'] / 1e6:.0f} MB, or {MOST['cuda'] / 1e6:,.0f} MB with CUDA, is rejected"
     said = f"Of the dev image, without base image and bytecode. `loop image` shows its size; {most}."
     head = ("part of the image, MB", "this commit", "base branch", "change")
-    return f"{_table(head, rows, right=3)}\n\n<sub>{said}</sub>"
+    return f"{table(head, rows, right=3)}\n\n<sub>{said}</sub>"
 
 
 def _sizes(ours: int, theirs: int | None) -> tuple[str, str, str]:
@@ -139,9 +137,9 @@ def _sizes(ours: int, theirs: int | None) -> tuple[str, str, str]:
 def _packages(found: Evidence) -> str:
     if not found.packages:
         return "The locks did not change." if found.manifests is not None else ""
-    table = _table(("lock", "package", "before", "after"), found.packages)
+    packages = table(("lock", "package", "before", "after"), found.packages)
     said = f"<summary>{len(found.packages)} packages change</summary>"
-    return f"<details>{said}\n\n{table}\n</details>"
+    return f"<details>{said}\n\n{packages}\n</details>"
 
 
 def _interval(found: Evidence, who: str, metric: str) -> str:
@@ -158,9 +156,3 @@ def _change(value: float, before: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: int = 0) -> str:
-    rule = ["---"] * (len(head) - right) + ["---:"] * right
-    lines = [head, rule, *([inert(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
