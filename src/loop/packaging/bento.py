@@ -104,23 +104,17 @@ def built(project: Project) -> Bento:
 
 
 def fault(path: Path) -> str:
-    """Return what differs in a stored bento from what this machine built; empty if nothing does."""
+    """Return why a stored bento is not known to be as this machine has built it; empty if it is."""
     # Others may write to a store that is a shared cache, but the key that signs never leaves this machine.
     if not (path / "bento.yaml").is_file():
         return "there is no bento"
     try:
-        was, now = opened(read_json(_seal(path)), SEAL), _told(path)
-    except FileNotFoundError:
-        return "the record of its build is missing"
-    except ValueError:
-        return "the record of its build is not signed by this machine's key"
-    except LoopError as error:
+        same = opened(read_json(_seal(path)), SEAL) == _told(path)
+    except (FileNotFoundError, ValueError):
+        return "this machine has no signed record of its build"
+    except LoopError as error:  # a link
         return str(error)
-    if was == now:
-        return ""
-    before, after = (json.loads(told)["files"] for told in (was, now))
-    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    return f"{names[0]} was changed after the build" if names else "it was built as another bento"
+    return "" if same else "it was changed after the build"
 
 
 def _seal(path: Path) -> Path:
