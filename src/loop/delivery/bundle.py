@@ -17,7 +17,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, whole, write_json, write_text
 from loop.core.project import Project
 from loop.delivery import candidate
-from loop.packaging import artifact, image, layout, monitor_image, tar
+from loop.packaging import image, layout, monitor_image, tar
 from loop.packaging.bento import Bento, path_of
 from loop.packaging.key import release_key
 from loop.packaging.records import MONITOR, record
@@ -203,7 +203,7 @@ def _check_image(root: Path, theirs: Project, key: str) -> None:
         found = layout.verify(folder) if folder.is_dir() else told["digest"]
         told |= {"pushed": False, "attested": False}
     elif told["kind"] == "bento-artifact":
-        artifact.verify(folder, found := told["digest"])
+        found = told["digest"]
         told["layout"] = str(image.keep(folder, name, found))
     else:
         raise Rejected(f"the bundle's image of {name} has unknown kind {told['kind']!r}", fix=FIX)

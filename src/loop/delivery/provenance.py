@@ -33,7 +33,7 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     """
     project = Project(root, model or MONITOR)
     image: dict[str, Any] = record(project, dict, "image")
-    if not _new(image):
+    if image["kind"] == "none" or image.get("attested"):
         return image
     pushed(project)
     if model and (found := record(project, dict, "bento").get("model_md5")) != project.model_md5:
@@ -63,7 +63,7 @@ def verify(root: Path, model: str | None) -> str:
         return ""
     name, digest = str(image["image"]).split("@")
     path, fix = project.build / "provenance.dsse.json", command(project, "attest")
-    if _new(image):
+    if not image.get("attested"):
         if not path.is_file():
             raise LoopError(f"{path} does not exist", fix=fix)
         try:
@@ -77,11 +77,6 @@ def verify(root: Path, model: str | None) -> str:
     if registry and (why := attestation.doubt(registry, digest, _key(project))):
         raise Rejected(f"{project.build}/image.json: {why}", fix=f"build {name} and push it again")
     return digest
-
-
-def _new(image: dict[str, Any]) -> bool:
-    """Return whether this run built the image, rather than reusing one that is already attested."""
-    return image["kind"] != "none" and not image.get("attested")
 
 
 def _kept(image: dict[str, Any]) -> bool:

@@ -40,7 +40,11 @@ def make(project: Project, bento: Bento, with_engine: str | None) -> dict[str, A
     """Build a bento's image. Returns the record that image.json gets. Raises Rejected if it is too large."""
     if with_engine:
         made = container(project, bento.key, with_engine, partial(_containerize, with_engine, bento))
-        small(project, made, bento.device)
+        size, most = made["unpacked"], MOST[bento.device]
+        if size > most:
+            wrong = f"{made['image']} is {size / 1e6:.0f} MB uncompressed, may be {most / 1e6:.0f}"
+            fix = f"remove packages from {project.bento}/requirements.in that serving does not need"
+            raise Rejected(wrong, fix=fix, docs="docs/images.md#serving")
     else:
         packed = project.build / "image"
         digest = artifact.pack(bento.path, packed, project.public, bento.key)
@@ -129,14 +133,6 @@ def push(project: Project) -> dict[str, Any]:
         told |= {"pushed": True, "attested": False}
     write_json(path, told)
     return told
-
-
-def small(project: Project, made: dict[str, Any], device: Device = "cpu") -> None:
-    """Raise Rejected if an image is larger than MOST bytes uncompressed."""
-    if (size := made["unpacked"]) > MOST[device]:
-        wrong = f"{made['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}"
-        fix = f"remove packages from {project.bento}/requirements.in that serving does not need"
-        raise Rejected(wrong, fix=fix, docs="docs/images.md#serving")
 
 
 def _runs_on_the_nodes(image: str, built: str) -> None:

@@ -20,7 +20,6 @@ from loop.core.release_state import SERVER
 from loop.packaging.bento import settings
 
 HOST, READY_SECONDS = "127.0.0.1", 60
-FAILED = "Application startup failed"  # the server prints this if the model cannot be loaded
 
 
 def free_port(port: int = 0) -> int:
@@ -118,7 +117,7 @@ class Server:
         trouble = f"is not ready after {READY_SECONDS} s"
         with httpx.Client(trust_env=False, timeout=2) as client:
             while time.monotonic() - start < READY_SECONDS:
-                if self.process.poll() is not None or FAILED in self.output():
+                if self.process.poll() is not None:
                     trouble = "does not start"
                     break
                 with suppress(httpx.TransportError):
