@@ -15,12 +15,10 @@ def engine() -> str | None:
     asked = os.environ.get("LOOP_ENGINE")
     if asked == "none":
         return None
-    if asked and asked not in ENGINES:
-        raise LoopError(f"LOOP_ENGINE is {asked!r}", fix=f"set it to one of {', '.join(ENGINES)}, none")
-    found = next((name for name in ([asked] if asked else ENGINES) if _runs(name)), None)
+    found = next((name for name in ENGINES if asked in {None, "", name} and _runs(name)), None)
     if asked and not found:
-        fix = "start it, or set LOOP_ENGINE=none"
-        raise LoopError(f"LOOP_ENGINE is {asked}, but `{asked} info` fails", fix=fix)
+        fix = f"start it, or set LOOP_ENGINE to one of {', '.join(ENGINES)}, none"
+        raise LoopError(f"LOOP_ENGINE is {asked!r}, but `{asked} info` fails", fix=fix)
     return found
 
 

@@ -61,14 +61,8 @@ class Registry:
         return done.stdout
 
     def _fix(self, said: str) -> str:
-        if helper := re.search(r'exec: \\?"(docker-credential-[^"\\]+)', said):
-            return f"install {helper[1]}, which your login names, or remove it there"
-        if "parsing config file" in said:
-            return "correct that file, or remove it and log in again"
         if "HTTP response to HTTPS client" in said:
             return f"serve {self.host} over TLS, or name it by localhost or a private IP address"
-        if "private or link-local" in said:
-            return "use a host name for the registry and its token server, as crane rejects such addresses"
         if HIDDEN.search(said):
             return f"log in as a user who may push: docker login {self.host}, or crane auth login {self.host}"
-        return f"start {self.host}, or set another registry: ./loop init --registry REGISTRY"
+        return f"correct that, start {self.host}, or set another registry: ./loop init --registry REGISTRY"
