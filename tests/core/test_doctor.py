@@ -112,14 +112,14 @@ PULLS = {
 }
 OFF = {"required_approving_review_count": 1, "required_review_thread_resolution": False}
 REVIEW = {**OFF, **dict.fromkeys(doctor.REVIEW, True)}
-IN_ENVIRONMENT = {"PUSH_KEY": "k"}
+IN_ENVIRONMENT = ["PUSH_KEY"]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     found = Server(
         *(tmp_path_factory.mktemp("github"), "--at-once", "0", "--act", "false"),
-        *("--repository", "acme/r", "--secret", "STORES_READ=r"),
+        *("--repository", "acme/r"),
     )
     yield found
     found.stop()
@@ -127,18 +127,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
-    """Return a function that changes a repository's settings; this process has its owner's token."""
+    """Return a function that sets GitHub's answers by path; this process has the owner's token."""
     there = {"LOOP_GITHUB_API_URL": server.url, "GITHUB_REPOSITORY": "acme/r"}
     for name, value in {**there, "GITHUB_TOKEN": server.tokens["person"]}.items():
         monkeypatch.setenv(name, value)
-    return lambda **what: StandIn(server, "acme/r").own("POST", "_settings/acme/r", what)
+    return lambda answers: StandIn(server, "acme/r").own("POST", "_settings/acme/r", answers)
+
+
+def named(key: str, *names: str) -> dict[str, Any]:
+    """Return GitHub's answer with a list of names."""
+    return {"total_count": len(names), key: [{"name": name} for name in names]}
 
 
 @pytest.mark.parametrize(
     ("environment", "organization", "state", "found"),
     [
         (None, [], "default", "none"),
-        ({"branches": None, "secrets": {}}, [], "default", "none"),  # GitHub made it because a job named it
+        ({"branches": None, "secrets": []}, [], "default", "none"),  # GitHub made it because a job named it
         (
             {"branches": ["main"], "secrets": IN_ENVIRONMENT},
             [],
@@ -152,7 +157,7 @@ def settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., o
             "main-only, which has PUSH_KEY, can be used from any branch",
         ),
         ({"branches": ["main", "*"], "secrets": IN_ENVIRONMENT}, [], "bad", "used from main, *"),
-        ({"branches": None, "secrets": {"STORES_READ": "r"}}, [], "default", "none"),
+        ({"branches": None, "secrets": ["STORES_READ"]}, [], "default", "none"),
         ({"branches": ["main"], "secrets": IN_ENVIRONMENT}, ["STORES"], "bad", "STORES can be read"),
     ],
 )
@@ -160,8 +165,18 @@ def test_secrets_of_who_writes(
     settings: Callable[..., object], environment: Any, organization: list[str], state: str, found: str
 ) -> None:
     """Secrets with write access must be in an environment that is limited to main; STORES_READ need not."""
-    held = {"main-only": environment} if environment else {}
-    settings(environments=held, organization_secrets=organization)
+    answers = {
+        "/actions/secrets": named("secrets", "STORES_READ"),
+        "/actions/organization-secrets": named("secrets", *organization),
+        "/environments": named("environments", *(["main-only"] if environment else [])),
+    }
+    if environment:
+        branches, place = environment["branches"], "/environments/main-only"
+        policy = branches and {"protected_branches": False, "custom_branch_policies": True}
+        answers["/environments"]["environments"][0]["deployment_branch_policy"] = policy
+        answers[f"{place}/deployment-branch-policies"] = named("branch_policies", *(branches or []))
+        answers[f"{place}/secrets"] = named("secrets", *environment["secrets"])
+    settings(answers)
     said = doctor._at_github(ROOT, doctor._secrets)
     assert (said.state, found in said.found, "docs/protection.md" in said.fix) == (
         state,
@@ -183,7 +198,7 @@ def test_secrets_of_who_writes(
 )
 def test_review(settings: Callable[..., object], rules: list[Any], state: str, found: str) -> None:
     """Only approved code may be merged: if a ruleset lacks one of the three rules, the finding names it."""
-    settings(rules=rules)
+    settings({"/rules/branches/main": rules})
     said = doctor._at_github(ROOT, doctor._review)
     assert (said.state, found in said.found) == (state, True), said
 

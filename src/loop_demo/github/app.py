@@ -58,12 +58,12 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [
     ("PATCH", f"{REPO}/issues/comments/{{comment_id}}", pulls.edit_comment, "pull-requests"),
     ("POST", f"{REPO}/statuses/{{sha}}", pulls.add_status, "statuses"),
     ("GET", f"{REPO}/commits/{{ref}}/statuses", pulls.statuses, "statuses"),
-    ("GET", f"{REPO}/environments", settings.environments, "actions"),
-    ("GET", f"{PLACE}/deployment-branch-policies", settings.policies, "actions"),
-    ("GET", f"{PLACE}/secrets", settings.environment_secrets, "secrets"),
-    ("GET", f"{REPO}/actions/secrets", settings.secrets, "secrets"),
-    ("GET", f"{REPO}/actions/organization-secrets", settings.organization_secrets, "secrets"),
-    ("GET", f"{REPO}/rules/branches/{{branch}}", settings.rules, ANY),
+    ("GET", f"{REPO}/environments", settings.answer, "actions"),
+    ("GET", f"{PLACE}/deployment-branch-policies", settings.answer, "actions"),
+    ("GET", f"{PLACE}/secrets", settings.answer, "secrets"),
+    ("GET", f"{REPO}/actions/secrets", settings.answer, "secrets"),
+    ("GET", f"{REPO}/actions/organization-secrets", settings.answer, "secrets"),
+    ("GET", f"{REPO}/rules/branches/{{branch}}", settings.answer, ANY),
 ]
 # Calls that only the stand-in has; GitHub shows these things on web pages or not at all
 OWN: list[tuple[str, str, Handler, str]] = [

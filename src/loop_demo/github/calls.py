@@ -20,6 +20,7 @@ class Call:
         self.queue, self.runner, self.state = queue, queue.runner, queue.runner.state
         self.repo, self.who, self.body = repo, who, dict(body)
         self.path, self.query = request.path_params, request.query_params
+        self.below = request.url.path.partition(repo.name)[2]  # the path below the repository's
 
     def text(self, key: str, *, required: bool = True) -> str:
         """Return a text of the body; HTTPException 422 if it is missing, or longer than GitHub allows."""
@@ -35,10 +36,6 @@ class Call:
         """Return the requested page of a list; a page has 30 entries unless the query has `per_page`."""
         size, page = min(int(self.query.get("per_page", 30)), MOST), int(self.query.get("page", 1))
         return found[(page - 1) * size : page * size]
-
-    def counted(self, key: str, found: list[Any]) -> dict[str, Any]:
-        """Return the requested page of a list as the field `key`, beside the number of all entries."""
-        return {"total_count": len(found), key: self.page(found)}
 
     def add(self, kind: str, **fields: Any) -> Record:
         """Add a record of a kind (such as "pulls") by the caller to the repository."""

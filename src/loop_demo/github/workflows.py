@@ -63,7 +63,8 @@ def artifacts(call: Call) -> dict[str, Any]:
     """Answer with the artifacts of a run."""
     run, name = call.find("runs", "id", "run_id"), call.query.get("name")
     paths = [path for path in call.runner.artifacts(run) if name in (None, path.stem)]
-    return call.counted("artifacts", [shapes.artifact(call.repo, run, path) for path in paths])
+    shown = [shapes.artifact(call.repo, run, path) for path in call.page(paths)]
+    return {"total_count": len(paths), "artifacts": shown}
 
 
 def archive(call: Call) -> Response:
