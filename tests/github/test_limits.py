@@ -9,7 +9,6 @@ from standin import Clone, Server, StandIn
 from loop_demo.github import weather
 
 LONGEST = 65_536
-SUMMARY = 1024 * 1024
 
 
 @pytest.fixture
@@ -35,18 +34,6 @@ def test_long_descriptions_and_comments_are_refused(standin: StandIn) -> None:
     assert [answer.status_code for answer in answers] == [422, 201]
     comment = f"/issues/comments/{answers[1].json()['id']}"
     assert standin.ask("PATCH", comment, body={"body": long}).status_code == 422
-
-
-def test_a_summary_over_1_mib_is_dropped(standin: StandIn, clone: Clone) -> None:
-    """A summary over 1 MiB is dropped completely, and the log has GitHub's message instead."""
-    work = "on: {push: {branches: [main]}}\njobs: {a: {runs-on: ubuntu-latest}}\n"
-    clone.push("work", {".github/workflows/a.yml": work})
-    (run,) = standin.runs()
-    path = standin.server.root / "runs" / str(run["id"]) / "summary.md"
-    path.write_text("x" * SUMMARY)
-    assert standin.summary(run) == "x" * SUMMARY
-    path.write_text("x" * (SUMMARY + 1))
-    assert "upload aborted, supports content up to a size of 1024k" in standin.summary(run)
 
 
 def test_the_weather_depends_on_its_seed() -> None:

@@ -17,6 +17,7 @@ import httpx
 from loop.core.github import GitHub
 
 ROOT = Path(__file__).resolve().parents[2]
+SUMMARY = 1024 * 1024  # the most bytes of a step's summary at GitHub
 FORKER = "mallory"  # owns a fork of every repository
 WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
 
@@ -160,7 +161,11 @@ class StandIn:
         return json.loads((self.server.root / "runs" / str(run["id"]) / "event.json").read_text())
 
     def summary(self, run: dict[str, Any]) -> str:
-        return self.own("GET", f"_summary/{self.name}/{run['id']}").text
+        """Return a run's summary; an error if GitHub's runner would drop it, because it is over 1 MiB."""
+        path = self.server.root / "runs" / str(run["id"]) / "summary.md"
+        text = path.read_bytes() if path.exists() else b""
+        assert len(text) <= SUMMARY
+        return text.decode()
 
 
 class Clone:

@@ -68,7 +68,6 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [
 # Calls that only the stand-in has; GitHub shows these things on web pages or not at all
 OWN: list[tuple[str, str, Handler, str]] = [
     ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
-    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
     ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content, ANY),
     ("POST", "/_settings/{owner}/{repo}", settings.change, ANY),
     ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),

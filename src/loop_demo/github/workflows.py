@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from loop_demo.github import shapes, triggers
 from loop_demo.github.calls import Call
@@ -16,8 +16,6 @@ FILTERS = {
     "branch": ("head_branch",),
     "head_sha": ("head_sha",),
 }
-SUMMARY = 1024 * 1024  # the most bytes of a summary; GitHub's runner drops a larger one, and the step goes on
-DROPPED = "##[error]$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of 1024k, got {}k."
 
 
 def dispatch(call: Call) -> Any:
@@ -94,11 +92,3 @@ def schedule(call: Call) -> dict[str, Any]:
     """Start a workflow as its timer would, and answer with the run."""
     started = triggers.scheduled(call.runner, call.repo, call.path["workflow_id"])
     return shapes.run(call.repo, started)
-
-
-def summary(call: Call) -> Response:
-    """Answer with a run's summary, to which GitHub's limit for one step applies, as all steps write it."""
-    path = call.runner.folder(call.find("runs", "id", "run_id")) / "summary.md"
-    text = path.read_text(errors="replace") if path.exists() else ""
-    size = len(text.encode())
-    return PlainTextResponse(text if size <= SUMMARY else DROPPED.format(size // 1024))
