@@ -67,7 +67,7 @@ def test_a_merge_queue_checks_the_commit_that_main_gets(clone: Clone, tmp_path: 
     queued.enqueue(number)
     (entry,) = queued.dequeued(seconds=300)
     group = next(run for run in queued.runs() if run["event"] == "merge_group")
-    assert entry["reason"] == "MERGE", queued.log(group)
+    assert entry["reason"] == "merged", queued.log(group)
     assert len(lines(queued, group, "Job succeeded")) == 3
     clone.git("fetch", "-q", "origin")
     assert clone.git("rev-parse", "origin/main").stdout.strip() == group["head_sha"]

@@ -70,7 +70,6 @@ OWN: list[tuple[str, str, Handler, str]] = [
     ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
     ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content, ANY),
     ("POST", "/_settings/{owner}/{repo}", settings.change, ANY),
-    ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),
     ("POST", "/_queue/{owner}/{repo}/{pull_number}", pulls.enqueue, "contents"),
 ]
 NUMBERS = re.compile(r"\{(run_id|comment_id|artifact_id|\w+_number)\}")

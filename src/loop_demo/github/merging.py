@@ -24,13 +24,12 @@ class Queue:
     method: str | None  # how the queue merges; None if repositories have no queue
     required: str  # the name of the job that must succeed before a merge
 
-    def add(self, pull: Record, who: str) -> Record:
-        """Add a pull request to the end of its base branch's queue. Returns a copy of the entry as added."""
+    def add(self, pull: Record, who: str) -> None:
+        """Add a pull request to the end of its base branch's queue."""
         kept = {key: pull[key] for key in ("repository", "number", "head_sha", "base_ref")}
-        new = {"state": "QUEUED", "reason": None, "words": None, "who": who}
-        added = dict(self.runner.state.add("queue", **kept, **new))
+        checks: Record = {"branch": "", "queue_sha": "", "base_sha": "", "runs": []}
+        self.runner.state.add("queue", **kept, **checks, who=who, reason=None)
         self.advance()
-        return added
 
     def advance(self) -> None:
         """Handle the first entry of each queue, until it waits for its checks."""
@@ -38,33 +37,44 @@ class Queue:
         with self.runner.hosting.moving:
             for entry in self.runner.state.of("queue", reason=None):
                 place = (entry["repository"], entry["base_ref"])
-                if place not in waiting:
-                    self._step(self.runner.hosting.known(entry["repository"]), entry)
-                if entry["reason"] is None:
+                if place in waiting:
+                    continue
+                repo = self.runner.hosting.known(entry["repository"])
+                if reason := self._step(repo, entry):
+                    self._drop_branch(repo, entry)
+                    self.runner.state.update(entry, reason=reason)
+                else:
                     waiting.add(place)
 
-    def _step(self, repo: Repository, entry: Record) -> None:
-        """Handle the first entry of one queue: remove it, begin its checks, or merge it."""
+    def _step(self, repo: Repository, entry: Record) -> str | None:
+        """Begin an entry's checks, or merge it if they have succeeded; return why it leaves the queue."""
         [pull] = self.runner.state.of("pulls", repository=repo.name, number=entry["number"])
         if pull["state"] == "closed" or any(pull[key] != entry[key] for key in ("base_ref", "head_sha")):
-            words = "it was closed, merged or pushed to, or its base was changed"
-            self._remove(repo, entry, "MANUAL", words)
-        elif entry["state"] == "QUEUED":
-            self._begin(repo, entry, pull)
-        else:
-            self._judge(repo, entry, pull)
+            return "it was closed, merged or pushed to, or its base was changed"
+        before, ref = repo.refs(), f"refs/heads/{entry['base_ref']}"
+        if not entry["runs"] or before[ref] != entry["base_sha"]:  # a base that moved needs another check
+            return self._begin(repo, entry, pull)
+        ends = {run["conclusion"] for run in self.runner.state.of("runs") if run["id"] in entry["runs"]}
+        if ends - {None, "success"}:
+            return f"'{self.required}' failed"
+        if None in ends:
+            return None
+        repo.move(ref, entry["queue_sha"], entry["base_sha"])
+        triggers.closed(self.runner, repo, pull, entry["who"], merged=entry["queue_sha"])
+        triggers.pushed(self.runner, repo, before, entry["who"])
+        return "merged"
 
-    def _begin(self, repo: Repository, entry: Record, pull: Record) -> None:
-        """Create the branch with the merge, and request its checks by a merge_group event."""
+    def _begin(self, repo: Repository, entry: Record, pull: Record) -> str | None:
+        """Create the branch with the merge, and request its checks; return why that is not possible."""
+        self._drop_branch(repo, entry)
         before = repo.refs()
         base = before[f"refs/heads/{entry['base_ref']}"]
         sha = write(repo, pull, str(self.method), base=base, login=entry["who"], given={})
         if sha is None:
-            self._remove(repo, entry, "MERGE_CONFLICT", "it does not merge into its base")
-            return
+            return "it does not merge into its base"
         branch = f"gh-readonly-queue/{entry['base_ref']}/pr-{entry['number']}-{base}"
         repo.move(f"refs/heads/{branch}", sha)
-        self.runner.state.update(entry, branch=branch, queue_sha=sha, base_sha=base)
+        self.runner.state.update(entry, branch=branch, queue_sha=sha, base_sha=base, runs=[])
         triggers.pushed(self.runner, repo, before, entry["who"])
         files = repo.workflows(sha)
         deciding = [
@@ -72,35 +82,13 @@ class Queue:
             for run in triggers.checks_requested(self.runner, repo, entry)
             if events.has_job(events.parse(files[Path(run["path"]).name]), self.required)
         ]
-        self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding)
-        if not deciding:  # GitHub says so when the time for the check is up
-            words = f"no workflow with a job '{self.required}' listens to merge_group"
-            self._remove(repo, entry, "CI_TIMEOUT", words)
-
-    def _judge(self, repo: Repository, entry: Record, pull: Record) -> None:
-        """Merge the entry if its required check succeeded; remove it if that failed."""
-        before, ref = repo.refs(), f"refs/heads/{entry['base_ref']}"
-        runs = [run for run in self.runner.state.of("runs") if run["id"] in entry["runs"]]
-        if before[ref] != entry["base_sha"]:  # the base has moved, so the merge must be checked again
-            self._drop_branch(repo, entry)
-            self._begin(repo, entry, pull)
-        elif any(run["conclusion"] not in (None, "success") for run in runs):
-            self._remove(repo, entry, "CI_FAILURE", f"'{self.required}' failed")
-        elif all(run["conclusion"] for run in runs):
-            repo.move(ref, entry["queue_sha"], entry["base_sha"])
-            triggers.closed(self.runner, repo, pull, entry["who"], merged=entry["queue_sha"])
-            triggers.pushed(self.runner, repo, before, entry["who"])
-            self._remove(repo, entry, "MERGE", "its check succeeded")
-
-    def _remove(self, repo: Repository, entry: Record, reason: str, words: str) -> None:
-        """Remove an entry from the queue; `reason` is GitHub's code, `words` explains it to people."""
-        self._drop_branch(repo, entry)
-        self.runner.state.update(entry, reason=reason, words=words)
+        self.runner.state.update(entry, runs=deciding)
+        return None if deciding else f"no workflow with a job '{self.required}' listens to merge_group"
 
     def _drop_branch(self, repo: Repository, entry: Record) -> None:
         before = repo.refs()
-        if f"refs/heads/{entry.get('branch')}" in before:
-            repo.run("update-ref", "-d", f"refs/heads/{entry['branch']}")
+        if (branch := f"refs/heads/{entry['branch']}") in before:
+            repo.run("update-ref", "-d", branch)
             triggers.pushed(self.runner, repo, before, entry["who"])
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from loop_demo.github import merging, shapes, triggers
 from loop_demo.github.calls import Call
@@ -163,17 +164,9 @@ def statuses(call: Call) -> list[Any]:
     return [shapes.status(call.repo, status) for status in call.page(found)]
 
 
-# The calls below exist only at the stand-in; GitHub has them on the pull request's page and in GraphQL.
-
-
-def queue(call: Call) -> list[Any]:
-    """Answer with all entries of the merge queue and their reasons."""
-    with call.state.lock:  # copies, because the queue's thread changes the entries
-        return [dict(entry) for entry in call.of("queue")]
-
-
-def enqueue(call: Call) -> dict[str, Any]:
-    """Add a pull request to the merge queue of its base, and answer with the entry."""
+def enqueue(call: Call) -> Response:
+    """Add a pull request to the merge queue of its base; GitHub has this on a page and in GraphQL only."""
     if call.queue.method is None:
         raise HTTPException(422, "A merge queue is not enabled for the base branch")
-    return call.queue.add(call.find("pulls", "number", "pull_number"), call.who)
+    call.queue.add(call.find("pulls", "number", "pull_number"), call.who)
+    return Response(status_code=204)
