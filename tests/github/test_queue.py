@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from standin import Clone, StandIn, repositories
 
-CHECK = "Everything is fine"
+from loop_demo.github.merging import REQUIRED as CHECK
+
 QUEUE = (
     "name: Queue\non: merge_group\njobs: {a: {name: %s, runs-on: ubuntu-latest, steps: [{run: 'true'}]}}\n"
 )
@@ -27,7 +28,7 @@ def queued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandI
     act = root / "act"
     act.write_text(ACT)
     act.chmod(0o755)
-    options = ["--act", str(act), "--merge-queue", "--required-check", CHECK]
+    options = ["--act", str(act), "--merge-queue"]
     with repositories(root / "github", 6, *options) as each:
         yield each
 

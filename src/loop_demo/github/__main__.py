@@ -38,8 +38,6 @@ its own, which is valid until the run ends and has the job's `permissions:`. To 
 password and any user name. State, tokens and logs are in --root and survive a restart: queued runs start
 again, and a run that was interrupted counts as failed.
 """
-# Default of --required-check: the name of the last job of this project's CI
-REQUIRED = "Everything required has passed"
 
 
 def arguments() -> argparse.Namespace:
@@ -52,7 +50,6 @@ def arguments() -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on, also used in URLs (127.0.0.1)")
     add("--repository", **many, metavar="OWNER/NAME", help="created if missing; may be repeated (acme/loop)")
     add("--merge-queue", nargs="?", const="merge", choices=METHODS, help="merge only by a queue (merge)")
-    add("--required-check", default=REQUIRED, metavar="JOB", help=f"job that the queue needs ({REQUIRED})")
     add("--weather", type=int, metavar="SEED", help="fail half of all REST calls, chosen by this seed")
     add("--no-pulls-by-actions", action="store_true", help="as in a new repository at GitHub")
     add("--act", help="path of the act program (default: the act that tools/programs builds)")
@@ -100,7 +97,7 @@ def main() -> None:
     ready |= {keys[who]: token for token, who in known.items()}
     if options.with_stdin:
         threading.Thread(target=stop_with_stdin, daemon=True).start()
-    queue = Queue(runner, options.merge_queue, options.required_check)
+    queue = Queue(runner, options.merge_queue)
 
     def ended(run: Record) -> None:
         triggers.completed(runner, run)

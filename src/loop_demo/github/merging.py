@@ -14,6 +14,7 @@ from loop_demo.github.runs import Runner
 from loop_demo.github.state import Record
 
 METHODS = ("merge", "squash", "rebase")
+REQUIRED = "Everything required has passed"  # the last job of this project's CI, which the queue requires
 
 
 @dataclass
@@ -22,7 +23,6 @@ class Queue:
 
     runner: Runner
     method: str | None  # how the queue merges; None if repositories have no queue
-    required: str  # the name of the job that must succeed before a merge
 
     def add(self, pull: Record, who: str) -> None:
         """Add a pull request to the end of its base branch's queue."""
@@ -56,7 +56,7 @@ class Queue:
             return self._begin(repo, entry, pull)
         ends = {run["conclusion"] for run in self.runner.state.of("runs") if run["id"] in entry["runs"]}
         if ends - {None, "success"}:
-            return f"'{self.required}' failed"
+            return f"'{REQUIRED}' failed"
         if None in ends:
             return None
         repo.move(ref, entry["queue_sha"], entry["base_sha"])
@@ -80,10 +80,10 @@ class Queue:
         deciding = [
             run["id"]
             for run in triggers.checks_requested(self.runner, repo, entry)
-            if events.has_job(events.parse(files[Path(run["path"]).name]), self.required)
+            if events.has_job(events.parse(files[Path(run["path"]).name]), REQUIRED)
         ]
         self.runner.state.update(entry, runs=deciding)
-        return None if deciding else f"no workflow with a job '{self.required}' listens to merge_group"
+        return None if deciding else f"no workflow with a job '{REQUIRED}' listens to merge_group"
 
     def _drop_branch(self, repo: Repository, entry: Record) -> None:
         before = repo.refs()
