@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from loop.core.github import GitHub
 
 FOLDER = "build/github"  # where the stand-in stores repositories, runs and its log
-LONGEST = 3600  # seconds to wait for the workflow runs that a command starts
 
 
 @click.command()
@@ -198,12 +197,8 @@ def _wait(hub: "GitHub") -> None:
         return list(hub.call("GET", "/actions/runs", params={"per_page": 100})["workflow_runs"])
 
     ended = {run["id"] for run in newest() if run["status"] == "completed"}
-    failed, calm, deadline = [], 0, time.monotonic() + LONGEST
+    failed, calm = [], 0
     while calm < 2:  # noqa: PLR2004 - checks in a row, because the end of a run may start another one
-        if time.monotonic() > deadline:
-            raise LoopError(
-                f"a workflow did not end within {LONGEST} s", fix=f"read its log in {FOLDER}/runs"
-            )
         time.sleep(1)
         runs = newest()
         for run in reversed(runs):
