@@ -11,7 +11,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from loop.core.files import write_json
 
 TYPES = "type.googleapis.com/envoy"
-ROUTES = f"{TYPES}.config.route.v3.RouteConfiguration"
+NOBODY = {"name": "nobody", "weight": 1}  # a cluster that does not exist, so Envoy answers 503
 
 
 class Envoy:
@@ -56,8 +56,10 @@ class Envoy:
         """
         clusters = [_cluster(track, port) for track, port in sorted(endpoints.items())]
         write_json(self.folder / "cds.json", {"resources": clusters})
-        shares = {track: weight for track, weight in weights.items() if track in endpoints}
-        write_json(self.folder / "rds.json", {"resources": [_routes(shares, paths)]})
+        shares = [{"name": t, "weight": weight} for t, weight in weights.items() if weight and t in endpoints]
+        table = _table({"route": {"weighted_clusters": {"clusters": shares or [NOBODY]}}}, paths)
+        kind = f"{TYPES}.config.route.v3.RouteConfiguration"
+        write_json(self.folder / "rds.json", {"resources": [{"@type": kind, **table}]})
 
     @retry(retry=retry_if_exception_type(httpx.HTTPError), wait=wait_fixed(0.1), stop=stop_after_delay(20))
     def _wait_ready(self) -> None:
@@ -109,15 +111,6 @@ def _cluster(track: str, port: int) -> dict[str, Any]:
         "connect_timeout": "1s",
         "load_assignment": {"cluster_name": track, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
-
-
-def _routes(weights: Mapping[str, int], paths: Iterable[str]) -> dict[str, Any]:
-    """Return the gateway's routes; without a track that has traffic, it answers 503."""
-    if not sum(weights.values()):
-        nothing = {"status": 503, "body": {"inline_string": "no track is ready"}}
-        return {"@type": ROUTES, **_table({"direct_response": nothing})}
-    clusters = [{"name": track, "weight": weight} for track, weight in sorted(weights.items())]
-    return {"@type": ROUTES, **_table({"route": {"weighted_clusters": {"clusters": clusters}}}, paths)}
 
 
 def _table(action: Mapping[str, Any], paths: Iterable[str] = ()) -> dict[str, Any]:
