@@ -35,19 +35,16 @@ class Desired:
     @classmethod
     def of(cls, manifests: list[dict[str, Any]]) -> "Desired":
         """Read the desired state from the Deployments named serving-<track> and the HTTPRoute."""
-        images: dict[str, str] = {}
-        weights: dict[str, int] = {}
-        paths: list[str] = []
-        for document in manifests:
-            if document["kind"] == "Deployment":
-                container = document["spec"]["template"]["spec"]["containers"][0]
-                images[_track(document["metadata"]["name"])] = container["image"]
-            if document["kind"] == "HTTPRoute":
-                rule: dict[str, Any] = document["spec"]["rules"][0]
-                weights = {_track(backend["name"]): backend["weight"] for backend in rule["backendRefs"]}
-                paths = [match["path"]["value"] for match in rule["matches"]]
-        running = {track: weight for track, weight in weights.items() if weight or track in images}
-        return cls(images, running, paths)
+        deployments = [document for document in manifests if document["kind"] == "Deployment"]
+        rules = [document["spec"]["rules"][0] for document in manifests if document["kind"] == "HTTPRoute"]
+        return cls(
+            images={
+                _track(each["metadata"]["name"]): each["spec"]["template"]["spec"]["containers"][0]["image"]
+                for each in deployments
+            },
+            weights={_track(ref["name"]): ref["weight"] for rule in rules for ref in rule["backendRefs"]},
+            paths=[match["path"]["value"] for rule in rules for match in rule["matches"]],
+        )
 
 
 class Node:

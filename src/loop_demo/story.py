@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import httpx
 import pyarrow.parquet as pq
 
 from loop.core import params
@@ -84,7 +85,8 @@ def judged(stage: Stage) -> str:
         raise LoopError("the release was merged, but production has no canary")
     with Traffic(stage.world, stage.envoy.url("gateway"), rate=RATE, before=stage.world.phase_end) as traffic:
         watch(stage)
-    stage.tell.step(f"{sum(traffic.answers.values()):,} live requests, {traffic.failed} failed")
+    sent, answered = traffic.answers.total(), traffic.answers[httpx.codes.OK]
+    stage.tell.step(f"{sent:,} live requests, {sent - answered} failed")
     return track.key
 
 

@@ -35,11 +35,6 @@ class Traffic:
         for thread in self._threads:
             thread.join(timeout=15)
 
-    @property
-    def failed(self) -> int:
-        """The number of answers that were not predictions, lost connections included."""
-        return sum(count for status, count in self.answers.items() if status != httpx.codes.OK)
-
     def _run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=10, trust_env=False) as client:
             due = time.monotonic()
