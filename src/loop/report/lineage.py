@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from loop.core.dvc import Lock
 from loop.core.files import read_json
 from loop.core.git import Git, GitError
-from loop.core.names import package, public
+from loop.core.names import package
 from loop.core.project import Project
 from loop.core.release_state import State, Track
 
@@ -28,16 +28,21 @@ class Lineage:
     missing: str = ""
 
 
-def released(git: Git, model: str, states: dict[str, State]) -> list[Lineage]:
-    """Return the lineage of each release that an environment serves."""
+def traced(git: Git, project: Project, states: dict[str, State]) -> list[Lineage]:
+    """Return the lineage of each release that is served, and of the work tree's model if it is not served."""
     tracks: dict[str, Track] = {}
     served: dict[str, list[tuple[str, str]]] = {}
     for environment, state in states.items():
         for name, track in (("stable", state.stable), ("canary", state.canary)):
             if track:
+                overlay = (f"{environment}/{project.public}", f"{name}, {track.weight} %")
                 tracks.setdefault(track.key, track)
-                served.setdefault(track.key, []).append((environment, f"{name}, {track.weight} %"))
-    return [_released(git, model, track, served[key]) for key, track in tracks.items()]
+                served.setdefault(track.key, []).append(overlay)
+    found = [_released(git, project.model, track, served[key]) for key, track in tracks.items()]
+    own = project.lock.outs(project.model).get(f"data/{project.package}/model")
+    if own not in {track.model_md5 for track in tracks.values()} and (here := candidate(project)):
+        found.append(here)
+    return found
 
 
 def candidate(project: Project) -> Lineage | None:
@@ -80,6 +85,6 @@ def _released(git: Git, model: str, track: Track, served: list[tuple[str, str]])
         Link("Model registry (MLflow)", [("name and version", track.mlflow)]),
         Link("Bento", [("tag", track.bento), ("release key", track.key)]),
         Link("Image", [("digest", track.image.partition("@")[2]), ("from", track.image.partition("@")[0])]),
-        Link("Overlays that serve the release", [(f"{at}/{public(model)}", weight) for at, weight in served]),
+        Link("Overlays that serve the release", served),
     ]
     return Lineage(track.key, links, missing)

@@ -9,11 +9,11 @@ from typing import Any
 from loop.core import html, params
 from loop.core.files import whole, write_text
 from loop.core.git import Git, GitError
-from loop.core.names import public
 from loop.core.project import Project
 from loop.core.results import Entry
 from loop.pipeline.validate import FILTERS
-from loop.report.facts import Facts, gather
+from loop.report.draw import curves
+from loop.report.facts import Facts
 from loop.version import VERSION
 
 LATEST = 10  # number of changes on the index page
@@ -24,17 +24,17 @@ def build(root: Path, models: Sequence[str] = ()) -> Path:
     """Write the site of the given models, by default all, to build/report; returns the path of its index."""
     git, out = Git(root, seconds=SECONDS), root / "build" / "report"
     commit, told = tip(git)
-    facts = [gather(git, Project(root, name), commit) for name in models or params.read(root)]
+    facts = [Facts(git, Project(root, name), commit) for name in models or params.read(root)]
     shared = {"commit": commit, "told": told, "now": datetime.now(UTC), "version": VERSION, "fleet": facts}
     with whole(out) as aside:
         aside.mkdir()
         write_text(aside / "index.html", page("index.html.j2", latest=latest(facts), **shared))
         for one in facts:
-            drift = one.drift_page if one.drift_page.is_file() else None
-            text = page("model.html.j2", one=one, drift_page=drift, **shared)
-            write_text(aside / one.model / "index.html", text)
-            if drift:
-                shutil.copy(drift, aside / one.model / "drift.html")
+            folder, drift = aside / one.project.public, one.project.build / "monitor" / "report.html"
+            text = page("model.html.j2", one=one, drift_page=drift.is_file(), **shared)
+            write_text(folder / "index.html", text)
+            if drift.is_file():
+                shutil.copy(drift, folder / "drift.html")
     return out / "index.html"
 
 
@@ -48,14 +48,14 @@ def tip(git: Git) -> tuple[str, str]:
 
 def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
     """Return the latest changes of the served releases: (model, environment, change), newest first."""
-    served = [(one.model, one.served) for one in facts if one.served]
+    served = [(one.project.public, one.served) for one in facts if one.served]
     found = [(model, place.name, entry) for model, place in served for entry in place.history]
     return sorted(found, key=lambda each: when(each[2].when), reverse=True)[:LATEST]
 
 
 def page(template: str, **values: Any) -> str:
     """Render a page from its template."""
-    filters = {**FILTERS, "when": when, "public": public}
+    filters: dict[str, Any] = {**FILTERS, "when": when, "curves": curves}
     return html.page(template, "loop.report", "loop.pipeline", filters=filters, **values)
 
 
