@@ -70,16 +70,6 @@ class _Main:
 
 
 @dataclass
-class _Runs:
-    """The workflow runs that the judge has dispatched for one action."""
-
-    ids: set[int] = field(default_factory=set)
-    dispatches: int = 0
-    last: float = -float("inf")  # monotonic time of the latest dispatch
-    ended: int = 0  # number of this action's runs that had ended before the latest dispatch
-
-
-@dataclass
 class _Canary:
     """The canary that the judge watches, with everything that it remembers of it."""
 
@@ -88,7 +78,8 @@ class _Canary:
     unready: int = 0  # number of checks in a row in which it had traffic and was not ready
     overdue: int = 0  # number of checks in a row in which it was past its deadline
     condemned: Verdict | None = None  # the verdict to end it
-    runs: dict[str, _Runs] = field(default_factory=dict)  # by the runs' title
+    # by the title of an action's runs: the monotonic time at which the judge dispatched each run, by its id
+    runs: dict[str, dict[int, float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -217,27 +208,27 @@ class Judge:
         else:
             workflow, title = "rollback.yml", f"Roll back {model}: {environment} {known.key}"
             inputs |= {"why": reason, "bar": "yes" if found.what == "rollback" else "no"}
-        runs = known.runs.setdefault(title, _Runs())
+        sent = known.runs.setdefault(title, {})
         # earlier runs belong to another canary of this release
         oldest = max(datetime.now(UTC) - DAYS, datetime.fromtimestamp(known.released, UTC) - SKEW)
         listed = github.trusted(workflow, oldest, "workflow_dispatch")
         # Ours have the id that GitHub returned or, after a restart, the title. In a fork that has changed
         # `run-name`, a restarted judge dispatches once more. That is harmless, because promote and rollback
         # change nothing unless main is still at the step they start from.
-        ours = [run for run in listed if run["id"] in runs.ids or run["display_title"] == title]
-        for run in ours:
+        ours = {run["id"]: run for run in listed if run["id"] in sent or run["display_title"] == title}
+        for number, run in ours.items():
             if run["status"] != "completed":
-                return False, f"run {run['id']} is {run['status']}"
-        if len(ours) <= runs.ended and time.monotonic() - runs.last < SHOWN:
+                return False, f"run {number} is {run['status']}"
+        unlisted = sent.keys() - ours.keys()
+        if any(time.monotonic() - sent[number] < SHOWN for number in unlisted):
             return False, "a run was dispatched and is not listed yet"
         state = self._read().state
         if state.canary is None or (state.canary.key, steps.step_of(state)) != (known.key, step):
             return False, "main has changed meanwhile"
-        if (times := max(len(ours), runs.dispatches)) >= ATTEMPTS:
+        if (times := len(ours) + len(unlisted)) >= ATTEMPTS:
             raise Rejected(f"{title!r} ran {times} times without effect", fix="read the runs' logs")
         started = github.dispatch(workflow, inputs)
-        runs.dispatches, runs.last, runs.ended = runs.dispatches + 1, time.monotonic(), len(ours)
-        runs.ids.add(started.id)
+        sent[started.id] = time.monotonic()
         return True, f"dispatched {workflow}: {started.url}"
 
 
