@@ -15,7 +15,6 @@ from ruamel.yaml import YAML
 from loop.cli import SECTIONS, cli
 from loop.core import models, params
 from loop.core.errors import Exit
-from loop.monitoring import push
 from loop.monitoring.report import GAUGES, RETRAININGS
 from loop.runtime.metrics import Metrics
 
@@ -165,7 +164,6 @@ def _metrics(root: Path) -> Iterator[str]:
     yield "## Of the monitor\n\nPushed to the Pushgateway after each look, as job `monitor`."
     rows = [_metric(name, text, "gauge", ["model", *by]) for name, (text, *by) in GAUGES.items()]
     rows.append(_metric(f"{RETRAININGS[0]}_total", RETRAININGS[1], "counter", ["model"]))
-    rows.append(_metric(push.ENDS, push.HELP, "gauge", ["model"]))
     yield from table("name|meaning|kind|labels", sorted(rows))
     yield "## Recorded by Prometheus\n\nThe rules in `" + RULES + "` compute these."
     for rule in _rules(root, "record"):

@@ -28,7 +28,7 @@ def report(production: Production) -> dict[str, object]:
     return json.loads((production.root / "build" / "shop" / "monitor" / "report.json").read_text())
 
 
-TOLD = {  # the metrics of a report; test_dashboards.MONITOR lists these and the metrics of a push
+TOLD = {  # the metrics of a report; test_dashboards.MONITOR lists these, and those of a token and a push
     "model_accuracy_score",
     "model_live_metric",
     "model_sla_margin",

@@ -74,6 +74,7 @@ def monitor(  # noqa: PLR0917 — click passes by name
     from loop.core import params
     from loop.core.github import GitHub, opened
     from loop.monitoring import dispatch as retraining
+    from loop.monitoring import push as pushing
     from loop.monitoring import report
     from loop.monitoring.monitor import look, read_reference, released
 
@@ -92,28 +93,19 @@ def monitor(  # noqa: PLR0917 — click passes by name
             except LoopError as error:  # the report is written all the same
                 failure = error
                 found = replace(found, dispatch={"dispatched": False, "why": str(error)})
+    if dispatch and push:
+        with suppress(LoopError):  # without GitHub or a token, the metrics are sent all the same
+            found = replace(found, token_ends=pushing.token_ends(GitHub.of_environment(project.root)))
     folder = out or project.build / "monitor"
     report.write(folder, found, rows)
     lines = _tell(found, folder)
     show(found.plain() | {"folder": str(folder)}, lambda: click.echo("\n".join(lines)))
     if push:
-        _push(push, found.model, folder, project.root if dispatch else None)
+        pushing.push(push, found.model, folder / "metrics.prom")
     if failure:
         raise failure
     if found.over and not no_exit_code:
         sys.exit(Exit.DRIFT)
-
-
-def _push(url: str, model: str, folder: Path, root: Path | None) -> None:
-    """Send the metrics to a Pushgateway; with `root`, also when the token ends, if GitHub says it."""
-    from loop.core.github import GitHub
-    from loop.monitoring.push import push, token_ends
-
-    ends = None
-    if root:
-        with suppress(LoopError):  # without GitHub or a token, the metrics are sent all the same
-            ends = token_ends(GitHub.of_environment(root))
-    push(url, model, folder / "metrics.prom", ends)
 
 
 def _tell(found: "Findings", folder: Path) -> list[str]:

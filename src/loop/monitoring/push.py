@@ -13,20 +13,14 @@ from loop.core.names import public
 from loop.core.remote import by_proxy
 
 HEADER = "github-authentication-token-expiration"
-ENDS = "github_token_expires_seconds"
-HELP = "Unix time at which the GitHub token for dispatches expires."
 
 
-def push(url: str, model: str, metrics: Path, token_ends: datetime | None = None) -> None:
+def push(url: str, model: str, metrics: Path) -> None:
     """Push a file in Prometheus' text format, replacing all metrics of this model in a Pushgateway.
 
-    `token_ends` (UTC), the expiry of the dispatch token, is pushed as one more metric. Raises LoopError if
-    the Pushgateway cannot be reached or rejects the metrics.
+    Raises LoopError if the Pushgateway cannot be reached or rejects the metrics.
     """
     text = metrics.read_text(encoding="utf-8")
-    if token_ends:
-        said = f"# HELP {ENDS} {HELP}\n# TYPE {ENDS} gauge\n"
-        text += f"{said}{ENDS} {token_ends.timestamp():.0f}\n"
     group = f"{url.rstrip('/')}/metrics/job/monitor/model/{quote(public(model), safe='')}"
     try:
         answer = _put(group, text)

@@ -1,6 +1,7 @@
 """The monitor's findings and verdict, written as JSON, as an HTML page and as Prometheus metrics."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +35,7 @@ GAUGES = {  # what each metric tells, and its labels beside `model`
     "auto_retrain_budget_left": ("Automatic retrainings left in these 30 days.",),
     "feature_drift_score": ("Distance from the training data that counts.", "feature"),
     "feature_drift_threshold": ("Drift from which a retraining is dispatched.",),
+    "github_token_expires_seconds": ("Unix time at which the GitHub token for dispatches expires.",),
 }
 RETRAININGS = ("auto_retrain", "Automatic retrainings in Git's log.")  # the counter
 
@@ -58,6 +60,7 @@ class Findings:
     dispatch: dict[str, Any] = field(default_factory=lambda: {"dispatched": False, "why": "not asked for"})
     retrainings: int = 0  # number of automatic retrainings in Git's history
     lately: int = 0  # number of automatic retrainings in the last 30 days
+    token_ends: datetime | None = None  # when the token for dispatches expires; None if that is not known
 
     @property
     def drift(self) -> float | None:
@@ -231,6 +234,7 @@ def _prometheus(path: Path, f: Findings) -> None:
         "auto_retrain_budget_left": {(): f.budget_left},
         "feature_drift_score": {} if f.drift_unknown else {(name,): far for name, far in f.counts.items()},
         "feature_drift_threshold": {(): f.rules.drift},
+        "github_token_expires_seconds": {(): f.token_ends.timestamp()} if f.token_ends else None,
     }
     registry = CollectorRegistry()
     for name, (text, *labels) in GAUGES.items():
