@@ -15,7 +15,7 @@ from loop.cli.monitoring import monitor
 from loop.core.errors import LoopError
 from loop.core.github import GitHub
 from loop.monitoring.fetch import fetch
-from loop.monitoring.push import HEADER, _put, push, token_ends
+from loop.monitoring.push import HEADER, push, token_ends
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -72,13 +72,15 @@ def test_a_models_group_holds_its_numbers(server, metrics):
 
 
 def test_a_gateway_that_refuses_or_is_away_is_an_error(server, metrics, monkeypatch):
-    """A Pushgateway that refuses or is away is an error with its address and its answer."""
+    """A Pushgateway that refuses or stays away is an error with its address and its answer."""
     server.refuses = True
     with pytest.raises(LoopError, match=r"job/monitor/model/shop: 400"):
         push(server.url, "shop", metrics)
-    monkeypatch.setattr(_put.retry, "sleep", lambda _: None)
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
     with pytest.raises(LoopError, match="ConnectError"):
         push("http://127.0.0.1:9", "shop", metrics)
+    assert 5 < sum(slept) < 10
 
 
 def test_a_way_out_to_the_internet_is_not_taken_within_the_cluster(server, metrics, monkeypatch):

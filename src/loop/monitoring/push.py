@@ -5,7 +5,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import httpx
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from loop.core.errors import LoopError
 from loop.core.github import GitHub
@@ -13,6 +12,7 @@ from loop.core.names import public
 from loop.core.remote import by_proxy
 
 HEADER = "github-authentication-token-expiration"
+RETRIES = 5  # further attempts to connect, over eight seconds in all
 
 
 def push(url: str, model: str, metrics: Path) -> None:
@@ -20,10 +20,12 @@ def push(url: str, model: str, metrics: Path) -> None:
 
     Raises LoopError if the Pushgateway cannot be reached or rejects the metrics.
     """
-    text = metrics.read_text(encoding="utf-8")
     group = f"{url.rstrip('/')}/metrics/job/monitor/model/{quote(public(model), safe='')}"
+    headers = {"Content-Type": "text/plain; version=0.0.4"}
+    patient = httpx.HTTPTransport(retries=RETRIES)
     try:
-        answer = _put(group, text)
+        with httpx.Client(transport=patient, timeout=30, trust_env=by_proxy(group)) as client:
+            answer = client.put(group, content=metrics.read_bytes(), headers=headers)
     except httpx.HTTPError as error:
         raise LoopError(f"{group}: {error!r}", fix="check that a Pushgateway runs at this URL") from error
     if answer.is_error:
@@ -42,14 +44,3 @@ def token_ends(github: GitHub) -> datetime | None:
         return datetime.strptime(said.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z").astimezone(UTC)
     except ValueError as error:
         raise LoopError(f"{github.url}: header {HEADER} is not a time: {said!r}") from error
-
-
-@retry(
-    retry=retry_if_exception_type(httpx.TransportError),
-    wait=wait_random_exponential(multiplier=0.5, max=8),
-    stop=stop_after_attempt(4),
-    reraise=True,
-)
-def _put(group: str, text: str) -> httpx.Response:
-    headers = {"Content-Type": "text/plain; version=0.0.4"}
-    return httpx.put(group, content=text, headers=headers, timeout=30, trust_env=by_proxy(group))
