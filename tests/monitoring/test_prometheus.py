@@ -21,7 +21,7 @@ from loop.monitoring.sample import FAILED, Counted, Unread
 from loop.packaging.process import free_port
 
 OLD, NEW = "0" * 12, "1" * 12
-POD = {"__name__": f"{FAILED}_total", "version": NEW, "pod": "a"}
+POD = {"__name__": f"{FAILED}_total", "version": NEW, "pod": "a", "reason": "model"}
 RECORDED = Path(__file__).parent / "prometheus.json"  # a real server's answers in the slow test below
 SINCE = 1_800_000_000.0
 
@@ -166,10 +166,10 @@ def test_series_that_say_nothing_readable(answered: tuple[str, dict[str, Any]]) 
     ]
     found = Prometheus(url, "shop-production", "canary").sample(NEW, record["since"])
     assert (found.requests, found.scores) == (plain.requests, plain.scores)
-    assert found.skipped == (
-        "model_prediction_score_bucket: le is 'abc'",
+    assert found.skipped == {
+        "model_prediction_score_bucket: a label is missing or not valid",
         "model_prediction_score_bucket: a value is not a valid count",
-    )
+    }
     count = answers["model_prediction_latency_seconds_count"]
     count += [{"metric": {"pod": "b", "version": "\x1b[2J\nready"}, "value": [now, "1"]}]
     count += [{"metric": {"pod": "c"}, "value": [now, "1"]}]

@@ -269,8 +269,7 @@ def told(stable: Sample, canary: Sample) -> str:
     parts = [f"{mine} (stable {stable.requests:.0f}, {p99(stable)})"]
     if stable.scores.total and canary.scores.total:
         parts.append(f"PSI {stable.scores.psi(canary.scores):.2f}")
-    if odd := canary.skipped + stable.skipped:
-        parts.append(f"{len(odd)} series skipped, such as {one_line(odd[0], 150)}")
+    parts += [f"skipped {why}" for why in sorted(canary.skipped | stable.skipped)]
     return ", ".join(parts)
 
 

@@ -85,7 +85,7 @@ class Sample:
     latency: Histogram = field(default_factory=Histogram)  # latency of the answers in seconds
     scores: Histogram = field(default_factory=Histogram)
     refused: float = 0.0  # number of 429 answers (overload), which no other field includes
-    skipped: tuple[str, ...] = ()  # messages about series that could not be read
+    skipped: frozenset[str] = frozenset()  # messages about series that could not be read
 
 
 class Unread(LoopError):
@@ -94,8 +94,9 @@ class Unread(LoopError):
 
 @dataclass
 class Count:
-    """One series' counter: its last scrape, and its increase since a given time."""
+    """One series' counter: what it counts, its last scrape, and its increase since a given time."""
 
+    of: tuple[str, float | str]
     at: float
     value: float
     gained: float
@@ -118,24 +119,29 @@ class Counted:
     since: float = 0.0  # the start of counting
     seen: float = 0.0  # time of the newest scrape
     counts: dict[Labels, Count] = field(default_factory=dict)
-    _odd: set[Labels] = field(default_factory=set)  # series with a bad value since the last sample
+    skipped: set[str] = field(default_factory=set)  # messages about what could not be read
 
     def add(self, labels: Mapping[str, str], scrapes: Iterable[tuple[float, float | str]]) -> float:
         """Add a series' scrapes in order, if it is the release's; returns the time of the last, else 0.
 
-        A series that first appears after `since` began at zero.
+        A series that first appears after `since` began at zero. A series is skipped if it lacks a required
+        label or has a bucket bound that is not one, and a scrape if no counter can have its value.
         """
-        series, at = tuple(sorted(labels.items())), 0.0
-        releases = (labels.get(name) for name in VERSIONS)
-        if labels.get("__name__") not in SERIES or self.version not in releases:
+        series, name, at = tuple(sorted(labels.items())), labels.get("__name__"), 0.0
+        if name not in SERIES or self.version not in (labels.get(each) for each in VERSIONS):
+            return at
+        try:
+            of = _counted(labels)
+        except (KeyError, ValueError):
+            self.skipped.add(f"{name}: a label is missing or not valid")
             return at
         for at, text in scrapes:
             if not 0 <= (value := _number(text)) <= HIGHEST:
-                self._odd.add(series)
+                self.skipped.add(f"{name}: a value is not a valid count")
             elif series in self.counts:
                 self.counts[series].add(at, value, self.since)
             else:
-                self.counts[series] = Count(at, value, value if at > self.since else 0.0)
+                self.counts[series] = Count(of, at, value, value if at > self.since else 0.0)
         self.seen = max(self.seen, at)
         return at
 
@@ -143,26 +149,15 @@ class Counted:
         """Sum up the series.
 
         Failed requests are the 5xx answers or the model's own failure count, whichever is greater; refused
-        requests are the 429 answers or the app's own count of refusals, whichever is greater. A series is
-        skipped if it lacks a required label, or has a bucket bound or value that no counter can have.
+        requests are the 429 answers or the app's own count of refusals, whichever is greater.
         """
         sums: dict[str, dict[Any, float]] = defaultdict(lambda: defaultdict(float))
-        skipped = []
-        for series, count in self.counts.items():
-            labels = dict(series)
-            try:
-                what, part = _counted(labels)
-                sums[what][part] += count.gained
-            except KeyError as error:
-                skipped.append(f"{labels['__name__']} has no label {error}")
-            except ValueError as error:
-                skipped.append(f"{labels['__name__']}: {error}")
-        odd = (dict(series)["__name__"] for series in sorted(self._odd))
-        skipped += [f"{name}: a value is not a valid count" for name in odd]
-        self._odd.clear()
+        for count in self.counts.values():
+            what, part = count.of
+            sums[what][part] += count.gained
         latency, scores = (Histogram.of_cumulative(sums[name]) for name in (LATENCY, SCORE))
         failed, refused = (max(sums[what].values(), default=0.0) for what in ("failed", "refused"))
-        return Sample(latency.total + failed, failed, latency, scores, refused, tuple(skipped))
+        return Sample(latency.total + failed, failed, latency, scores, refused, frozenset(self.skipped))
 
 
 @dataclass
@@ -226,7 +221,7 @@ def _counted(labels: Mapping[str, str]) -> tuple[str, float | str]:
     name = labels["__name__"]
     if (histogram := name.removesuffix("_bucket")) != name:
         if not (bound := _number(labels["le"])) > LEAST[histogram]:
-            raise ValueError(f"le is {one_line(ascii(labels['le']), 40)}")
+            raise ValueError(f"{labels['le']!r} is no upper bound")
         return histogram, bound
     if name == f"{FAILED}_total":
         return REASONS.get(labels["reason"], ""), name
