@@ -92,11 +92,11 @@ def judged(stage: Stage) -> str:
 
 def watch(stage: Stage) -> None:
     """Run the judge until production has no canary, and print its lines as they come."""
-    command = ["./loop", "judge", public(stage.model), "--environment", ENVIRONMENT, "--dispatch"]
+    judging = ["./loop", "judge", public(stage.model), "--environment", ENVIRONMENT, "--dispatch"]
     tracks = [f"--{track}={stage.envoy.url(track)}" for track in ("stable", "canary")]
     lines = [""]
     with subprocess.Popen(
-        [*command, *tracks, "--every", "1", "--deadline", "400"],
+        ["timeout", "400", *judging, *tracks, "--every", "1"],
         cwd=stage.clone,
         env={**os.environ, **stage.environment},
         stdout=subprocess.PIPE,

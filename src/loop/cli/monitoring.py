@@ -154,9 +154,6 @@ def _tell(found: "Findings", folder: Path) -> list[str]:
 )
 @click.option("--every", type=float, default=5.0, show_default=True, help="Seconds between two checks.")
 @click.option(
-    "--deadline", type=float, help="Seconds after which to give up, with exit code 4.  [default: never]"
-)
-@click.option(
     "--forever", is_flag=True, help="Go on after errors, and after the canary has ended. For a Deployment."
 )
 @click.option("--alive", type=PATH, help="File to touch at every check.")
@@ -169,7 +166,6 @@ def judge(  # noqa: PLR0917 — click passes by name
     dispatch: bool,
     once: bool,
     every: float,
-    deadline: float | None,
     forever: bool,
     alive: Path | None,
 ) -> None:
@@ -207,7 +203,7 @@ def judge(  # noqa: PLR0917 — click passes by name
             look = watcher().look()
             click.echo(look.line)
         else:
-            look = watch(lambda: watcher().look(), every, forever=forever, deadline=deadline, alive=alive)
+            look = watch(lambda: watcher().look(), every, forever=forever, alive=alive)
     actions.output(verdict=look.what or "over", dispatched=json.dumps(look.dispatched))
 
 

@@ -295,20 +295,14 @@ def since(git: Git, at: str, place: Place) -> Since | None:
 
 
 def watch(
-    look: Callable[[], Look],
-    every: float,
-    *,
-    forever: bool = False,
-    deadline: float | None = None,
-    alive: Path | None = None,
+    look: Callable[[], Look], every: float, *, forever: bool = False, alive: Path | None = None
 ) -> Look:
     """Call `look` every `every` seconds and print each new result, until a result says that no canary runs.
 
     Returns that last result. With `forever` the loop continues after such a result, and after an exception of
-    `look`. After each call the file `alive` is touched, for the liveness probe. Raises Rejected when
-    `deadline` seconds have passed.
+    `look`. After each call the file `alive` is touched, for the liveness probe.
     """
-    ends, said = time.monotonic() + deadline if deadline else float("inf"), ""
+    said = ""
     while True:
         try:
             found = look()
@@ -323,6 +317,4 @@ def watch(
             alive.touch()
         if found.over and not forever:
             return found
-        if time.monotonic() + every > ends:
-            raise Rejected(f"after {deadline:g} s: {found.line}")
         time.sleep(every)
