@@ -181,22 +181,20 @@ def test_ids_of_64_bits_without_sign_are_compared_exactly(tmp_path) -> None:
 
 
 APART = {
-    "zeros": (
-        "string",
-        ["007", "008"],
-        ["7", "8"],
-        "the log has ids such as '007', the store has ids such as '7'",
-    ),
-    "others": ("int64", [1, 2], ["A-1", "A-2"], "ids in the store, such as 'A-1', are not of type int64"),
-    "one": ("int64", [8, 9, "b7"], [2, 3], "ids in the log, such as 'b7', are not of type int64"),
-    "none": ("int64", [None, None], [1, 2], "ids in the log, such as None, are not of type int64"),
-    "later": ("int64", [8, 9], [1, 2], "the log has ids such as '8', the store has ids such as '1'"),
+    "zeros": ("string", ["007", "008"], ["7", "8"], ("'007'", "'7'")),
+    "others": ("int64", [1, 2], ["A-1", "A-2"], ("'1'", "'A-1'")),
+    "one": ("int64", [8, 9, "b7"], [2, 3], ("'b7'", "'2'")),
+    "none": ("int64", [None, None], [1, 2], ("None", "'1'")),
+    "later": ("int64", [8, 9], [1, 2], ("'8'", "'1'")),
 }
 
 
-@pytest.mark.parametrize(("kind", "sent", "stored", "why"), APART.values(), ids=APART)
-def test_what_matches_nothing_is_said_with_its_likely_cause(tmp_path, kind, sent, stored, why) -> None:
-    """If no prediction has a transaction, or no label has a prediction, the report names the likely cause."""
+@pytest.mark.parametrize(("kind", "sent", "stored", "shown"), APART.values(), ids=APART)
+def test_what_matches_nothing_is_said_with_examples(tmp_path, kind, sent, stored, shown) -> None:
+    """If no prediction has a transaction, or no label has a prediction, the report names ids of both sides.
+
+    An id that is not of the schema's type is named first.
+    """
     (tmp_path / "a.jsonl").write_bytes(b"".join(changed(1, id=one) for one in sent))
     for part, rest in (("transactions", {"at": DAY}), ("labels", {"y": 7, "reported_at": DAY})):
         (tmp_path / part).mkdir()
@@ -204,10 +202,11 @@ def test_what_matches_nothing_is_said_with_its_likely_cause(tmp_path, kind, sent
     window = log.read(
         str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=None, days=7, columns={"id": kind}
     )
-    said = f"{len(sent)} of {len(sent)} predictions have no transaction in the store: {why}"
+    why = f"compared as {kind}: the log has ids such as {shown[0]}, the store has ids such as {shown[1]}"
+    said = f"{len(sent)} of {len(sent)} predictions have no transaction in the store, {why}"
     assert window.apart == (
         f"{said}; the log's own times are used instead",
-        f"2 of 2 labels reported in the window match no prediction: {why}",
+        f"2 of 2 labels reported in the window match no prediction, {why}",
     )
 
 

@@ -64,7 +64,7 @@ class Window:
     transactions: "pa.Table | None" = None  # at most about MOST rows of the store in the window
     corrected: int = 0  # number of ids whose label was changed by a later report
     empty: int = 0  # number of label reports without a label, which are ignored
-    apart: tuple[str, ...] = ()  # messages about ids without a counterpart, with the likely cause
+    apart: tuple[str, ...] = ()  # messages about ids without a counterpart
 
     @property
     def predictions(self) -> int:
@@ -356,13 +356,13 @@ class _Tables:
         return int(self.one(f"select count(*) from answered where {wide} and {_inside(window)}"))
 
     def without_transaction(self, logged: int, known: int) -> list[str]:
-        """Return a message with the likely cause, if many predictions have no transaction."""
+        """Return a message with ids of both sides, if many predictions have no transaction."""
         rest = "" if known else "; the log's own times are used instead"
         said = "predictions have no transaction in the store"
         return [f"{why}{rest}" for why in self._unlike(said, logged - known, logged, "stored_transactions")]
 
     def without_prediction(self, window: Span) -> list[str]:
-        """Return a message with the likely cause, if many labels have no prediction."""
+        """Return a message with ids of both sides, if many labels have no prediction."""
         total = self.one("select count(*) from labels where reported >= $1", window[0])
         if not total:  # perhaps no report has an id of the schema's type
             inside = "_time >= $1 and _time < $2"
@@ -373,19 +373,14 @@ class _Tables:
     def _unlike(self, said: str, lost: int, total: int, stored: str) -> list[str]:
         if not lost or lost < LARGE * total:
             return []
-        said, examples = f"{lost:,} of {total:,} {said}", []
+        examples = []
         sides = {"log": "select id as text, key from log", "store": f"select _text, _key from {stored}"}
         for place, ids in sides.items():  # an id that is not of the schema's type is shown, if there is one
             first = f"from ({ids}) as ids(text, key) order by key is not null, text limit 1"
-            [(text, odd)] = self.con.execute(
-                f"select min(text), count(*) > count(key) from ({first})"
-            ).fetchall()
-            shown = one_line(ascii(text), 40)
-            if odd:
-                typed = self.ids.kind or "text"
-                return [f"{said}: ids in the {place}, such as {shown}, are not of type {typed}"]
-            examples.append(f"the {place} has ids such as {shown}")
-        return [f"{said}: {', '.join(examples)}"]
+            text = self.one(f"select min(text) from ({first})")
+            examples.append(f"the {place} has ids such as {one_line(ascii(text), 40)}")
+        typed = self.ids.kind or "text"
+        return [f"{lost:,} of {total:,} {said}, compared as {typed}: {', '.join(examples)}"]
 
     def labelled(self, *, many: bool) -> tuple["pa.Table", int]:
         """Return the labelled predictions, where `rows` counts identical rows, and how many repeat an id.
