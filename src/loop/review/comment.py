@@ -38,27 +38,21 @@ def written(project: Project, branch: str) -> str:
         raise LoopError(f"{project.metrics} does not exist", fix=f"./loop repro {project.package}")
     check(project)
     with checkout(project.root, branch) as tree:
-        return report(gather(project, Project(tree, project.model) if tree else None))
+        return report(gather(project, Project(tree, project.model)))
 
 
 def deployed(root: Path, branch: str) -> str:
-    """Return the report on changes of no model. Raises LoopError if there is no remote `origin`."""
+    """Return the report on changes of no model, compared with the commit where HEAD left `branch`."""
     with checkout(root, branch) as tree:
-        if tree is None:
-            fix = f"add it; the report compares with its {branch}"
-            raise LoopError(f"{root} has no remote `origin`", fix=fix)
         tracked = Git(root).run("ls-files", "--", "*.lock").splitlines()
         every = [path for path in tracked if path != "dvc.lock"]
         return without_model(cluster.differences(tree, root), cluster.packages(tree, root, every))
 
 
 @contextmanager
-def checkout(root: Path, branch: str) -> Iterator[Path | None]:
-    """Yield a temporary checkout of the commit where HEAD left origin's `branch`; None without an origin."""
+def checkout(root: Path, branch: str) -> Iterator[Path]:
+    """Yield a temporary checkout of the commit where HEAD left origin's `branch`."""
     git = Git(root)
-    if "origin" not in git.run("remote").split():
-        yield None
-        return
     tip = git.fetch(branch)
     with git.worktree(git.fork_point(tip, "HEAD") or tip) as tree:  # no common commit after a forced push
         yield tree

@@ -61,7 +61,7 @@ class Evidence:
 
 
 def gather(project: Project, theirs: Project | None) -> Evidence:
-    """Read a candidate's evidence; `theirs` is a checkout of the base branch, or None without an origin."""
+    """Read a candidate's evidence; `theirs` is a checkout of the base branch, if it is compared with one."""
     if theirs:
         _restore(theirs)
     meta = known(project.trained / "meta.json") or {}
