@@ -30,10 +30,6 @@ class Wish:
     until: datetime
     reason: str
 
-    @property
-    def inputs(self) -> dict[str, str]:
-        return {"model": public(self.model), "until": self.until.isoformat(), "reason": self.reason}
-
 
 def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: datetime) -> dict[str, Any]:
     """Dispatch train.yml unless a rule forbids it; returns {dispatched, why, budget_spent, url}.
@@ -51,7 +47,8 @@ def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: d
     if asked >= rules.budget:
         why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must check"
         return _done(dispatched=False, why=why, budget_spent=True)
-    run = github.dispatch(WORKFLOW, wish.inputs)
+    inputs = {"model": public(wish.model), "until": wish.until.isoformat(), "reason": wish.reason}
+    run = github.dispatch(WORKFLOW, inputs)
     why = wish.reason
     try:
         if first := _first(github, run, wish, cooldown, now):
