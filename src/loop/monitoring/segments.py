@@ -7,15 +7,13 @@ both files may exist, and the Parquet file is used.
 """
 # ruff: noqa: S608 — SQL is built from our own text and quoted file names
 
-import io
 import os
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from loop.core.errors import LoopError
@@ -32,11 +30,11 @@ SETTLED = 60.0  # seconds after its last write, before which a network file syst
 ABANDONED = 86_400.0  # seconds after which the leftovers of a killed conversion are deleted
 SPREAD = 1 << 20  # range of the row hash that decides which rows a sample takes
 GROUP = 16_384  # rows per Parquet row group, which is read or skipped as a whole
-LONGEST = 1 << 24  # longest accepted line in bytes; the server writes far shorter lines
 LINE = (
     "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
     " features: 'FLOAT[]', score: 'JSON', scores: 'DOUBLE[]', class: 'VARCHAR'}"
 )
+LINES = f"read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true)"
 # Log lines from before the column `scores` existed have the scores of several classes as a list in `score`.
 SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
 # `place` is a hash that decides which rows a sample takes. Files are sorted by it, so that a sample reads
@@ -48,7 +46,7 @@ COLUMNS = f"""time, id, {WHOLE} as whole, model, version, features, len(features
 
 
 def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
-    """Return Parquet files with all lines of a log, and how many lines and files cannot be read.
+    """Return Parquet files with all lines of a log, and how many files cannot be read.
 
     A line that is cut off or merged with the next, because a server was killed, becomes a row of nulls.
     Raises LoopError if there is no log.
@@ -153,58 +151,28 @@ def _convert_one(con: "duckdb.DuckDBPyConnection", path: Path, segment: str) -> 
 
 
 def _convert(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> int:
-    """Write the lines of JSON files as Parquet; returns how many lines and files cannot be read."""
+    """Write the lines of JSON files as Parquet; returns how many files cannot be read."""
     import duckdb
 
-    lines = f"read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true)"
     target = str(to).replace("'", "''")
-    copy = f"""copy (select {COLUMNS} from {lines} order by place) to '{target}'
+    copy = f"""copy (select {COLUMNS} from {LINES} order by place) to '{target}'
         (format parquet, compression zstd, row_group_size {GROUP})"""
     try:
         con.execute(copy, [files])
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error:
-        readable, cut = _readable(con, files)
+        readable = [file for file in files if _is_readable(con, file)]
         if readable:
             with reading(files[0], "remove the file that the message names"):
                 con.execute(copy, [readable])
-        return cut
+        return len(files) - len(readable)
     return 0
 
 
-def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[str], int]:
-    """Return the files that DuckDB can read, and how many overlong lines and unreadable files were left out.
-
-    A file with lines longer than LONGEST is replaced by a temporary copy without them.
-    """
-    import fsspec
-
-    kept, cut = [], 0
-    for number, file in enumerate(files):
-        aside = scratch(con) / f"{number}.jsonl"
-        try:
-            with fsspec.open(file, "rb", compression="infer") as source, aside.open("wb") as target:
-                long = _copy(io.BufferedReader(source), target)
-        except (OSError, EOFError, ValueError, zlib.error):  # unreadable, or not compressed as its name says
-            cut += 1
-            aside.unlink(missing_ok=True)
-            continue
-        if not long:
-            aside.unlink()
-        kept.append(str(aside) if long else file)
-        cut += long
-    return kept, cut
-
-
-def _copy(source: BinaryIO, target: BinaryIO) -> int:
-    """Copy all lines of at most LONGEST bytes; returns how many longer lines were left out."""
-    long = 0
-    while line := source.readline(LONGEST):
-        if len(line) < LONGEST or line.endswith(b"\n"):
-            target.write(line)
-            continue
-        long += 1
-        while len(line) == LONGEST and not line.endswith(b"\n"):
-            line = source.readline(LONGEST)
-    return long
+def _is_readable(con: "duckdb.DuckDBPyConnection", file: str) -> bool:
+    """Whether DuckDB can unpack a file, and it has no line of over 16 MB, which no server writes."""
+    with suppress(LoopError), reading(file, ""):
+        con.execute(f"select count(*) from {LINES}", [[file]])
+        return True
+    return False
