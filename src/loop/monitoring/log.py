@@ -319,14 +319,8 @@ class _Tables:
             where width = {width} group by 1 order by 1"""
         ).fetchall()
         versions = {version: count for version, _, count, *_ in found if count}
-        others = (
-            []
-            if versions
-            else self.con.execute(
-                f"select width, count(*) from events where {window} group by 1 order by 2 desc, 1 limit 1"
-            ).fetchall()
-        )
-        for other, rows in others:
+        widths = f"select width, count(*) from events where {window} group by 1 order by 2 desc, 1 limit 1"
+        for other, rows in [] if versions else self.con.execute(widths).fetchall():
             raise LoopError(
                 f"{rows} logged rows have {other} features, expected {width} as in the reference:"
                 f" {', '.join(self.features)}",

@@ -52,6 +52,8 @@ def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
     Raises LoopError if there is no log.
     """
     where = log.rstrip("/")
+    [(temporary,)] = con.execute("select current_setting('temp_directory')").fetchall()
+    aside = Path(temporary).with_name("lines.parquet")
     while True:
         if "://" not in log:
             _convert_closed(con, Path(log))
@@ -61,7 +63,6 @@ def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
             raise LoopError(f"{log} has no *.jsonl file", fix=fix)
         converted = _segments(CONVERTED, columnar)
         rest = [file for file in lines if converted.isdisjoint(_segments(CLOSED, [file]))]
-        aside = scratch(con) / "lines.parquet"
         cut = _convert(con, rest, aside) if rest else 0
         # Another monitor may have converted a file since it was listed, or a server may have deleted it.
         if cut and any("://" not in file and not os.path.lexists(file) for file in rest):
@@ -99,14 +100,6 @@ def reading(what: str | None, fix: str) -> Iterator[None]:
     except duckdb.Error as error:  # its message may hold a traceback or the query
         why = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), error)
         raise LoopError(f"{what}: cannot be read: {one_line(why)}", fix=fix) from error
-
-
-def scratch(con: "duckdb.DuckDBPyConnection") -> Path:
-    """Return this run's temporary folder for converted lines."""
-    folder = Path(str(con.execute("select current_setting('temp_directory')").fetchall()[0][0]))
-    made = folder.with_name("lines")
-    made.mkdir(exist_ok=True)
-    return made
 
 
 def _segments(form: re.Pattern[str], files: Iterable[str]) -> set[str]:
