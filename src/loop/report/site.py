@@ -21,9 +21,15 @@ SECONDS = 60  # time limit of each Git command
 
 
 def build(root: Path, models: Sequence[str] = ()) -> Path:
-    """Write the site of the given models, by default all, to build/report; returns the path of its index."""
+    """Write the site of the given models, by default all, to build/report; returns the path of its index.
+
+    It shows the releases of origin's main or, if that cannot be fetched, of HEAD.
+    """
     git, out = Git(root, seconds=SECONDS), root / "build" / "report"
-    commit, told = tip(git)
+    try:
+        commit, told = git.fetch(), "origin's main"
+    except GitError:
+        commit, told = git.head(), "this clone's HEAD, because origin's main could not be fetched"
     facts = [Facts(git, Project(root, name), commit) for name in models or params.read(root)]
     shared = {"commit": commit, "told": told, "now": datetime.now(UTC), "version": VERSION, "fleet": facts}
     with whole(out) as aside:
@@ -36,14 +42,6 @@ def build(root: Path, models: Sequence[str] = ()) -> Path:
             if drift.is_file():
                 shutil.copy(drift, folder / "drift.html")
     return out / "index.html"
-
-
-def tip(git: Git) -> tuple[str, str]:
-    """Return the commit whose releases are shown, and its description: origin's main, else HEAD."""
-    try:
-        return git.fetch(), "origin's main"
-    except GitError:
-        return git.head(), "this clone's HEAD, because origin's main could not be fetched"
 
 
 def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
