@@ -73,7 +73,7 @@ def answered() -> Iterator[tuple[str, dict[str, Any]]]:
             asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["query"][0]
             found = next((answers[start] for start in answers if asked.startswith(start)), [])
             said = {"status": "success", "data": {"result": found}} if isinstance(found, list) else found
-            self.send_response(200 if isinstance(found, list) else 422)
+            self.send_response(422 if isinstance(found, dict) else 200)
             self.end_headers()
             self.wfile.write(said if isinstance(said, bytes) else json.dumps(said).encode())
 

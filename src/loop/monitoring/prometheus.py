@@ -8,7 +8,7 @@ from math import ceil
 from typing import Annotated
 
 import httpx
-from pydantic import BaseModel, FailFast, ValidationError
+from pydantic import AliasPath, BaseModel, FailFast, Field, ValidationError
 
 from loop.core.text import one_line
 from loop.monitoring.fetch import fetch
@@ -31,18 +31,10 @@ class Series(BaseModel):
 
 
 class Found(BaseModel):
-    """The time series that a Prometheus query found."""
+    """Prometheus' answer to a query: the time series that it found."""
 
     # validation stops at the first error, because millions of errors would fill memory
-    result: Annotated[list[Series], FailFast()]
-
-
-class Said(BaseModel):
-    """Prometheus' answer to a query."""
-
-    status: str
-    error: str = "no reason given"
-    data: Found | None = None
+    series: Annotated[list[Series], FailFast()] = Field(validation_alias=AliasPath("data", "result"))
 
 
 @dataclass
@@ -107,14 +99,13 @@ class Prometheus:
         """Run an instant query at a Unix time, by default now. Raises Unread if there is no result."""
         form = {"query": query, **({"time": f"{end:.3f}"} if end else {})}
         try:
-            body = fetch(f"{self.url}/api/v1/query", TIMEOUT, ANSWER, form).content
-            answer = Said.model_validate_json(body)
+            answer = fetch(f"{self.url}/api/v1/query", TIMEOUT, ANSWER, form)
+            if answer.is_error:
+                raise Unread(f"Prometheus: {one_line(answer.text, 300)}")
+            return Found.model_validate_json(answer.content).series
         except (httpx.HTTPError, ValidationError) as error:
             why = one_line(f"{type(error).__name__} {error}", 300)
             raise Unread(f"Prometheus at {self.url} cannot be read: {why}") from error
-        if answer.status != "success" or answer.data is None:
-            raise Unread(f"Prometheus: {one_line(answer.error, 300)}")
-        return answer.data.result
 
 
 def _stretches(first: float, now: float) -> Iterator[tuple[float | None, int]]:
