@@ -247,7 +247,7 @@ def test_changes_that_are_in_no_commit_are_refused(small):
 
 @pytest.mark.parametrize("failing", ["doctor", "nothing"])
 def test_the_branch_is_checked_by_its_own_code(small, failing):
-    """The branch's own code checks it; a failed check is shown with its output, and the others run, too.
+    """The branch's own code checks it; the output of each check is shown; if one fails, the others still run.
 
     That code's changes of its own repository do not reach the user's repository.
     """
@@ -259,14 +259,14 @@ def test_the_branch_is_checked_by_its_own_code(small, failing):
     committed(root, "ours")
     code, said = command(root, "upgrade", "--to", to)
     assert code == (Exit.OK if failing == "nothing" else Exit.BLOCK), said
-    assert re.findall(r"(?m)^(ok|failed) +(.+)  \(\d+ s\)$", said) == [
+    assert re.findall(r"(?m)^(ok|failed) {2,}(.+)$", said) == [
         ("failed" if failing == "doctor" else "ok", "./loop doctor"),
         ("ok", "./loop render --check"),
         ("ok", "make lint"),
         ("ok", "make test-marked MARKS=contract or params"),
     ]
     if failing == "doctor":
-        assert "\n  doctor of upgrade-0.2.0\n" in said
+        assert "\ndoctor of upgrade-0.2.0\nfailed " in said
         assert "failed on upgrade-0.2.0: ./loop doctor; next: git switch upgrade-0.2.0" in said
     assert git(root, "branch", "--list", "upgrade-0.2.0")
     assert git(root, "branch", "--show-current").strip() == "main"

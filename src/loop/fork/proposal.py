@@ -4,11 +4,9 @@ import os
 import re
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from loop.candidate.champion import WORKFLOW
 from loop.core.errors import LoopError, Rejected
@@ -23,17 +21,16 @@ CHECKS = (
     ("make", "lint"),
     ("make", "test-marked", "MARKS=contract or params"),
 )
-SHOWN = 30  # last lines of what a failed check printed
 BRANCH = "upgrade"  # the workflow's branch; a newer release replaces the older one there
 REFUSED = re.compile(r"refusing to allow .+ workflow")  # GitHub's error for tokens without `workflow`
 
 
 def check(git: Git, branch: str) -> list[str]:
-    """Run every check with the branch's own code and locks, print the results, and return what failed.
+    """Run every check with the branch's own code and locks, and return what failed.
 
     They run in a temporary clone, so they cannot change this repository's refs, settings or hooks.
     """
-    console, failed = Console(stderr=True), []
+    failed = []
     outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
     with tempfile.TemporaryDirectory(prefix="loop-upgrade-") as folder:
         git.run("clone", "--quiet", "--shared", "--branch", branch, ".", folder)
@@ -44,22 +41,11 @@ def check(git: Git, branch: str) -> list[str]:
             clone.run("remote", "remove", "origin")
         git.share_settings(clone.root)
         for words in CHECKS:
-            command, begun = " ".join(words), time.monotonic()
-            with console.status(f"{command} on {branch}"):
-                done = subprocess.run(
-                    words,
-                    cwd=folder,
-                    env=outer,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    check=False,
-                )
-            took = time.monotonic() - begun
-            click.echo(f"{'failed' if done.returncode else 'ok':17}  {command}  ({took:.0f} s)")
+            command = " ".join(words)
+            click.echo(f"{command} on {branch}")
+            done = subprocess.run(words, cwd=folder, env=outer, stdin=subprocess.DEVNULL, check=False)
+            click.echo(f"{'failed' if done.returncode else 'ok':17}  {command}")
             if done.returncode:
-                click.echo("\n".join(f"  {line}" for line in done.stdout.splitlines()[-SHOWN:]))
                 failed.append(command)
     return failed
 
