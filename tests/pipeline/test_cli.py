@@ -201,6 +201,7 @@ def test_retrain_again_changes_nothing(clone: Path, logs: Path) -> None:
     assert loop("stage", "ingest", "card-fraud").exit_code == 0
 
 
+@pytest.mark.usefixtures("logs")
 @pytest.mark.parametrize(
     ("changes", "options", "named"),
     [
@@ -208,7 +209,7 @@ def test_retrain_again_changes_nothing(clone: Path, logs: Path) -> None:
         (
             {"split": {"kind": "random"}},
             ["--until", "2018-06-01", "--store", "logs", "--days", "9"],
-            r"--days is 9, and .*\.split\.kind is `random`",
+            r"card_fraud\.split\.random\.train_days: is 9",
         ),
         ({}, ["--until", "yesterday", "--store", "logs"], "--until: is 'yesterday'"),
     ],

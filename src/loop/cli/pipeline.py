@@ -232,12 +232,6 @@ def retrain(  # noqa: PLR0917 — click passes by name
     from loop.pipeline.store import pin
 
     name, wanted = project.package, project.params
-    if days and not isinstance(wanted.split, params.TimeSplit):
-        raise LoopError(
-            f"--days is {days}, and params.yaml: models.{name}.split.kind is `{wanted.split.kind}`,"
-            " which has no window",
-            fix="leave --days out",
-        )
     store = store or wanted.monitor.store
     if not store:
         raise LoopError(
