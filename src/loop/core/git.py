@@ -1,10 +1,11 @@
 """Runs git. Commands commit on top of the remote branch by compare-and-swap, without a work tree."""
 
+import io
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,16 +160,12 @@ class Git:
         there = self.run("ls-tree", commit, "--", path)
         return _decoded(self._bytes("show", f"{commit}:{path}")) if there else None
 
-    def contents(self, blobs: Sequence[str]) -> list[bytes]:
-        """Return the bytes of each blob, in the order of `blobs`."""
-        said = self._bytes("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs).encode())
-        found, at = [], 0
-        for _ in blobs:
-            begin = said.index(b"\n", at) + 1
-            end = begin + int(said[at : begin - 1].split()[2])
-            found.append(said[begin:end])
-            at = end + 1
-        return found
+    def contents(self, entries: Mapping[str, tuple[str, str]]) -> dict[str, bytes]:
+        """Return {path: bytes} of the blobs of `entries` {path: (mode, blob)}."""
+        blobs = "".join(f"{blob}\n" for _, blob in entries.values())
+        said = io.BytesIO(self._bytes("cat-file", "--batch", stdin=blobs.encode()))
+        # Before each content is a line `<blob> blob <size>`, and after it a line feed
+        return {path: said.read(int(said.readline().split()[2]) + 1)[:-1] for path in entries}
 
     def keep(self, content: bytes) -> str:
         """Write a blob to the object database and return its id."""

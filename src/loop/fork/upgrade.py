@@ -14,7 +14,6 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -238,7 +237,7 @@ def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
 
 
 def _text(git: Git, entry: tuple[str, str] | None) -> str:
-    return git.contents([entry[1]])[0].decode() if entry else ""
+    return git.contents({"": entry})[""].decode() if entry else ""
 
 
 def _entries(changelog: str) -> list[str]:
@@ -280,10 +279,9 @@ def _merged(
         elif "3" not in found:
             rows.append(Row(path, "conflict", GONE))
         else:
-            mode, blob = result[path]
-            content = git.contents([blob])[0].replace(ours.encode(), b"yours")
+            content = git.contents({path: result[path]})[path].replace(ours.encode(), b"yours")
             content = content.replace(new.encode(), f"template {name}".encode())
-            entries[path] = (mode, git.keep(content))
+            entries[path] = (result[path][0], git.keep(content))
             diff = f"; git diff {before[path][1][:12]} {theirs[path][1][:12]} shows the template's change"
             rows.append(Row(path, "conflict", MARKED + (diff if path in before and path in theirs else "")))
     return (git.tree(tree, entries) if entries else tree), rows
@@ -311,34 +309,26 @@ def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iter
 
 
 def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[str]]:
-    """Run the migrations; return the tree afterwards, and the paths of the team's files that they changed."""
-    own = {path: entry for path, entry in _listed(git, tree).items() if path not in theirs}
-    found = {path: entry for path, entry in own.items() if TEXTS.fullmatch(path)}
-    contents = git.contents([blob for _, blob in found.values()])
-    before: dict[str, str] = {}
-    for path, content in zip(found, contents, strict=True):
-        with suppress(UnicodeDecodeError):  # migrations change only text files
-            before[path] = content.decode()
-    after = _by_the_new_version(git, before, new)
-    changed = [path for path, text in after.items() if text != before.get(path)]
-    entries = {path: (found[path][0], git.keep(after[path].encode())) for path in changed}
-    return (git.tree(tree, entries) if entries else tree), changed
+    """Run the new version's migrations, with the new version's code, on the team's files.
 
-
-def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str, str]:
-    """Run the new version's migrations with the new version's code, and return the files afterwards."""
+    Returns the tree afterwards, and the paths that changed.
+    """
     if MIGRATIONS not in new:
-        return files
-    code = {path: blob for path, (_, blob) in new.items() if re.fullmatch(r"src/loop/.+\.py", path)}
+        return tree, []
+    own = {path: entry for path, entry in _listed(git, tree).items() if path not in theirs}
+    own = {path: entry for path, entry in own.items() if TEXTS.fullmatch(path)}
+    # Bytes that are not UTF-8 stay as they are, because a migration changes only text
+    before = {path: each.decode(errors="surrogateescape") for path, each in git.contents(own).items()}
+    code = {path: entry for path, entry in new.items() if re.fullmatch(r"src/loop/.+\.py", path)}
     with tempfile.TemporaryDirectory() as folder:
-        for path, content in zip(code, git.contents(list(code.values())), strict=True):
+        for path, content in git.contents(code).items():
             (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / path).write_bytes(content)
         done = subprocess.run(
             [sys.executable, "-m", "loop.fork.migrations"],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": f"{folder}/src", "PYTHONSAFEPATH": "1"},
-            input=json.dumps(files),
+            input=json.dumps(before),
             capture_output=True,
             text=True,
             check=False,
@@ -346,4 +336,6 @@ def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str,
     if done.returncode:
         fix = "upgrade to an intermediate version first, or report the error to the template's maintainers"
         raise LoopError(f"the new version's migrations failed: {done.stderr.strip()[-2000:]}", fix=fix)
-    return dict(json.loads(done.stdout))
+    changed = {path: text for path, text in json.loads(done.stdout).items() if text != before.get(path)}
+    blobs = {path: git.keep(text.encode(errors="surrogateescape")) for path, text in changed.items()}
+    return git.tree(tree, {path: (own[path][0], blob) for path, blob in blobs.items()}), list(changed)
