@@ -131,28 +131,19 @@ def repinned(path: str, text: str, pins: dict[str, str]) -> str:
     return PINNED.sub("", text) + "".join(pins[name] for name in LOCKS[path])
 
 
-def downloaded(url: str) -> bytes:
-    """Return the content of the file at `url`. Raises LoopError if it cannot be downloaded."""
+def content(wheel: str) -> bytes:
+    """Return the content of a wheel at a path or URL. Raises LoopError if it cannot be read."""
     try:
-        return httpx.get(url, follow_redirects=True, timeout=60).raise_for_status().content
-    except httpx.HTTPError as error:
-        fix = "check the network, and that this is the URL of a release's wheel"
-        raise LoopError(f"{url}: {error}", fix=fix) from error
+        if "://" not in wheel:
+            return Path(wheel).read_bytes()
+        return httpx.get(wheel, follow_redirects=True, timeout=60).raise_for_status().content
+    except (OSError, httpx.HTTPError) as error:
+        fix = "give the path or URL of a release's wheel, or build it by `tools/wheels` in the template"
+        raise LoopError(f"{wheel}: {error}", fix=fix) from error
 
 
 def pinned(place: str, name: str, version: str = VERSION) -> str:
-    """Return the lines of a lock that pin the wheel `name` in the folder or URL `place` by URL and hash.
-
-    Raises LoopError if the wheel is missing.
-    """
-    file = f"{name}-{version}-py3-none-any.whl"
-    if "://" in place:
-        source = f"{place.rstrip('/')}/{file}"
-        content = downloaded(source)
-    else:
-        path = Path(place).resolve() / file
-        if not path.is_file():
-            fix = "build it with `tools/wheels` in a clone of the template"
-            raise LoopError(f"{path} does not exist", fix=fix)
-        source, content = path.as_uri(), path.read_bytes()
-    return f"{name.replace('_', '-')} @ {source} \\\n    --hash=sha256:{sha256(content).hexdigest()}\n"
+    """Return the lines of a lock that pin the wheel `name` in the folder or URL `place` by URL and hash."""
+    wheel = f"{place.rstrip('/')}/{name}-{version}-py3-none-any.whl"
+    link = wheel if "://" in wheel else Path(wheel).resolve().as_uri()
+    return f"{name.replace('_', '-')} @ {link} \\\n    --hash=sha256:{sha256(content(wheel)).hexdigest()}\n"

@@ -90,7 +90,7 @@ def read(git: Git, source: str) -> Version:
     with tempfile.TemporaryDirectory() as scratch:
         if named and "://" in source:
             path = Path(scratch) / named[0]
-            path.write_bytes(lean.downloaded(source))
+            path.write_bytes(lean.content(source))
         if not named or not path.is_file():
             fix = "give a file loop-<version>-py3-none-any.whl, or commit:<revision>"
             raise LoopError(f"{source}: is neither a wheel of the template nor a commit", fix=fix)
