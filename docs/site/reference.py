@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -85,31 +86,23 @@ def sections(kind: type[BaseModel], keys: str, level: int = 3) -> Iterator[str]:
     schema, told = kind.model_json_schema(), comments(kind)
     variant = schema["properties"].get("kind", {}).get("const")
     yield f"\n{'#' * level} `{keys or MODEL}`{f', kind `{variant}`' if variant else ''}\n"
-    yield escape(inspect.cleandoc(kind.__doc__ or ""), quote=False)
+    yield escape(schema.get("description", ""), quote=False)
     rows, below = [], []
     for name, field in kind.model_fields.items():
         key = field.alias or name
-        parts = [part for part in _parts(field.annotation) if issubclass(part, BaseModel)]
+        given = schema["properties"][key]
+        parts = re.findall(r'"\$ref": "#/\$defs/(\w+)"', json.dumps(given))
         below += [(part, f"{keys}.{key}" if keys else key) for part in parts]
         if parts and not keys:
             continue
         default = field.get_default(call_default_factory=True, validated_data={})
-        given = json.dumps(default, default=str).replace('"', "")
-        shown = "required" if field.is_required() else f"`{given}`"
-        meaning = escape(told.get(name, ""), quote=False)
-        rows.append([f"`{key}`", meaning, typed(schema["properties"][key]), shown])
+        value = json.dumps(default, default=str).replace('"', "")
+        shown = "required" if field.is_required() else f"`{value}`"
+        rows.append([f"`{key}`", escape(told.get(name, ""), quote=False), typed(given), shown])
     if rows:
         yield from table("key|meaning|type|default", rows)
     for part, key in below:
-        yield from sections(part, key, level + bool(keys))
-
-
-def _parts(annotation: Any) -> Iterator[type]:
-    """The classes that a type is made of."""
-    if isinstance(annotation, type) and not getattr(annotation, "__args__", ()):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _parts(argument)
+        yield from sections(getattr(sys.modules[kind.__module__], part), key, level + bool(keys))
 
 
 def _params(root: Path) -> Iterator[str]:
