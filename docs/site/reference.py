@@ -28,7 +28,7 @@ def pages(root: Path) -> dict[str, str]:
     """The pages in Markdown, by file name."""
     return {
         "params.md": "\n".join(_params(root)),
-        "commands.md": "\n".join(_commands(root)),
+        "commands.md": "\n".join(_commands()),
         "metrics.md": "\n".join(_metrics(root)),
         "alerts.md": "\n".join(_alerts(root)),
         "exit-codes.md": "\n".join(_exits()),
@@ -119,7 +119,7 @@ def _params(root: Path) -> Iterator[str]:
                 yield from sections(kind, f"{name}.{key}")
 
 
-def _commands(root: Path) -> Iterator[str]:
+def _commands() -> Iterator[str]:
     yield "# Commands\n"
     yield "A step of a workflow is one of these commands, so a person can run the commands that CI runs."
     context = click.Context(cli, info_name="./loop", max_content_width=100)
@@ -128,10 +128,6 @@ def _commands(root: Path) -> Iterator[str]:
         for name in names:
             if command := cli.get_command(context, name):
                 yield from _command(command, click.Context(command, context, name))
-    yield "\n## Tasks of `make`"
-    makefiles = [(root / name).read_text(encoding="utf-8") for name in ("Makefile", "tools/template.mk")]
-    tasks = re.findall(r"(?m)^([a-z0-9-]+):.*## (.*)$", "\n".join(makefiles))
-    yield from table("task|meaning", ([f"`make {name}`", escape(text, quote=False)] for name, text in tasks))
 
 
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
