@@ -57,28 +57,22 @@ def status(project: Project, environment: str) -> None:
     from loop.core.dvc import begin
     from loop.packaging.key import release_key
 
-    key, released, blocked = None, False, False
+    found: dict[str, Any] = {"model": project.public, "environment": environment, "key": None}
+    found |= {"released": False, "blocked": False, "due": False}
     if project.lock.records(project.model):
         key = release_key(project, device=plain.device(project, environment))
         served = state(project, environment)
         released = any(track is not None and track.key == key for track in (served.stable, served.canary))
         blocked = served.why_barred(key) is not None
+        due = not released and not blocked
+        found |= {"key": key, "released": released, "blocked": blocked, "due": due}
         said = f"release {key}; released: {json.dumps(released)}; blocked: {json.dumps(blocked)}"
     else:
         said = f"nothing to release, as dvc.lock records no training of {project.public}"
         said += f"; to begin: {begin(project.model)}"
         actions.summary(f"{environment}: {said}")
-    due = key is not None and not released and not blocked
-    outputs = {"released": released, "barred": blocked, "due": due}
-    actions.output(key=key or "", **{name: json.dumps(value) for name, value in outputs.items()})
-    found = {
-        "model": project.public,
-        "environment": environment,
-        "key": key,
-        "released": released,
-        "blocked": blocked,
-        "due": due,
-    }
+    outputs = {"released": found["released"], "barred": found["blocked"], "due": found["due"]}
+    actions.output(key=found["key"] or "", **{name: json.dumps(value) for name, value in outputs.items()})
     show(found, lambda: click.echo(f"{environment}: {said}"))
 
 
