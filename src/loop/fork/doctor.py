@@ -78,11 +78,7 @@ def _cache(root: Path) -> Finding:
     if not (bad := sweep(root)):
         return _ok("the hash of every object matches its name")
     found = [f"{len(bad)} of its objects do not match their names", *map(str, bad[:3])]
-    models = sorted({public(each.path.split("/")[1]) for each in bad if each.path})
-    fixes = [f"./loop repro {' '.join(models)} fetches or recreates what is missing"] if models else []
-    if not all(each.path for each in bad):
-        fixes.append("nothing to do for objects without an output: no stage in this clone uses them")
-    return _bad("; ".join(found), "; ".join(fixes))
+    return _bad("; ".join(found), "./loop repro fetches or recreates those that stages of this clone use")
 
 
 def _programs(_root: Path) -> Finding:
