@@ -181,19 +181,15 @@ def _add_section(root: Path, name: str, section: Any) -> None:
 def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
     """Copy a folder and replace the name `other` by `name` in its text files.
 
-    In src/models only imports are changed, because a column may have the same name as the model. An
-    `__init__.py` there is not copied, because its docstring describes the other model, and Python imports a
-    package without that file.
+    In src/models only imports are changed, because a column may have the same name as the model.
     """
-    source = folder.startswith("src/")
     for path in plain_files(root, folder):
-        if source and path.name == "__init__.py":
-            continue
         content = path.read_bytes()
         with suppress(UnicodeDecodeError):  # other files are copied as they are
             text = content.decode()
             imported = re.sub(rf"\bmodels\.{other}\b", f"models.{name}", text)
-            content = (imported if source else _renamed(text, folder, other, name)).encode()
+            text = imported if folder.startswith("src/") else _renamed(text, folder, other, name)
+            content = text.encode()
         target = to / path.relative_to(root / folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
