@@ -238,11 +238,13 @@ def test_a_second_time_is_said(small):
     assert (code, "nothing to do: this fork has all of 0.2.0" in said) == (0, True)
 
 
-def test_changes_that_are_in_no_commit_are_refused(small):
+def test_changes_that_are_in_no_commit_stay(small):
+    """A change that is in no commit is no part of the upgrade, and stays in the work tree."""
     root, to = small
     (root / "Makefile").write_text("mine\n")
-    code, said = command(root, "upgrade", "--no-check", "--to", to)
-    assert (code, "uncommitted changes: Makefile" in said) == (Exit.BAD_INPUT, True)
+    assert command(root, "upgrade", "--no-check", "--to", to)[0] == 0
+    assert (root / "Makefile").read_text() == "mine\n"
+    assert "mine" not in git(root, "show", "upgrade-0.2.0:Makefile")
 
 
 @pytest.mark.parametrize("failing", ["doctor", "nothing"])

@@ -175,9 +175,10 @@ def version() -> None:
 def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) -> None:
     """Merge another version of the template into this fork.
 
-    The result is a commit on a new branch; your work tree stays as it is. The branch's own code then checks
-    the branch. If all checks pass and GITHUB_TOKEN is set, the branch becomes a pull request. The command
-    ends with 4 if there are conflicts to settle or if a check fails; the branch stays.
+    The result is a commit on a new branch, made from what you have committed; your work tree stays as it is.
+    The branch's own code then checks the branch. If all checks pass and GITHUB_TOKEN is set, the branch
+    becomes a pull request. The command ends with 4 if there are conflicts to settle or if a check fails; the
+    branch stays.
 
     \b
       ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
@@ -187,8 +188,6 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
 
     root = paths.root()
     git = Git(root)
-    if not dry_run:
-        upgrade.refuse_changes(git)
     release = releases.newest(git) if to is None else releases.Release(source=to)
     if not release.source:
         actions.tell(f"nothing to do: {release.why}")

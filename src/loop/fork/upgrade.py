@@ -199,13 +199,6 @@ def write(git: Git, upgrade: Upgrade) -> None:
     git.run("update-ref", ref, commit, "0" * len(commit))
 
 
-def refuse_changes(git: Git) -> None:
-    """Raise LoopError if the work tree has uncommitted changes, because an upgrade would ignore them."""
-    if changed := git.run("status", "--porcelain", "--untracked-files=no"):
-        named = ", ".join(line[3:] for line in changed.splitlines())
-        raise LoopError(f"these files have uncommitted changes: {named}", fix="git commit or git stash them")
-
-
 def _versions(git: Git, to: str) -> Iterator[Version]:
     """Yield the versions that the fork may be at, newest first: see `nearest`."""
     if WHEEL.fullmatch(Path(to).name):
