@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from loop.cli.arguments import PATH, environment_option, optional_model, project_argument
+from loop.cli.arguments import environment_option, optional_model, project_argument
 from loop.cli.printing import Printing, show, table
 from loop.core import actions, paths
 from loop.core.errors import Exit, LoopError
@@ -131,16 +131,10 @@ def rehearse(project: Project) -> None:
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen at."
 )
-@click.option(
-    "--log-dir",
-    type=PATH,
-    envvar="PREDICTION_LOG_DIR",
-    help="Folder for the prediction log.  [default: no log]",
-)
-def serve(project: Project, port: int, log_dir: Path | None) -> None:
+def serve(project: Project, port: int) -> None:
     """Serve a bento on this machine, until Ctrl-C.
 
-    It serves the bento that was built last, by the same server as in production.
+    It serves the bento that was built last, by the same server as in production, without a prediction log.
     """
     from loop.packaging import bento
     from loop.packaging.process import Server, free_port
@@ -151,7 +145,7 @@ def serve(project: Project, port: int, log_dir: Path | None) -> None:
     except OSError as error:
         fix = f"./loop serve {project.public} --port {free_port()}"
         raise LoopError(f"cannot listen at port {port}: {error.strerror}", fix=fix) from error
-    with Server(path, port, log_dir=log_dir) as server:
+    with Server(path, port) as server:
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
         if code := server.process.wait():
             raise LoopError(f"the server of {path} ended with {code}:\n{server.output().strip()}")
