@@ -33,6 +33,10 @@ MOVED = (  # old and new names of packages and modules
     (r"loop\.diagnosis", "loop.fork.doctor"),
     (r"loop\.folders", "loop.fork.folders"),
 )
+IN_ESTIMATORS = (  # the same for each model's estimator.py, which saves the model by MLflow's flavour
+    (r"def log_to_mlflow", "def save_to_mlflow"),
+    (r"(mlflow\.\w+)\.log_model", r"\1.save_model"),
+)
 
 
 def params(files: Files) -> Files:
@@ -60,22 +64,14 @@ def params(files: Files) -> Files:
     return files | {"params.yaml": text.getvalue()} if moved else files
 
 
-def mlflow(files: Files) -> Files:
-    """Migrate to 0.2.0: an estimator's `log_to_mlflow` becomes `save_to_mlflow`, which calls `save_model`."""
-    changed = {}
-    for path, text in files.items():
-        if re.fullmatch(r"src/models/[^/]+/estimator\.py", path) and "def log_to_mlflow" in text:
-            called = re.sub(r"\b(mlflow\.\w+)\.log_model\(", r"\1.save_model(", text)
-            changed[path] = called.replace("def log_to_mlflow", "def save_to_mlflow")
-    return files | changed
-
-
-def modules(files: Files) -> Files:
-    """Migrate to 0.2.0: replace old names of packages and modules in Python files, as listed in MOVED."""
-    changed = {path: text for path, text in files.items() if path.endswith(".py")}
-    for old, new in MOVED:
-        changed = {path: re.sub(rf"\b{old}\b", new, text) for path, text in changed.items()}
-    return files | changed
+def names(files: Files) -> Files:
+    """Migrate to 0.2.0: replace old names in Python files, as listed in MOVED and IN_ESTIMATORS."""
+    changed = dict(files)
+    for path in (path for path in files if path.endswith(".py")):
+        estimator = re.fullmatch(r"src/models/[^/]+/estimator\.py", path)
+        for old, new in (*MOVED, *(IN_ESTIMATORS if estimator else ())):
+            changed[path] = re.sub(rf"\b{old}\b", new, changed[path])
+    return changed
 
 
 def servers(files: Files) -> Files:
@@ -93,7 +89,7 @@ def servers(files: Files) -> Files:
     return files | changed
 
 
-ALL: tuple[Callable[[Files], Files], ...] = (params, mlflow, modules, servers)
+ALL: tuple[Callable[[Files], Files], ...] = (params, names, servers)
 
 
 def migrated(files: Files) -> Files:
