@@ -1,5 +1,6 @@
 """The commands that change what is served, each by one commit, and those that check and list such commits."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -189,13 +190,18 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     """  # noqa: D301
     from loop.core import edited
     from loop.delivery import kserve as inference
-    from loop.delivery import render
+    from loop.delivery import overlays, render
     from loop.delivery.commit import Place
 
     root = paths.root()
     if check and not (model or environment or kserve):
-        for overlay, count in _checked(root, base).items():
-            click.echo(f"{overlay}: {count} objects keep to schema and policy")
+        git = Git(root)
+        begin = git.fork_point(base, "HEAD") if base else None
+        if base and not begin:
+            click.echo(f"not compared with the base {base[:12]}, as this clone does not have it")
+        with git.worktree(begin) if begin else nullcontext() as before:
+            for overlay, count in overlays.check(root, before).items():
+                click.echo(f"{overlay}: {count} objects keep to schema and policy")
         return
     if check or base or not model or not environment:
         wanted = "render wants MODEL and --environment, or --check, with which --base may be given"
@@ -206,20 +212,6 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
         service = inference.inference_service(render.documents(manifests), place.state(root))
         manifests = edited.block(service)
     click.echo(manifests, nl=False)
-
-
-def _checked(root: Path, base: str | None) -> dict[str, int]:
-    """Return how many objects each overlay renders to; also compare them with where HEAD left `base`."""
-    from loop.delivery import overlays
-
-    git = Git(root)
-    begin = git.fork_point(base, "HEAD") if base else None
-    if base and not begin:
-        click.echo(f"not compared with the base {base[:12]}, as this clone does not have it")
-    if not begin:
-        return overlays.check(root)
-    with git.worktree(begin) as before:
-        return overlays.check(root, before)
 
 
 @click.command()
