@@ -17,17 +17,6 @@ STEERS = re.compile(
 )
 
 
-def variables(given: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the repository's and organization's variables, except those of STEERS, for which it warns."""
-    for name, value in given.items():
-        if STEERS.fullmatch(name):
-            warning(
-                "Variables", f"{name} is not passed on, because it would change which programs the steps run"
-            )
-        else:
-            yield name, value
-
-
 def stores(lines: list[str]) -> Iterator[tuple[str, str]]:
     """Yield names and values from lines NAME=value; an error message has the line's number, not its text.
 
@@ -44,7 +33,11 @@ def stores(lines: list[str]) -> Iterator[tuple[str, str]]:
             sys.exit(f"secret STORES: line {number} is not of the form NAME=value")
 
 
-found = [*variables(json.loads(os.environ["VARIABLES"])), *stores(os.environ["STORES"].splitlines())]
+given = json.loads(os.environ["VARIABLES"])
+for name in filter(STEERS.fullmatch, given):
+    warning("Variables", f"{name} is not passed on, because it would change which programs the steps run")
+found = [(name, value) for name, value in given.items() if not STEERS.fullmatch(name)]
+found += stores(os.environ["STORES"].splitlines())
 with Path(os.environ["GITHUB_ENV"]).open("a", encoding="utf-8") as file:
     for name, value in found:
         end = secrets.token_hex(8)
