@@ -176,7 +176,11 @@ def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
     def common(version: Version) -> int:
         return len(ours & version.files.items())
 
-    found = max(_versions(git, to), key=common, default=None)
+    if to.startswith("commit:"):
+        sources = git.run("log", "--format=commit:%H", to.removeprefix("commit:")).split()
+    else:
+        sources = sorted(map(str, Path(to).parent.glob("loop-*.whl")), key=order, reverse=True)
+    found = max((read(git, source) for source in sources), key=common, default=None)
     if found is None or not common(found):
         fix = "give --from SOURCE, the version that this fork was created from or last upgraded to"
         raise LoopError(f"{to}: no version up to this one has a file in common with this fork", fix=fix)
@@ -197,17 +201,6 @@ def write(git: Git, upgrade: Upgrade) -> None:
     env = None if git.run("config", "user.email", fine=(0, 1)) else BOT
     commit = git.run("commit-tree", upgrade.tree, "-p", upgrade.head, "-F", "-", stdin=said, env=env)
     git.run("update-ref", ref, commit, "0" * len(commit))
-
-
-def _versions(git: Git, to: str) -> Iterator[Version]:
-    """Yield the versions that the fork may be at, newest first: see `nearest`."""
-    if WHEEL.fullmatch(Path(to).name):
-        wheels = Path(to).parent.glob("loop-*.whl")
-        for wheel in sorted(wheels, key=lambda path: order(path.name.split("-")[1]), reverse=True):
-            yield read(git, str(wheel))
-    else:
-        for commit in git.run("log", "--format=%H", to.removeprefix("commit:")).split():
-            yield Version(commit[:12], _listed(git, commit))
 
 
 def _listed(git: Git, tree: str) -> Tree:
