@@ -4,7 +4,6 @@ A lean fork has the team's files and a few of the template's files. The engine i
 that the locks pin.
 """
 
-import os
 import re
 import shutil
 from hashlib import sha256
@@ -61,14 +60,11 @@ def convert(root: Path, place: str) -> None:
     # Files are deleted last, because they may include the code that runs here.
     for path, text in written.items():
         write_text(root / path, text)
-    for path in gone:
-        (root / path).unlink()
     for top in ("src", "tests", "docs", "tools"):
-        for below in (Path(folder) for folder, *_ in os.walk(root / top, topdown=False)):
-            if below.name == "__pycache__":
-                shutil.rmtree(below)
-            elif not any(below.iterdir()):
-                below.rmdir()
+        for compiled in [*(root / top).rglob("__pycache__")]:  # with it, Git would keep the folder
+            shutil.rmtree(compiled)
+    if gone:
+        git.run("rm", "--quiet", "--", *gone)
 
 
 def vendor(root: Path) -> None:
