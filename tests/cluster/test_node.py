@@ -11,6 +11,7 @@ import threading
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType, SimpleNamespace
 
 import cgroup
@@ -133,20 +134,21 @@ def test_wrong_fake_nodes_are_refused(main: ModuleType, words: list[str], named:
 
 
 def test_a_second_up_waits_and_says_so(
-    main: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    main: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The second of two `up` waits until the first has ended, and says what it waits for."""
+    said: SimpleQueue[str] = SimpleQueue()
     monkeypatch.setattr(main, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(main.SCREEN, "print", said.put)
     ended = threading.Event()
 
-    def second() -> None:
+    def second() -> bool:
         with main.lock():
-            assert ended.is_set()
+            return ended.is_set()
 
     with ThreadPoolExecutor(1) as pool:
         with main.lock():
             waiting = pool.submit(second)
-            while "waiting for another `up`" not in capsys.readouterr().err:
-                assert not waiting.done()
+            assert said.get(timeout=10).startswith("waiting for another `up`")
             ended.set()
-        waiting.result(timeout=10)
+        assert waiting.result(timeout=10)
