@@ -122,7 +122,7 @@ FAULTS = {
     ),
     "the id as a feature": (
         replaced(f"{MODEL}/features.py", '("TX_AMOUNT", ', '("TRANSACTION_ID", "TX_AMOUNT", '),
-        "FEATURES: TRANSACTION_ID is the id, not a feature",
+        "FEATURES names TRANSACTION_ID, which has a role",
     ),
     "a gap in no feature": (
         added(f"{MODEL}/features.py", 'MISSING = ("TX_AMONT",)'),

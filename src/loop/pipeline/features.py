@@ -45,12 +45,9 @@ def planned(folder: ModelFolder, table: pa.Table, section: Any) -> "ir.Table":
     import ibis  # imported here because comparing two models' scores needs no features
 
     roles, where = folder.roles, f"src/models/{folder.name}/features.py"
-    named = {getattr(roles, role): role for role in ("id", "label", "time", "entity", "part")}
-    for name in getattr(folder.features, "FEATURES", ()):
-        if name in roles.kept:
-            said = f"{where}: FEATURES: {name} is the {named.get(name, 'context')}, not a feature"
-            fix = "remove it there; if the model needs it, `compute` can select a copy by another name"
-            raise LoopError(said, fix=fix)
+    if strange := [name for name in getattr(folder.features, "FEATURES", ()) if name in roles.kept]:
+        fix = "remove it there; if the model needs it, `compute` can select a copy by another name"
+        raise LoopError(f"{where}: FEATURES names {', '.join(strange)}, which has a role", fix=fix)
     rows = folder.features.compute(ibis.memtable(table), section)
     features = [name for name in rows.columns if name not in roles.kept]
     if leaks := [name for name in features if name in roles.never]:
