@@ -12,6 +12,7 @@ from trained import OTHERWISE, change, loop, release
 from loop.core.files import write_json
 from loop.core.git import Git
 from loop.core.project import Project
+from loop.monitoring.drift import Drift
 from loop.review import charts, comment
 from loop.review.evidence import Evidence
 from loop.review.report import report
@@ -97,7 +98,7 @@ def test_what_others_wrote_stays_text():
             quality=quality,
             gate={**GATE, "reasons": [bad]},
             importance={"candidate": [point]},
-            drift={bad: ("psi", 0.2)},
+            drift={bad: Drift("psi", 0.2)},
             manifests={bad: ["---", "+++", "+```", "+@everyone"]},
             packages=[("requirements.lock", "a", "1", bad)],
         )

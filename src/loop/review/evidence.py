@@ -16,7 +16,7 @@ from loop.core.files import read_json
 from loop.core.models import Task
 from loop.core.paths import environment
 from loop.core.project import Project
-from loop.monitoring.drift import drift, seen
+from loop.monitoring.drift import Drift, drift, seen
 from loop.packaging.key import sources
 from loop.pipeline import evaluate, plots
 from loop.pipeline.plots import Points
@@ -46,8 +46,8 @@ class Evidence:
     intervals: dict[tuple[str, str], Interval] = field(default_factory=dict)
     task: Task = "binary"
     importance: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    # by feature: test, distance from the base branch
-    drift: dict[str, tuple[str, float]] = field(default_factory=dict)
+    # by feature, from the base branch; None if the training data is equal
+    drift: dict[str, Drift] | None = field(default_factory=dict)
     manifests: dict[str, list[str]] | None = None
     # by part of the image: bytes here, bytes on the base branch
     image: dict[str, tuple[int, int | None]] = field(default_factory=dict)
@@ -141,18 +141,17 @@ def _importance(project: Project, theirs: Project | None) -> dict[str, list[dict
     return {who: points for who, points in found.items() if points}
 
 
-def _drift(project: Project, theirs: Project | None) -> dict[str, tuple[str, float]]:
-    """Return how far each feature's training rows have moved from the base branch's."""
+def _drift(project: Project, theirs: Project | None) -> dict[str, Drift] | None:
+    """Return how far each feature's training rows moved from the base branch's; None if they are equal."""
     if not theirs or not theirs.reference.is_file() or not project.reference.is_file():
         return {}
     names = seen(project.trained / "meta.json")
     before, after = (pq.read_table(side.reference) for side in (theirs, project))
     both = [name for name in names if name in before.column_names]
     before, after = before.select(both), after.select(both)
-    if before.equals(after):
-        return dict.fromkeys(both, ("equal", 0.0))
-    found = drift(*({name: side[name].to_numpy() for name in both} for side in (before, after)))
-    return {name: (one.test, one.score) for name, one in found.items()}
+    if both and before.equals(after):
+        return None
+    return drift(*({name: side[name].to_numpy() for name in both} for side in (before, after)))
 
 
 def known(path: Path) -> Any:

@@ -94,12 +94,12 @@ def _data(found: Evidence) -> str:
     for check in found.quality.get("failed", []):  # the failed checks that did not reject the data
         parts = (str(check[key]) for key in ("check", "column", "found") if check.get(key) is not None)
         lines.append(f"- {inert(' '.join(parts))}")
-    if found.drift and all(test == "equal" for test, _ in found.drift.values()):
+    if found.drift is None:
         lines += ["", "The training data is the same as on the base branch."]
     elif found.drift:
-        furthest = sorted(found.drift.items(), key=lambda item: -item[1][1])[:SHOWN]
+        furthest = sorted(found.drift.items(), key=lambda item: -item[1].score)[:SHOWN]
         rows = [
-            (name, "⚠️" if score >= MUCH else "", f"{score:.3f}", test) for name, (test, score) in furthest
+            (name, "⚠️" if far.score >= MUCH else "", f"{far.score:.3f}", far.test) for name, far in furthest
         ]
         head = ("feature", "", "distance from the base branch", "test")
         lines += ["", "Drift of the training data, largest first:", "", table(head, rows)]
