@@ -128,11 +128,10 @@ class Judge:
 
     def _over(self, state: State) -> Look:
         """Return the result if there is no canary, with the reason if the judge ended the latest one."""
-        if (known := self._watched) and known.condemned:
-            barred, removed = state.why_barred(known.key), ", ".join(known.condemned.reasons)
-            how = f"rolled back: {barred}" if barred else f"removed and may be proposed again: {removed}"
-            self._ended = f"; {known.key} was {how}"
-        self._watched = None  # the same release may come again
+        known, self._watched = self._watched, None  # the same release may come again
+        if known and known.condemned:
+            how = "rolled back" if state.why_barred(known.key) else "removed and may be proposed again"
+            self._ended = f"; {known.key} was {how}: {', '.join(known.condemned.reasons)}"
         return Look(one_line(f"{self.place}: {steps.described(state)}{self._ended}", LONGEST), over=True)
 
     @staticmethod
