@@ -1,7 +1,5 @@
 """Trees that NumPy evaluates score like XGBoost's booster."""
 
-import json
-
 import numpy as np
 import pytest
 import xgboost
@@ -73,15 +71,3 @@ def test_other_models_are_left_to_xgboost(tmp_path, other):
     assert read(model) is None
     rows = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
     assert booster.load(tmp_path)(rows).tolist() == model.inplace_predict(rows).tolist()
-
-
-def test_trees_that_score_otherwise_are_not_used(tmp_path, monkeypatch, caplog):
-    """A forest with wrong scores is detected at the start, logged, and not used."""
-    model = trained(tmp_path)
-    document = json.loads(model.save_raw("json"))
-    document["learner"]["gradient_booster"]["model"]["trees"][0]["split_conditions"][0] += 0.5
-    wrong = booster.forest(json.dumps(document).encode())
-    monkeypatch.setattr(booster, "forest", lambda _: wrong)
-    rows = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
-    assert booster.load(tmp_path)(rows).tolist() == model.inplace_predict(rows).tolist()
-    assert "scores its trees differently" in caplog.text

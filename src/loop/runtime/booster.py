@@ -7,7 +7,6 @@ are not supported.
 """
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,9 @@ FEW = 48  # maximum rows for which NumPy is faster than XGBoost (tools/bench/ben
 # Maximum number of nodes in all trees, each filled to the depth of the deepest. Larger forests are left to
 # XGBoost.
 NODES = 1 << 20
-TOLERANCE = 1e-6
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
-logger = logging.getLogger(__name__)
 
 
 def load(folder: Path) -> Scorer:
@@ -49,9 +46,6 @@ def load(folder: Path) -> Scorer:
         return np.asarray(booster.inplace_predict(rows, validate_features=False))
 
     trees = forest(bytes(booster.save_raw("json")))
-    if trees and not agrees(trees, many, np.zeros((1, booster.num_features()), np.float32)):
-        logger.error("%s: NumPy scores its trees differently than XGBoost, which scores all rows", folder)
-        trees = None
     if not trees:
         return many
     return lambda rows: trees(rows) if len(rows) <= FEW else many(rows)
@@ -126,17 +120,3 @@ def _filled(trees: list[dict[str, Any]], base: np.float32) -> Forest | None:
     roots = np.arange(len(trees)) * nodes.shape[1]
     features, limits = indices[nodes].ravel(), thresholds[nodes].ravel().astype(np.float32)
     return Forest(len(splits) - 1, features, limits, values[level].ravel(), roots, base)
-
-
-def agrees(trees: Forest, scorer: Any, rows: Floats) -> bool:
-    """Whether `trees` and `scorer` give the same scores for these rows, and for rows at the thresholds."""
-    probes = np.repeat(rows[:1], 256, axis=0)
-    rng = np.random.default_rng(0)
-    for feature in range(rows.shape[1]):
-        known = trees.thresholds[(trees.features == feature) & np.isfinite(trees.thresholds)]
-        if len(known):
-            edges = rng.choice(known, len(probes))
-            below = np.nextafter(edges, np.float32(-np.inf))
-            probes[:, feature] = np.where(rng.integers(2, size=len(probes)), edges, below)
-    every = np.concatenate([rows, probes])
-    return bool(np.abs(trees(every) - scorer(every)).max() <= TOLERANCE)
