@@ -1,4 +1,4 @@
-"""Runs the whole security audit and writes one report (`make audit`). Exit code 4 if any check fails.
+"""Runs the whole security audit (`make audit`). Exit code 4 if any check fails.
 
 Each check is a program that reads the files that Git tracks. `--online` also looks up every locked package in
 PyPI's advisories.
@@ -10,7 +10,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-SIGNS = {"passed": "✅", "FAILED": "❌", "NOT CHECKED": "⚠️"}
 RULES = ("workflows/test_rules", "workflows/test_gate_job", "repo/test_credentials", "repo/test_promises")
 ENTROPY = ("--disable-plugin=Base64HighEntropyString", "--disable-plugin=HexHighEntropyString")
 HASHES = r"--exclude-files=.*\.lock$|.*go\.sum$|src/loop/delivery/schemas/.*"
@@ -18,14 +17,14 @@ HASHES = r"--exclude-files=.*\.lock$|.*go\.sum$|src/loop/delivery/schemas/.*"
 FINE = r'--exclude-lines=secretName: |environ\.get\(|ecret": "secret"|^SECRET = "between|"a/b=c"|"new" \* 5'
 
 
-def ran(*command: str | Path) -> tuple[str, str]:
-    """Run a program; return a verdict by its exit status, and the end of its output."""
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
-    return ("FAILED" if done.returncode else "passed"), (done.stdout + done.stderr).strip()[-4000:]
+def ran(name: str, *command: str | Path) -> str:
+    """Run a program, whose output goes to the terminal; return a verdict by its exit status."""
+    print(f"\n## {name}", flush=True)
+    return "FAILED" if subprocess.run(command, cwd=ROOT, check=False).returncode else "passed"
 
 
 def main(programs: Path, tools: Path, *, online: bool) -> int:
-    """Run every check, write build/audit/report.md, and print the verdicts."""
+    """Run every check, and print the verdicts."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     tracked = listed.stdout.split("\0")[:-1]
     locks = [f"--requirement={path}" for path in tracked if path.endswith(".lock") and path != "dvc.lock"]
@@ -39,20 +38,13 @@ def main(programs: Path, tools: Path, *, online: bool) -> int:
     if online:
         quiet = ("--disable-pip", "--require-hashes", "--progress-spinner=off")
         checks["Advisories"] = (tools / "pip-audit", *quiet, *locks)
-    found = {name: ran(*command) for name, command in checks.items()}
+    verdicts = {name: ran(name, *command) for name, command in checks.items()}
+    print()
+    for name, verdict in verdicts.items():
+        print(f"{verdict:12} {name}")
     if not online:
-        missing = "NO LOCK WAS COMPARED WITH ADVISORIES, because that needs PyPI."
-        found["Advisories"] = "NOT CHECKED", f"{missing} Run `make audit ARGS=--online`."
-    rows = "\n".join(f"| {name} | {SIGNS[verdict]} {verdict} |" for name, (verdict, _) in found.items())
-    details = [f"\n## {name}: {verdict}\n\n```\n{said}\n```\n" for name, (verdict, said) in found.items()]
-    report = ROOT / "build" / "audit" / "report.md"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    head = "# Security audit\n\n| check | verdict |\n|---|---|\n"
-    report.write_text(f"{head}{rows}\n{''.join(details)}", encoding="utf-8")
-    for name, (verdict, said) in found.items():
-        print(f"{verdict:12} {name}" + ("" if verdict == "passed" else f"\n{said}"))
-    print(f"{report.relative_to(ROOT)}")
-    return 4 if any(verdict == "FAILED" for verdict, _ in found.values()) else 0
+        print("NOT CHECKED  Advisories, because that needs PyPI: `make audit ARGS=--online`")
+    return 4 if "FAILED" in verdicts.values() else 0
 
 
 if __name__ == "__main__":

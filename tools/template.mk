@@ -41,7 +41,7 @@ first-week: ## Rehearse a fork's first week up to its first weekly runs, and typ
 	@$(PYTEST) tests/first_week -x -s $(ARGS)
 
 .PHONY: audit
-audit: ## Run the whole security audit and write build/audit/report.md (ARGS=--online also checks advisories)
+audit: ## Run the whole security audit (ARGS=--online also checks advisories)
 	@tools/needs audit
 	@$(PY) tools/audit.py "$$(tools/programs)" "$$(tools/environment tools/audit.lock)" $(ARGS)
 
