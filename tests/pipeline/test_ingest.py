@@ -610,7 +610,7 @@ def test_a_list_that_does_not_fit(
 def test_a_row_in_two_files(
     store: Path, folder: ModelFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same row in two files counts once; if it differs, the fix is to remove it from the later file."""
+    """The same row in two files counts once; if it differs, the error names the files, row and column."""
     until = START + timedelta(days=10)
     before = read(logged(store, until), folder, tmp_path)
     day = pq.read_table(store / "transactions/8.parquet")
@@ -620,13 +620,12 @@ def test_a_row_in_two_files(
     place = day.column_names.index("TX_AMOUNT")
     other = day.slice(2, 1).set_column(place, "TX_AMOUNT", pa.array([1e6]))
     other = written(other, store / "transactions/0.parquet")
-    row, first = (day[name][2].as_py() for name in ("TRANSACTION_ID", "TX_AMOUNT"))
     again.unlink()
     said = (
-        f"{store}/transactions/8.parquet and {other} contradict each other: where TRANSACTION_ID is {row}, "
-        f"TX_AMOUNT is {first} in the first and 1000000.0 in the second"
+        f"{other} and {store}/transactions/8.parquet: rows contradict each other: "
+        f"where TRANSACTION_ID is {day['TRANSACTION_ID'][2].as_py()}, TX_AMOUNT differs"
     )
-    with pytest.raises(LoopError, match=rf"{re.escape(said)}\n  fix: remove that row from {other}"):
+    with pytest.raises(LoopError, match=re.escape(said)):
         read(logged(store, until), folder, tmp_path)
 
 

@@ -170,39 +170,30 @@ class _Taking:
 
         A copy with a label is preferred. Raises LoopError if two rows with the same id differ otherwise.
         """
-        said = ", ".join(name for name in self.names if name != "label")
+        # a missing label is not another value, but in other columns a missing value is one
+        values = [name if name == "label" else f"row({name})" for name in self.names]
+        counts = ", ".join(f"count(distinct {value})" for value in values)
         self.con.execute(
             """create table twice as select id from taken
             where file > 0 and id is not null group by 1 having count(*) > 1"""
         )
         differ = self.con.execute(
-            f"""select id from taken where file > 0 and id in (select id from twice) group by 1
-            having count(distinct row({said})) > 1 or count(distinct label) > 1 order by 1 limit 1"""  # noqa: S608 — ours
-        ).fetchall()
+            f"""select id, list(distinct file order by file), [{counts}] as counts
+            from taken where file > 0 and id in (select id from twice)
+            group by 1 having list_max(counts) > 1 order by 1 limit 1"""  # noqa: S608 — our own names
+        ).fetchone()
         if differ:
-            self._refuse(differ[0][0], found)
+            row, places, counts = differ
+            where = " and ".join(found[place - 1].name for place in places)
+            columns = [name for name, count in zip(self.wanted.types, counts, strict=True) if count > 1]
+            raise LoopError(
+                f"{where}: rows contradict each other: where {self.roles.id} is {row!r}, "
+                f"{', '.join(columns)} differs",
+                fix=f"remove the wrong row; then ./loop pin {self.folder.name}",
+            )
         return self._drop(
             """n in (select n from taken where file > 0 and id in (select id from twice)
             qualify row_number() over (partition by id order by label is null, n) > 1)"""
-        )
-
-    def _refuse(self, row: Any, found: list[File]) -> None:
-        """Raise LoopError that names two files with different values of one row, and which file is newer."""
-        names = list(self.wanted.types)
-        query = "select * from taken where file > 0 and id = $1 order by n"
-        first, *same = self.con.execute(query, [row]).fetchall()
-        other, place = next(
-            (each, place)
-            for each in same
-            for place, name in enumerate(self.names)
-            if each[place] != first[place] and not (name == "label" and None in (each[place], first[place]))
-        )
-        one, two = sorted(((each, found[each[-1] - 1]) for each in (first, other)), key=_came)
-        raise LoopError(
-            f"{one[1].name} and {two[1].name} contradict each other: where {self.roles.id} is {row!r}, "
-            f"{names[place]} is {one[0][place]} in the first and {two[0][place]} in the second",
-            fix=f"remove that row from {two[1].name}, which is newer, or from the first file if that is "
-            f"wrong; then ./loop pin {self.folder.name}",
         )
 
     def _reports(self, found: Iterator[File], until: pa.Scalar) -> str:
@@ -238,13 +229,3 @@ class _Taking:
 
     def _first(self, query: str) -> Any:
         return self.con.execute(query).fetchall()[0]
-
-
-def _came(found: tuple[Any, File]) -> tuple[Any, str]:
-    """Return a file's modification time, if its file system knows it, then its name, as a sort key."""
-    file = found[1]
-    try:
-        when = file.system.modified(file.path).timestamp()
-    except (AttributeError, NotImplementedError, OSError):
-        when = 0.0
-    return when, file.name
