@@ -221,7 +221,7 @@ def _counted(labels: Mapping[str, str]) -> tuple[str, float | str]:
     name = labels["__name__"]
     if (histogram := name.removesuffix("_bucket")) != name:
         if not (bound := _number(labels["le"])) > LEAST[histogram]:
-            raise ValueError(f"{labels['le']!r} is no upper bound")
+            raise ValueError(f"{labels['le']!r} is not an upper bound")
         return histogram, bound
     if name == f"{FAILED}_total":
         return REASONS.get(labels["reason"], ""), name

@@ -82,7 +82,7 @@ class Facts:
 
     @cached_property
     def evidence(self) -> Evidence | None:
-        """What the report on a pull request would show; None if nothing is trained."""
+        """The evidence that a report on a pull request shows; None if nothing is trained."""
         if not self.project.metrics.is_file():
             return None
         try:
