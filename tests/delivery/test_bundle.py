@@ -78,12 +78,12 @@ def carry(packed, to, model=MODEL):
 
 def test_a_release_is_published_where_nothing_was_built(builder, publisher, monkeypatch):
     """register, push-image, attest, verify and release need only the bundle's outputs, records and image."""
-    packed = bundle.pack(builder, MODEL)
+    packed = bundle.pack(Project(builder, MODEL))
     digest = sha256(packed)
-    assert sha256(bundle.pack(builder, MODEL)) == digest
+    assert sha256(bundle.pack(Project(builder, MODEL))) == digest
     carry(packed, publisher)
     for _ in ("first", "again"):
-        assert bundle.unpack(publisher, MODEL, digest) == []
+        assert bundle.unpack(Project(publisher, MODEL), digest) == []
     paths = Project(publisher, MODEL)
     for name in ("raw.parquet", "model/meta.json", "validation/quality.json", "plots/curves/roc.json"):
         assert sha256(paths.data / name) == sha256(Project(builder, MODEL).data / name)
@@ -92,8 +92,8 @@ def test_a_release_is_published_where_nothing_was_built(builder, publisher, monk
     monkeypatch.setattr("loop.core.dvc.repro", None)
     register(Project(publisher, MODEL))
     assert image.push(Project(publisher, MODEL))["kind"] == "bento-artifact"
-    provenance.attest(publisher, MODEL)
-    assert provenance.verify(publisher, MODEL) == read_json(paths.build / "image.json")["digest"]
+    provenance.attest(paths)
+    assert provenance.verify(paths) == read_json(paths.build / "image.json")["digest"]
     found = candidate.read(Project(publisher, MODEL))
     candidate.check_current(Project(publisher, MODEL), found.track)
     assert release(Git(publisher), found, "dev").commit == Git(publisher).fetch()
@@ -127,15 +127,15 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
         repository.write(builder, named)
         commit(builder, "Name a registry")
         run("git", "pull", "--quiet", cwd=publisher)
-        packed = bundle.pack(build(builder, "buildah"), MODEL)
+        packed = bundle.pack(Project(build(builder, "buildah"), MODEL))
         carry(packed, publisher)
-        bundle.unpack(publisher, MODEL, sha256(packed))
+        bundle.unpack(Project(publisher, MODEL), sha256(packed))
         with pytest.raises(LoopError, match="built but not pushed"):
             candidate.monitor(publisher)
         for served in (image.push(Project(publisher, MODEL)), image.push(Project(publisher, "monitor"))):
             name, _, digest = served["image"].partition("@")
             assert Registry(name, CRANE).digest(digest) == digest
-        alone = bundle.pack(builder, None)
+        alone = bundle.pack(Project(builder, "monitor"))
         carry(alone, publisher, "monitor")
         monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "told"))
         monkeypatch.chdir(publisher)
@@ -147,9 +147,9 @@ def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(bu
     """A bundle of an unknown model adds dvc.lock; `release` still needs a commit that records the model."""
     run("git", "rm", "--quiet", "dvc.lock", "data/card_fraud/metrics.json", cwd=publisher)
     run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "Forget", cwd=publisher)
-    packed = bundle.pack(builder, MODEL)
+    packed = bundle.pack(Project(builder, MODEL))
     carry(packed, publisher)
-    new = bundle.unpack(publisher, MODEL, sha256(packed))
+    new = bundle.unpack(Project(publisher, MODEL), sha256(packed))
     assert new == ["data/card_fraud/metrics.json", "dvc.lock"]
     assert Lock.of(publisher) == Lock.of(builder)
     md5 = Lock.of(builder).model_md5(MODEL)
@@ -174,16 +174,16 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
     ingest = lock["stages"]["ingest@card_fraud"]
     ingest["params"]["params.yaml"]["models.card_fraud.ingest"] = wanted
     YAML().dump(lock, builder / "dvc.lock")
-    packed = bundle.pack(builder, MODEL, trained=True)
+    packed = bundle.pack(Project(builder, MODEL), trained=True)
     other = forged(packed, publisher, lambda files: swapped(files, listed, b"{}", b"[]"))
     with pytest.raises(Rejected, match=r"logged\.json has the hash \w+, dvc\.lock records \w+"):
-        bundle.unpack(publisher, MODEL, other, trained=True)
+        bundle.unpack(Project(publisher, MODEL), other, trained=True)
     other = b"stages:\n  train@other:\n    cmd: x\n"
     forgery = forged(packed, publisher, lambda files: swapped(files, "dvc.lock", b"stages:\n", other))
     with pytest.raises(Rejected, match="differs from this checkout's in train@other"):
-        bundle.unpack(publisher, MODEL, forgery, trained=True)
+        bundle.unpack(Project(publisher, MODEL), forgery, trained=True)
     tar = carry(packed, publisher).rename(publisher.parent / "elsewhere.tar")
-    new = bundle.unpack(publisher, MODEL, sha256(packed), trained=True, file=tar)
+    new = bundle.unpack(Project(publisher, MODEL), sha256(packed), trained=True, file=tar)
     assert new == [listed, "data/card_fraud/metrics.json", "dvc.lock"]
     assert Lock.of(publisher) == Lock.of(builder)
     change(publisher, **OTHERWISE, ingest=wanted)
@@ -316,11 +316,11 @@ FORGERIES = {
 
 def test_a_job_that_builds_cannot_smuggle_anything_in(builder, publisher):
     """Each forged tar is refused for its content despite a matching SHA-256, and no file is put in place."""
-    packed = bundle.pack(builder, MODEL)
+    packed = bundle.pack(Project(builder, MODEL))
     for what, (forge, said) in FORGERIES.items():
         forgery = forged(packed, publisher, forge)
         with pytest.raises(LoopError, match=said):
-            bundle.unpack(publisher, MODEL, forgery)
+            bundle.unpack(Project(publisher, MODEL), forgery)
         left = {path.name for path in (publisher / "build").rglob("*")}
         assert left == {"card_fraud", "release.tar"}, what
     assert not dvc.objects(publisher).exists()

@@ -38,8 +38,8 @@ PACKERS = {
     "artifact": ("stored/x", lambda root: artifact.pack(root / "stored", root / "layout", "m", "k")),
     "registered model": ("data/m/model/x", lambda root: registry(root)._logged({})),
     "registered plots": ("data/m/plots/x", lambda root: registry(root)._logged({})),
-    "bundle": ("build/monitor/image.json", lambda root: bundle.pack(root, None)),
-    "bundle of a folder": ("build/monitor", lambda root: bundle.pack(root, None)),
+    "bundle": ("build/monitor/image.json", lambda root: bundle.pack(Project(root, "monitor"))),
+    "bundle of a folder": ("build/monitor", lambda root: bundle.pack(Project(root, "monitor"))),
 }
 
 

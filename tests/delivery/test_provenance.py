@@ -12,6 +12,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.paths import cache as machine
 from loop.core.paths import environment
+from loop.core.project import Project
 from loop.delivery import provenance
 from loop.packaging import attestation, layout
 from loop.packaging.registry import Registry
@@ -44,7 +45,9 @@ def clone(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
     key, kind = "0123456789ab", "bento-artifact"
     image = {"image": f"r/m@{digest}", "digest": digest, "kind": kind, "key": key}
     write_json(root / "build/m/image.json", image)
-    write_json(root / "build/m/bento.json", {"key": key, "model_md5": "m1"})
+    write_json(
+        root / "build/m/bento.json", {"key": key, "tag": f"m:{key}", "path": "bento", "model_md5": "m1"}
+    )
     return root
 
 
@@ -52,13 +55,13 @@ def clone(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
 def built(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Attest the clone, with the lock in place of its SBOM, which takes seconds to make."""
     monkeypatch.setattr(provenance, "_bill", lambda _, lock, to: write_json(to, lock))
-    provenance.attest(clone, "m")
+    provenance.attest(Project(clone, "m"))
     return clone
 
 
 def test_attested(clone: Path) -> None:
     """A valid SBOM lists what Linux installs, verification passes, and only the owner can read the key."""
-    provenance.attest(built := clone, "m")
+    provenance.attest(Project(built := clone, "m"))
     sbom = read_json(built / "build/m/sbom.json")
     program = environment(clone / "tools" / "audit.lock") / "bin" / "cyclonedx-py"
     command = [program, "requirements", "--validate", "--output-reproducible", "--output-format=JSON", "-"]
@@ -68,7 +71,7 @@ def test_attested(clone: Path) -> None:
     (package,) = sbom["components"]
     assert (package["name"], package["version"]) == ("numpy", "2.4.6")
     assert SHA in json.dumps(package)
-    assert provenance.verify(built, "m") == f"sha256:{'a' * 64}"
+    assert provenance.verify(Project(built, "m")) == f"sha256:{'a' * 64}"
     assert machine().joinpath("keys/release.key").stat().st_mode & 0o077 == 0
 
 
@@ -90,16 +93,17 @@ def test_another_is_rejected(built: Path, what: str) -> None:
     else:
         write_json(folder / "provenance.dsse.json", {**envelope, "signatures": []})
     with pytest.raises(Rejected, match=r"provenance\.dsse\.json"):
-        provenance.verify(built, "m")
+        provenance.verify(Project(built, "m"))
 
 
-@pytest.mark.parametrize("model", ["m", None])
+@pytest.mark.parametrize("model", ["m", "monitor"])
 def test_a_container_is_known_again_by_its_attestation(
-    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     """The registry stores a pushed container's attestation for its key; without it, verification fails."""
     monkeypatch.setattr(provenance, "_bill", lambda _, lock, to: write_json(to, lock))
-    record = clone / "build" / (model or "monitor") / "image.json"
+    project = Project(clone, model)
+    record = project.build / "image.json"
     digest = layout.write(archive(tmp_path / "image.tar", b"layer"), tmp_path / "image")
     with serving() as host:
         registry = Registry(f"{host}/team/image", CRANE)
@@ -111,15 +115,15 @@ def test_a_container_is_known_again_by_its_attestation(
         }
         write_json(record, {**told, "pushed": False})
         with pytest.raises(LoopError, match=r"not pushed\n  fix: \./loop push-image"):
-            provenance.attest(clone, model)
+            provenance.attest(project)
         registry.push(tmp_path / "image", "0123456789ab")
         write_json(record, {**told, "pushed": True})
-        provenance.attest(clone, model)
-        assert provenance.verify(clone, model) == digest
+        provenance.attest(project)
+        assert provenance.verify(project) == digest
         assert attestation.doubt(registry, digest, "0123456789ab") == ""
         write_json(record, {**told, "pushed": True, "attested": True})
         (record.parent / "provenance.dsse.json").unlink()
-        assert provenance.verify(clone, model) == digest
+        assert provenance.verify(project) == digest
         crane("delete", f"{registry.name}:{digest.replace(':', '-')}.att")
         with pytest.raises(Rejected, match="our release has not attested"):
-            provenance.verify(clone, model)
+            provenance.verify(project)

@@ -273,7 +273,10 @@ def test_an_incomplete_record_names_the_field_and_the_command_to_run(clone, fiel
     built(clone, B)
     path = clone / "build" / "monitor" / "image.json"
     write_json(path, {name: value for name, value in read_json(path).items() if name != field})
-    for reads in (lambda: candidate.read(Project(clone, MODEL)), lambda: bundle.pack(clone, None)):
+    for reads in (
+        lambda: candidate.read(Project(clone, MODEL)),
+        lambda: bundle.pack(Project(clone, "monitor")),
+    ):
         with pytest.raises(LoopError, match=rf"{field}\n  Field required[\s\S]*fix: \./loop monitor-image"):
             reads()
 

@@ -96,7 +96,7 @@ def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache, monkeyp
         told = {"pushed": True, "attested": True, "unpacked": 1, "key": key}
         record = {"kind": "container", "image": f"{name}@{digest}", "digest": digest, **told}
         write_json(root / "build/monitor/image.json", record)
-        bundle.unpack(root, None, sha256(bundle.pack(root, None)))
+        bundle.unpack(Project(root, "monitor"), sha256(bundle.pack(Project(root, "monitor"))))
         with pytest.raises(LoopError, match="built but not pushed"):
             candidate.monitor(root)
         with pytest.raises(LoopError, match=r"image\.json names"):

@@ -5,10 +5,20 @@ from pathlib import Path
 
 import click
 
-from loop.cli.arguments import PATH, optional_model, project_argument
+from loop.cli.arguments import PATH, known_model, models, project_argument
 from loop.core import actions, paths
 from loop.core.project import Project
 
+
+def _of_image(_: click.Context, __: click.Parameter, model: str | None) -> Project:
+    from loop.packaging.records import MONITOR
+
+    return Project(paths.root(), model or MONITOR)
+
+
+image_argument = click.argument(
+    "project", metavar="[MODEL]", required=False, type=known_model, shell_complete=models, callback=_of_image
+)
 trained_option = click.option("--trained", is_flag=True, help="Only what the stages made, for `land`.")
 
 
@@ -44,8 +54,8 @@ def monitor_image() -> None:
 
 
 @click.command("push-image")
-@optional_model
-def push_image(model: str | None) -> None:
+@image_argument
+def push_image(project: Project) -> None:
     """Push an image to the registry.
 
     With MODEL it is the image that `image` has built; without, the one of `monitor-image`. Nothing is pushed
@@ -53,9 +63,8 @@ def push_image(model: str | None) -> None:
     outputs: image, digest, kind.
     """
     from loop.packaging import image
-    from loop.packaging.records import MONITOR
 
-    served = image.push(Project(paths.root(), model or MONITOR))
+    served = image.push(project)
     actions.output(image=served["image"] or "", digest=served["digest"] or "", kind=served["kind"])
     told = "served as" if served["kind"] == "container" else f"nothing to push: {served['kind']}"
     earlier = ", which an earlier release of the same key has pushed and attested"
@@ -63,8 +72,8 @@ def push_image(model: str | None) -> None:
 
 
 @click.command
-@optional_model
-def attest(model: str | None) -> None:
+@image_argument
+def attest(project: Project) -> None:
     """Write and sign the SBOM and the provenance of an image.
 
     The SBOM lists the packages in the image; the provenance says from which commit it was built. Both are
@@ -72,10 +81,8 @@ def attest(model: str | None) -> None:
     which is false if an earlier release has attested this image; name, digest, kind, subject and folder.
     """
     from loop.delivery import provenance
-    from loop.packaging.records import MONITOR
 
-    root = paths.root()
-    image = provenance.attest(root, model)
+    image = provenance.attest(project)
     if image["kind"] == "none" or image.get("attested"):
         actions.output(new="false")
         said = f"{image['image']}: attested by an earlier release of the same key"
@@ -84,14 +91,14 @@ def attest(model: str | None) -> None:
     name, digest = image["image"].split("@")
     blob = f"blobs/{digest.replace(':', '/')}"
     file = f"{image['layout']}/{blob}" if "layout" in image else f"oci://{image['image']}"
-    folder = Project(root, model or MONITOR).build.relative_to(root)
+    folder = project.build.relative_to(project.root)
     actions.output(new="true", name=name, digest=digest, kind=image["kind"], subject=file, folder=folder)
     click.echo(f"{folder}/sbom.json, provenance.json and provenance.dsse.json are about {image['image']}")
 
 
 @click.command
-@optional_model
-def verify(model: str | None) -> None:
+@image_argument
+def verify(project: Project) -> None:
     """Verify the signed provenance of an image.
 
     It ends with 4 if the signer is not the one expected (on GitHub the workflow release-model.yml, elsewhere
@@ -100,7 +107,7 @@ def verify(model: str | None) -> None:
     """
     from loop.delivery import provenance
 
-    if not (digest := provenance.verify(paths.root(), model)):
+    if not (digest := provenance.verify(project)):
         click.echo("nothing to verify: no image")
         return
     actions.summary(f"- provenance of `{digest}`: signature, image and key verified")
@@ -108,9 +115,9 @@ def verify(model: str | None) -> None:
 
 
 @click.command
-@optional_model
+@image_argument
 @trained_option
-def bundle(model: str | None, trained: bool) -> None:
+def bundle(project: Project, trained: bool) -> None:
     """Pack what was built here for the job that publishes it.
 
     The job that builds a model runs the model's own code, so it has no right to publish. Another job has the
@@ -120,19 +127,18 @@ def bundle(model: str | None, trained: bool) -> None:
     from loop.core import files
     from loop.delivery import bundle
 
-    root = paths.root()
-    packed = bundle.pack(root, model, trained=trained)
-    path, digest = packed.relative_to(root), files.sha256(packed)
+    packed = bundle.pack(project, trained=trained)
+    path, digest = packed.relative_to(project.root), files.sha256(packed)
     actions.output(sha256=digest, bundle=path, folder=path.parent)
     click.echo(f"{path}: {packed.stat().st_size / 1e6:.1f} MB, sha256 {digest}")
 
 
 @click.command
-@optional_model
+@image_argument
 @click.option("--sha256", required=True, metavar="HEX", help="The SHA-256 that `bundle` printed.")
 @click.option("--file", type=PATH, help="The file.  [default: where `bundle` writes it]")
 @trained_option
-def unbundle(model: str | None, sha256: str, file: Path | None, trained: bool) -> None:
+def unbundle(project: Project, sha256: str, file: Path | None, trained: bool) -> None:
     """Unpack what `bundle` packed in another job.
 
     It runs nothing. It ends with 4 if the file is not the one that `bundle` wrote, or does not fit this
@@ -143,12 +149,11 @@ def unbundle(model: str | None, sha256: str, file: Path | None, trained: bool) -
     from loop.core import repository
     from loop.delivery import bundle
 
-    root = paths.root()
-    new = bundle.unpack(root, model, sha256, trained=trained, file=file)
-    own = repository.read(root)
+    new = bundle.unpack(project, sha256, trained=trained, file=file)
+    own = repository.read(project.root)
     none = os.environ.get("LOOP_ENGINE") == "none" or not own.named
     actions.output(registry="" if none else own.registry.partition("/")[0])
-    click.echo(f"{model or 'monitor'}: unpacked, every part checked")
+    click.echo(f"{project.public}: unpacked, every part checked")
     for name in new:
         said = f"{name} differs from the one in Git, because the job that built has trained the model"
         click.secho(said, fg="yellow", err=True)

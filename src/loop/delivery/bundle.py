@@ -27,18 +27,18 @@ RECORDS = (candidate.Gate, candidate.Rehearse, Bento)
 FIX = "run the build job again; if the bundle is rejected again, check what the build job writes"
 
 
-def pack(root: Path, model: str | None, *, trained: bool = False) -> Path:
+def pack(project: Project, *, trained: bool = False) -> Path:
     """Write the bundle of a model to build/<package>/release.tar, and return its path.
 
-    Without a model, the bundle contains only the monitor image, and its path is
-    build/monitor/release.tar. With `trained` it contains only the outputs of the DVC stages, for `loop land`.
+    The bundle of MONITOR contains only the monitor image. With `trained`, a model's contains only the outputs
+    of the DVC stages, for `loop land`.
     Equal files give a byte-identical tar. Raises LoopError if an earlier command has not run yet, or if a
     file is a symbolic link, because a link could expose a file outside the clone.
     """
-    project = Project(root, model or MONITOR)
-    if model:
+    root, objects = project.root, project.root
+    if project.model != MONITOR:
         dvc.check(project, project.metrics.name)
-    objects = dvc.objects(root) if model else root
+        objects = dvc.objects(root)
     named = _contents(project, project.lock, objects, trained=trained)
     if missing := [str(path) for path in named.values() if not path.is_file()]:
         what = f"{', '.join(missing[:3])}: missing, but dvc.lock records it"
@@ -52,33 +52,30 @@ def pack(root: Path, model: str | None, *, trained: bool = False) -> Path:
     return path
 
 
-def unpack(
-    root: Path, model: str | None, expected: str, *, trained: bool = False, file: Path | None = None
-) -> list[str]:
+def unpack(ours: Project, expected: str, *, trained: bool = False, file: Path | None = None) -> list[str]:
     """Verify a bundle, then copy its files into this checkout; returns the copied files that Git lacks.
 
     `expected` is the tar's SHA-256, and `file` its path if it differs from the path that `pack` writes. No
     file is copied until the whole bundle is verified. Running `unpack` twice is safe. Raises LoopError if the
     tar is missing, and Rejected if its SHA-256 differs or a file in it does not match this checkout.
     """
-    ours = Project(root, model or MONITOR)
     path = file or ours.build / TAR
     if not path.is_file():
         raise LoopError(f"{path} does not exist", fix="copy it from the job that ran `./loop bundle`")
     if (found := sha256(path)) != expected.lower():
         raise Rejected(f"{path}: sha256 is {found}, expected {expected}", fix=FIX)
-    (root / "build").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root / "build", prefix=".bundle.") as scratch:
+    (ours.root / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ours.root / "build", prefix=".bundle.") as scratch:
         theirs = Project(Path(scratch), ours.model)
         try:
             with tarfile.open(path, "r:") as packed:
                 tar.extract(packed, theirs.root)
-            _verify(ours, theirs, trained=trained and model is not None)
+            _verify(ours, theirs, trained=trained and ours.model != MONITOR)
         except (tarfile.TarError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
             raise Rejected(f"{path}: {error!r}", fix=FIX) from error
         new = _put(theirs.root, ours.root)
-    if model:
-        dvc.checkout(Project(root, model))  # by the new dvc.lock
+    if ours.model != MONITOR:
+        dvc.checkout(Project(ours.root, ours.model))  # by the new dvc.lock
     return new
 
 

@@ -20,27 +20,27 @@ from loop.core.project import Project
 from loop.core.signing import opened, signed
 from loop.delivery.candidate import pushed
 from loop.packaging import attestation, engine, monitor_image
+from loop.packaging.bento import Bento
 from loop.packaging.records import MONITOR, command, record
 from loop.packaging.registry import Registry
 
 
-def attest(root: Path, model: str | None) -> dict[str, Any]:
+def attest(project: Project) -> dict[str, Any]:
     """Write sbom.json, provenance.json and provenance.dsse.json for an image; returns its image.json.
 
-    `model` None means the monitor image. Outside GitHub, the container registry gets the signed envelope of a
-    container too. Nothing is written if an earlier release has attested the image or if no image was built.
-    Raises LoopError if the image is not pushed yet or contains another model than dvc.lock records.
+    Outside GitHub, the container registry gets the signed envelope of a container too. Nothing is written if
+    an earlier release has attested the image or if no image was built. Raises LoopError if the image is not
+    pushed yet or contains another model than dvc.lock records.
     """
-    project = Project(root, model or MONITOR)
     image: dict[str, Any] = record(project, dict, "image")
     if image["kind"] == "none" or image.get("attested"):
         return image
     pushed(project)
-    if model and (found := record(project, dict, "bento").get("model_md5")) != project.model_md5:
-        what = f"{project.build}/bento.json contains model {found}, dvc.lock records {project.model_md5}"
+    if project.model != MONITOR and (model := record(project, Bento).model_md5) != project.model_md5:
+        what = f"{project.build}/bento.json contains model {model}, dvc.lock records {project.model_md5}"
         raise LoopError(what, fix=f"./loop bento {project.public} && ./loop image {project.public}")
-    _bill(root, _lock(project), project.build / "sbom.json")
-    predicate = _predicate(project)
+    _bill(project.root, _lock(project), project.build / "sbom.json")
+    predicate = _predicate(project, image["key"])
     write_json(project.build / "provenance.json", predicate)
     name, digest = image["image"].split("@")
     said = attestation.statement(name, digest, predicate)
@@ -51,14 +51,13 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     return image
 
 
-def verify(root: Path, model: str | None) -> str:
+def verify(project: Project) -> str:
     """Verify an image's provenance and return its digest; empty if no image was built.
 
     For a new image it checks signature, image, SBOM and commit; for an image that an earlier release
     attested, the signature, image and release key. Raises Rejected if one of them is wrong.
     """
-    project = Project(root, model or MONITOR)
-    image = record(project, dict, "image")
+    image: dict[str, Any] = record(project, dict, "image")
     if image["kind"] == "none":
         return ""
     name, digest = str(image["image"]).split("@")
@@ -70,11 +69,11 @@ def verify(root: Path, model: str | None) -> str:
             found = json.loads(opened(read_json(path)))
         except ValueError as error:
             raise Rejected(f"{path} is not signed by this machine's key", fix=fix) from error
-        expected = attestation.statement(name, digest, _predicate(project))
+        expected = attestation.statement(name, digest, _predicate(project, image["key"]))
         if wrong := [part for part in expected if found[part] != expected[part]]:
             raise Rejected(f"{path} describes another {' and '.join(wrong)}", fix=fix)
     registry = Registry(name) if image.get("attested") or _kept(image) else None
-    if registry and (why := attestation.doubt(registry, digest, _key(project))):
+    if registry and (why := attestation.doubt(registry, digest, image["key"])):
         raise Rejected(f"{project.build}/image.json: {why}", fix=f"build {name} and push it again")
     return digest
 
@@ -84,7 +83,7 @@ def _kept(image: dict[str, Any]) -> bool:
     return image["kind"] == "container" and not attestation.on_github()
 
 
-def _predicate(project: Project) -> dict[str, Any]:
+def _predicate(project: Project, key: str) -> dict[str, Any]:
     """Return the SLSA predicate: the image's commit, model, data, packages and workflow."""
     root, locked = project.root, _lock(project)
     source = f"git+{repository.read(root).clone_url}"
@@ -93,7 +92,7 @@ def _predicate(project: Project) -> dict[str, Any]:
         "buildDefinition": {
             "buildType": "https://slsa.dev/container-based-build/v0.1",
             "externalParameters": {"model": project.public, "source": source},
-            "internalParameters": {"releaseKey": _key(project)},
+            "internalParameters": {"releaseKey": key},
             "resolvedDependencies": [
                 {"uri": source, "digest": {"gitCommit": Git(root).head()}},
                 *(
@@ -111,16 +110,11 @@ def _predicate(project: Project) -> dict[str, Any]:
     }
 
 
-def _key(project: Project) -> str:
-    """Return the image's key: the bento's release key, or the monitor image's key."""
-    return str(record(project, dict, "image" if project.model == MONITOR else "bento")["key"])
-
-
 def _lock(project: Project) -> str:
     """Return the path of the lock file of the image's packages, relative to the repository's root."""
     if project.model == MONITOR:
         return monitor_image.LOCK
-    return plain.serving_lock(project.model, record(project, dict, "bento").get("device", "cpu"))
+    return plain.serving_lock(project.model, record(project, Bento).device)
 
 
 def _bill(root: Path, lock: str, to: Path) -> None:
