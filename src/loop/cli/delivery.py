@@ -181,8 +181,7 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     """Print the manifests that Argo CD will apply.
 
     With --check it prints no manifests, but ends with 4 if one breaks a schema or a policy, or if two
-    overlays serve one host. An overlay that serves nothing yet is also checked as its first release will
-    make it.
+    overlays serve one host. An overlay that serves nothing yet is checked as its first release will make it.
 
     \b
       ./loop render churn --environment production

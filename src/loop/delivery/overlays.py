@@ -1,7 +1,7 @@
 """Checks all kustomize overlays together, for faults that one overlay alone does not show.
 
 Examples are two overlays with the same host name, or a change to a field that Kubernetes makes immutable. An
-overlay without a release is also rendered with a placeholder release, because the bot commits its first real
+overlay without a release is checked with a placeholder release, because the bot commits its first real
 release without a pull request, so no review would find a fault in it.
 """
 
@@ -57,13 +57,6 @@ def every(root: Path) -> list[Place]:
     return places
 
 
-def check_one(root: Path, place: Place) -> list[Manifest]:
-    """Check one overlay and return its manifests. Raises Rejected, naming every fault."""
-    manifests = render.build(root / place.overlay)
-    state, peak = place.state(root), Project(root, place.model).params.canary.peak
-    return render.check(root, manifests, place.overlay, place.namespace, state=state, peak=peak)
-
-
 def check(root: Path, before: Path | None = None) -> dict[str, int]:
     """Check each overlay and all of them together; returns the number of objects per overlay.
 
@@ -80,19 +73,21 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
         tree = Path(scratch)
         shutil.copytree(root / "kustomize", tree / "kustomize")
         for place in every(root):
-            released = place.state(root).stable  # first, because kustomize's error about this file has no fix
+            state = place.state(root)  # first, because kustomize's error about this file has no fix
+            manifests, where = render.build(root / place.overlay), place.overlay
+            if not state.stable:
+                state = _first(root, place)
+                for path, text in files(state, place.environment, place.model).items():
+                    (tree / path).write_text(text, encoding="utf-8")
+                manifests, where = render.build(tree / place.overlay), f"{where}, once it serves a release"
+            peak = Project(root, place.model).params.canary.peak
             try:
-                objects = serving = check_one(root, place)
-                counts[place.overlay] = len(objects)
-                if not released:
-                    for path, text in files(_first(root, place), place.environment, place.model).items():
-                        (tree / path).write_text(text, encoding="utf-8")
-                    where = f"{place.overlay}, once it serves a release"
-                    serving = render.check(root, render.build(tree / place.overlay), where, place.namespace)
+                objects = render.check(root, manifests, where, place.namespace, state=state, peak=peak)
             except Rejected as rejected:
                 said.append(str(rejected))
                 continue
-            routes = (route["spec"].get("hostnames") or ["any host"] for route in of("HTTPRoute", serving))
+            counts[place.overlay] = len(objects)
+            routes = (route["spec"].get("hostnames") or ["any host"] for route in of("HTTPRoute", objects))
             for host in set(chain.from_iterable(routes)):
                 hosts[host].append(place.overlay)
             breaches = [*_unwatched(tree, place, annotation), *_immutable(before, place, objects)]
