@@ -173,6 +173,7 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
     changed = subprocess.run(diff, cwd=fork, text=True, capture_output=True, check=True).stdout.split()
     locks = ["requirements-gpu.lock", "requirements.in", "requirements.lock", "tools/commit.lock"]
     assert changed == ["Makefile", "kustomize/base/deployment.yaml", "pyproject.toml", *locks], said
+    assert re.search("migrated +requirements.in", said), said
     assert "List all tasks" in at("Makefile")
     for lock in locks:
         assert (f"loop-{VERSION}-" in at(lock), "loop-99.0.0-py3" in at(lock)) == (False, True), lock

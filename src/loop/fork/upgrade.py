@@ -154,7 +154,8 @@ def plan(git: Git, to: str, base: str | None, name: str = "") -> Upgrade:
     tree, migrated = _migrated(git, merged, theirs, new.files)
     if pins and lean.WANTED in fork:
         tree = git.tree(tree, _repinned(git, {lean.WANTED: fork[lean.WANTED]}, pins))
-    rows = [*conflicts, *(Row(path, "migrated") for path in migrated)]
+        migrated.append(lean.WANTED)
+    rows = [*conflicts, *(Row(path, "migrated") for path in {*migrated})]
     said = {row.path for row in rows}
     rows += [row for row in _rows(git, merged, fork, before, theirs) if row.path not in said]
     rows.sort(key=lambda row: row.path)
