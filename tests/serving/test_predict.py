@@ -101,7 +101,7 @@ PLAIN = json.dumps({"features": ROW}).encode()
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "gzip, gzip"])
 def test_a_body_that_is_encoded_is_refused(client, coding):
-    """The 415 says that a body is sent without an encoding; `identity` is none."""
+    """A compressed body gets 415, and the response says that only `identity`, no encoding, is accepted."""
     answer = client.post("/predict", content=gzip.compress(PLAIN), headers={"Content-Encoding": coding})
     assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
     assert client.post("/predict", content=PLAIN, headers={"Content-Encoding": "identity"}).status_code == 200

@@ -28,7 +28,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Load:
-    """Requests that are due, and what their answers have told."""
+    """The requests that are due, and the counts and latencies of their answers."""
 
     def __init__(self) -> None:
         self.due: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()

@@ -27,7 +27,7 @@ Id = columns.Int64 | Annotated[str, msgspec.Meta(max_length=LONGEST_ID)] | None
 REASONS = {400: "json", 408: "timeout", 413: "size", 415: "encoding", 422: "features", 429: "overload"}
 ANY = msgspec.json.Decoder(float_hook=str)  # of any JSON, also with numbers that are too large for a float
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)  # what a decoder raises
-# msgspec's message has the name of such a field, and the place of the object
+# msgspec names such a field in its message, but the place it gives is that of the object around the field
 FIELD = re.compile(r"Object (?:missing required|contains unknown) field `(.*)`")
 T = TypeVar("T")
 

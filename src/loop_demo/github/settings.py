@@ -18,7 +18,7 @@ def change(call: Call) -> Response:
 
 
 def answer(call: Call) -> Any:
-    """Return the answer that was set for the call's path; HTTPException 404 if there is none."""
+    """Return the answer that a test has set for the call's path; HTTPException 404 if it has set none."""
     changes = call.of("set")
     if not changes or call.below not in changes[-1]["answers"]:
         raise HTTPException(404, "Not Found")
