@@ -362,16 +362,19 @@ def test_memory_does_not_grow_with_requests(alone, port):
     request = HEAD + b"Content-Length: %d\r\n\r\n" % len(ROW) + ROW
 
     def load(requests):
+        """Send requests and return the memory in bytes, once no log line waits in it any more."""
         for _ in range(requests // 50):
             connection.sendall(request * 50)
             everything(connection, lambda got: got.count(b"model_version") == 50)
+        sent.append(requests)
+        while sum(path.read_bytes().count(b"\n") for path in log.glob("*.jsonl")) < sum(sent):
+            time.sleep(0.01)
+        return psutil.Process(server.process.pid).memory_full_info().uss
 
-    log = {"PREDICTION_LOG_DIR": str(alone.parent / "log")}
-    with serving(alone, port, **log) as server, connected(server) as connection:
-        load(5_000)
-        before = psutil.Process(server.process.pid).memory_full_info().uss
-        load(10_000)
-        grown = psutil.Process(server.process.pid).memory_full_info().uss - before
+    log, sent = alone.parent / "log", []
+    with serving(alone, port, PREDICTION_LOG_DIR=str(log)) as server, connected(server) as connection:
+        before = load(5_000)
+        grown = load(10_000) - before
     assert grown < 1_000_000
 
 

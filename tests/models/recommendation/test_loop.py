@@ -66,21 +66,21 @@ def test_the_whole_loop(fork: Path, tmp_path: Path) -> None:
     params.edit(fork, {f"models.{MODEL}.{key}": value for key, value in world.folder.demo.BETTER.items()})
     better = rehearsed(fork, MODEL)
     key = released(fork).canary.key
-    with Server(first) as stable, Server(better, log_dir=log) as canary:
+    with Server(first) as stable, Server(better) as canary:
         assert "promote: ready" in judged(fork, stable, canary)
         promoted(fork, key, STEPS[0])
         assert "wait" in judged(fork, stable, canary)
         asked(world, stable, canary)
         assert f"promote: {REQUESTS} requests, 0 failed" in judged(fork, stable, canary)
-        promoted(fork, key, *STEPS[1:])
-        git.run("pull", "--quiet", "origin", "main")
-        path = f"{release_state.folder('production', MODEL)}/release.yaml"
-        now = release_state.parse((fork / path).read_text(), path)
-        assert (now.stable.key, now.canary) == (key, None)
-        replay(world, canary.url, world.drift_from, SCORED)
-        monitored(fork, log)
-        replay(world, canary.url, world.retrain_at, SCORED)
-        printed = monitored(fork, log, code=Exit.DRIFT)
+    promoted(fork, key, *STEPS[1:])
+    git.run("pull", "--quiet", "origin", "main")
+    path = f"{release_state.folder('production', MODEL)}/release.yaml"
+    now = release_state.parse((fork / path).read_text(), path)
+    assert (now.stable.key, now.canary) == (key, None)
+    for until, code in ((world.drift_from, Exit.OK), (world.retrain_at, Exit.DRIFT)):
+        with Server(better, log_dir=log) as server:  # has written its whole log once it is stopped
+            replay(world, server.url, until, SCORED)
+        printed = loop(fork, "monitor", MODEL, "--log", str(log), code=code)
     loop(fork, "retrain", MODEL, "--until", world.retrain_at.isoformat(), "--reason", printed.splitlines()[0])
     for step in ("repro", "gate"):
         loop(fork, step, MODEL)
@@ -94,7 +94,3 @@ def asked(world: World, *tracks: Server) -> None:
         with httpx.Client(base_url=track.url, timeout=30) as client:
             for body in bodies:
                 client.post("/predict", json=body).raise_for_status()
-
-
-def monitored(fork: Path, log: Path, code: Exit = Exit.OK) -> str:
-    return loop(fork, "monitor", MODEL, "--log", str(log), code=code)
