@@ -56,7 +56,7 @@ FIELDS = {
     "drift.prediction": "test score",
     "live": "metrics targets margins labelled unlabelled version",
     "quality": "score threshold failed",
-    "dispatch": "dispatched why",
+    "dispatch": "dispatched why budget_spent url",
 }
 TOP = "model retrainings budget_left verdict alarms reasons"
 

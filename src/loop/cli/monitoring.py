@@ -88,11 +88,11 @@ def monitor(  # noqa: PLR0917 — click passes by name
             try:
                 wish = retraining.Wish(found.model, found.window.end, found.reason)
                 github = GitHub.of_environment(project.root)
-                answer = retraining.dispatch(git, github, wish, found.rules, datetime.now(UTC))
-                found = replace(found, dispatch=answer)
+                asked = retraining.dispatch(git, github, wish, found.rules, datetime.now(UTC))
+                found = replace(found, dispatch=asked)
             except LoopError as error:  # the report is written all the same
                 failure = error
-                found = replace(found, dispatch={"dispatched": False, "why": str(error)})
+                found = replace(found, dispatch=retraining.answer(dispatched=False, why=str(error)))
     if dispatch and push:
         with suppress(LoopError):  # without GitHub or a token, the metrics are sent all the same
             found = replace(found, token_ends=pushing.token_ends(GitHub.of_environment(project.root)))
@@ -130,7 +130,7 @@ def _tell(found: "Findings", folder: Path) -> list[str]:
     if found.window.repeated:
         lines.append(f"{found.window.repeated} labelled predictions repeat an id; only the first one counts")
     if found.over:
-        lines.append(" ".join(["dispatch:", found.dispatch["why"], found.dispatch.get("url", "")]).rstrip())
+        lines.append(" ".join(["dispatch:", found.dispatch["why"], found.dispatch["url"]]).rstrip())
     lines.append(f"report: {folder / 'report.html'}")
     actions.summary("\n".join([f"### Monitor: {lines[0]}", *(f"- {inert(line)}" for line in lines[1:])]))
     return lines

@@ -32,21 +32,21 @@ class Wish:
 
 
 def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: datetime) -> dict[str, Any]:
-    """Dispatch train.yml unless a rule forbids it; returns {dispatched, why, budget_spent, url}.
+    """Dispatch train.yml unless a rule forbids it, and return an `answer`.
 
     If two monitors dispatch at the same time, the monitor whose run has the higher id cancels its own run.
     """
     main = git.fetch()
     until = trained_until(git, wish.model, main)
     if until and until >= wish.until:
-        return _done(dispatched=False, why=f"main already trains on rows until {until.isoformat()}")
+        return answer(dispatched=False, why=f"main already trains on rows until {until.isoformat()}")
     runs, cooldown = _runs(github, now), timedelta(hours=rules.cooldown_hours)
     if against := recent(runs, wish, cooldown, now):
-        return _done(dispatched=False, why=against)
+        return answer(dispatched=False, why=against)
     asked = max(spent(runs, wish), retrainings(git, wish.model, main, since=now - BUDGET))
     if asked >= rules.budget:
         why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must check"
-        return _done(dispatched=False, why=why, budget_spent=True)
+        return answer(dispatched=False, why=why, budget_spent=True)
     inputs = {"model": public(wish.model), "until": wish.until.isoformat(), "reason": wish.reason}
     run = github.dispatch(WORKFLOW, inputs)
     why = wish.reason
@@ -54,13 +54,14 @@ def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: d
         if first := _first(github, run, wish, cooldown, now):
             github.cancel(run.id)
             why = f"{first}; run {run.id}, dispatched at the same time, is cancelled"
-            return _done(dispatched=False, why=why, url=run.url)
+            return answer(dispatched=False, why=why, url=run.url)
     except LoopError as error:
         why += f"; could not check whether another monitor has dispatched one too: {error}"
-    return _done(dispatched=True, why=why, url=run.url)
+    return answer(dispatched=True, why=why, url=run.url)
 
 
-def _done(*, dispatched: bool, why: str, budget_spent: bool = False, url: str = "") -> dict[str, Any]:
+def answer(*, dispatched: bool, why: str, budget_spent: bool = False, url: str = "") -> dict[str, Any]:
+    """Return what report.json says about a dispatch; `url` is the run's page, empty without a run."""
     return {"dispatched": dispatched, "why": why, "budget_spent": budget_spent, "url": url}
 
 

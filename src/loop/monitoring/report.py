@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from loop.core import html, params
 from loop.core.files import write_json, write_text
+from loop.monitoring.dispatch import answer
 from loop.monitoring.drift import Drift
 from loop.monitoring.live import Live
 from loop.monitoring.log import Window
@@ -57,7 +59,7 @@ class Findings:
     least_quality: float
     version: str | None  # the release whose live metrics these are; None means all releases
     whole_weeks: bool = True  # whether a window must cover a whole week to be a fair sample
-    dispatch: dict[str, Any] = field(default_factory=lambda: {"dispatched": False, "why": "not asked for"})
+    dispatch: dict[str, Any] = field(default_factory=partial(answer, dispatched=False, why="not asked for"))
     retrainings: int = 0  # number of automatic retrainings in Git's history
     lately: int = 0  # number of automatic retrainings in the last 30 days
     token_ends: datetime | None = None  # when the token for dispatches expires; None if that is not known
@@ -85,14 +87,14 @@ class Findings:
         if self.quality and self.quality.score < self.least_quality:
             lines.append(f"data quality {self.quality.score:.2%} < {self.least_quality:.1%}")
             lines += self.quality.failed
-        if self.dispatch.get("budget_spent"):
+        if self.dispatch["budget_spent"]:
             lines.append(str(self.dispatch["why"]))
         return lines
 
     @property
     def budget_left(self) -> int:
         """The number of retrainings that may still be dispatched in these 30 days."""
-        if self.dispatch.get("budget_spent"):
+        if self.dispatch["budget_spent"]:
             return 0
         return max(0, self.rules.budget - self.lately - int(self.dispatch["dispatched"]))
 
@@ -229,7 +231,7 @@ def _prometheus(path: Path, f: Findings) -> None:
         "prediction_drift_score": {(): f.prediction.score} if f.prediction else None,
         "prediction_log_latest_seconds": {(): f.window.latest},
         "monitor_verdict_unknown": {(of,): float(why is not None) for of, why in unknown.items()},
-        "auto_retrain_budget_spent": {(): float(f.dispatch.get("budget_spent", False))},
+        "auto_retrain_budget_spent": {(): float(f.dispatch["budget_spent"])},
         "auto_retrain_in_30_days": {(): f.lately},
         "auto_retrain_budget_left": {(): f.budget_left},
         "feature_drift_score": {} if f.drift_unknown else {(name,): far for name, far in f.counts.items()},
