@@ -55,7 +55,6 @@ class Server:
     scores: str = "score"  # the key of the scores in an answer
     ready: str = "/readyz"
     npy: bool = False
-    packages: bool = False  # whether it also needs the packages of the bento
 
 
 UVICORN = (f"{BIN}/uvicorn", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
@@ -113,11 +112,9 @@ class Running(process.Server):
         found = super()._environment(python)
         if not self._words:
             return found
-        packages = python.glob("lib/python*/site-packages") if self.server.packages else ()
-        folders = (self.bento / "src", RIVALS, *packages)
         return found | {
             "PATH": os.pathsep.join((str(BIN), found["PATH"])),  # mlflow looks for uvicorn on PATH
-            "PYTHONPATH": os.pathsep.join(map(str, folders)),
+            "PYTHONPATH": f"{self.bento}/src{os.pathsep}{RIVALS}",
             "BENTO": str(self.bento / "src"),
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
