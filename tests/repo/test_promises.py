@@ -1,5 +1,7 @@
 """The repository keeps its own promises: help, locks, links, and an engine that knows no model."""
 
+import ast
+import json
 import re
 import subprocess
 import sys
@@ -114,6 +116,33 @@ def test_every_row_of_a_document_is_in_a_table(pages):
     for page in pages:
         for token in markdown.parse(page.read_text()):
             assert not token.content.startswith("|"), f"{page.name}: {token.content[:80]}"
+
+
+@pytest.mark.docs
+def test_every_panel_that_a_runbook_names_exists(repository):
+    """Every dashboard and every panel that a runbook names exists, by that title."""
+    titles = set()
+    for path in repository.glob("kustomize/platform/monitoring/dashboards/*.json"):
+        board = json.loads(path.read_text())
+        titles |= {board["title"], *(panel["title"] for panel in board["panels"])}
+    for page in repository.glob("docs/runbooks/*.md"):
+        for named in re.findall(r"\*(Models: [^*]+)\*|\bpanel \*([^*]+)\*", page.read_text()):
+            assert "".join(named) in titles, page.name
+
+
+@pytest.mark.docs
+def test_every_message_of_the_judge_that_a_runbook_quotes_exists(repository):
+    """What a runbook says that the judge says is a message of loop.monitoring, with other numbers."""
+    messages = []
+    for path in repository.glob("src/loop/monitoring/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                texts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+                if len("".join(filter(None, texts))) > 10:  # others are too general
+                    messages.append("".join(".+" if text is None else re.escape(text) for text in texts))
+    for page in repository.glob("docs/runbooks/*.md"):
+        for said in re.findall(r"judge says `([^`]+)`", page.read_text()):
+            assert any(re.search(message, said) for message in messages), f"{page.name}: {said}"
 
 
 SHARED = ("src/loop", "tools", ".github", "argocd", "images", "dvc.yaml", "loop", "Makefile")
