@@ -110,6 +110,18 @@ def test_every_test_that_a_document_names_exists(pages, repository):
 
 
 @pytest.mark.docs
+def test_every_file_to_write_is_named_in_a_sentence(pages):
+    """The text before a block names the file that is its title, because GitHub shows no titles of blocks."""
+    for page in pages:
+        said = ""
+        for token in MarkdownIt("commonmark").parse(page.read_text()):
+            if token.type == "inline":
+                said = token.content
+            for title in re.findall(r'title="(.+?)"', token.info):
+                assert f"`{title}`" in said, f"{page.name}: {title} is not in: {said}"
+
+
+@pytest.mark.docs
 def test_every_row_of_a_document_is_in_a_table(pages):
     """No blank line interrupts a document's table, because the rows after it would be shown as plain text."""
     markdown = MarkdownIt("commonmark").enable("table")
