@@ -113,8 +113,8 @@ def promote(project: Project, environment: str, key: str | None, step: str, why:
     """Take a canary one step further.
 
     The judge starts this through promote.yml. It ends with 5, and changes nothing, if the canary has another
-    key or is at another step. `history` lists the steps so far. Give the key wherever time passes between
-    the look at the canary and this command. Step outputs: commit, step, key.
+    key or is at another step. `history` lists the steps so far. Give the key if another canary may have begun
+    since you looked. Step outputs: commit, step, key.
 
     \b
       ./loop promote churn --environment production --from canary-10
@@ -203,8 +203,7 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
                 click.echo(f"{overlay}: {count} objects keep to schema and policy")
         return
     if check or base or not model or not environment:
-        wanted = "render wants MODEL and --environment, or --check, with which --base may be given"
-        raise click.UsageError(wanted)
+        raise click.UsageError("give MODEL and --environment, or --check, alone or with --base")
     place = Place(model, environment)
     manifests = render.build(root / place.overlay)
     if kserve:

@@ -122,7 +122,7 @@ def bundle(project: Project, trained: bool) -> None:
 
     The job that builds a model runs the model's own code, so it has no right to publish. Another job has the
     right, runs none of that code, and unpacks this file with `unbundle`. Without MODEL, the image of judge
-    and monitor is packed. Step outputs: sha256, for `unbundle`; bundle, the file; folder, where it lies.
+    and monitor is packed. Step outputs: sha256, for `unbundle`; bundle, the file; folder, which has it.
     """
     from loop.core import files
     from loop.delivery import bundle
