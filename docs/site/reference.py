@@ -150,7 +150,7 @@ def _metrics(root: Path) -> Iterator[str]:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         rows.append(_metric(name, family.documentation, family.type, labels))
     yield from table("name|meaning|kind|labels", sorted(rows))
-    yield "## Of the monitor\n\nPushed to the Pushgateway after each look, as job `monitor`."
+    yield "## Of the monitor\n\nPushed to the Pushgateway after each check, as job `monitor`."
     rows = [_metric(name, text, "gauge", ["model", *by]) for name, (text, *by) in GAUGES.items()]
     rows.append(_metric(f"{RETRAININGS[0]}_total", RETRAININGS[1], "counter", ["model"]))
     yield from table("name|meaning|kind|labels", sorted(rows))

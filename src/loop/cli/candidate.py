@@ -46,7 +46,7 @@ def changed(base: str, parts: int) -> None:
 @project_argument
 @environment_option(default="production", show_default=True, help="Environment to compare with.")
 def status(project: Project, environment: str) -> None:
-    """Show whether this work tree has a release to bring.
+    """Show whether this work tree has a release to make.
 
     It computes the key of the release that this work tree would make, and compares it with the releases that
     an environment serves and with those that are blocked there. Step outputs: key, released, `barred` (which
@@ -157,7 +157,8 @@ def serve(project: Project, port: int) -> None:
 def register(project: Project) -> None:
     """Enter the candidate in MLflow's model registry.
 
-    Step outputs: version, run_id.
+    It makes a version unless the registry has this one, and sets the aliases `challenger` and, if the
+    registry knows what production serves, `champion`. Step outputs: version, run_id.
     """
     from loop.candidate import register
 

@@ -132,7 +132,7 @@ def promote(project: Project, environment: str, key: str | None, step: str, why:
 @click.option(
     "--bar/--no-bar", default=True, help="Whether this release may never come again.  [default: --bar]"
 )
-@click.option("--key", metavar="KEY", help="Only if this release is the one that would be taken out.")
+@click.option("--key", metavar="KEY", help="Do it only if this is the release that would be taken out.")
 @click.option(
     "--to", metavar="KEY", help="Replace stable, not the canary: the earlier release to serve again."
 )

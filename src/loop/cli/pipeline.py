@@ -54,7 +54,7 @@ def repro(models: tuple[str, ...], check: bool) -> None:
     """Run the stages that are out of date.
 
     A stage is out of date if its code, its params or its data have changed since dvc.lock was written.
-    Without MODEL it runs those of every model. Commit dvc.lock and data/ afterwards.
+    Without MODEL it runs those of every model. Commit dvc.lock, data/ and .loop/ afterwards.
 
     \b
       ./loop repro churn
