@@ -162,19 +162,26 @@ def test_a_broken_model_is_not_complete(tmp_path: Path, fault: Callable[[Path], 
 
 
 @pytest.mark.parametrize(
-    "line", ["from . import schema", "import json, models.m.schema", "from loop.core import text"]
+    "line",
+    [
+        "from . import schema",
+        "import json, models.m.schema",
+        "from loop.core import text",
+        "import json; import models.m",
+    ],
 )
 def test_a_scorer_imports_only_what_is_packed(tmp_path: Path, line: str) -> None:
     """A scorer may import packages and `loop.runtime`, but no other code of the repository."""
     fine = [
-        '"""Scores the rows that come\nfrom models of this kind."""',
+        '"""Scores the rows that come\nfrom models of this kind; import models.m for others."""',
         "import numpy",
         "import loop.runtime.app",
-        "from loop.runtime import columns",
+        "from loop import (runtime)",
         "import modelscope",
+        'TEXT = """\nimport models.m\n"""',
     ]
     (tmp_path / "scorer.py").write_text("\n".join(fine))
     models._check_imports(tmp_path, "scorer.py")
     (tmp_path / "scorer.py").write_text("\n".join([*fine, line]))
-    with pytest.raises(LoopError, match=r"scorer\.py:7: "):
+    with pytest.raises(LoopError, match=r"scorer\.py:10: "):
         models._check_imports(tmp_path, "scorer.py")

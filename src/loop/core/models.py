@@ -1,10 +1,12 @@
 """Loads a model's code from src/models/<package>/ and checks that it defines everything the engine needs."""
 
+import ast
 import importlib
 import re
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,9 +42,7 @@ CONTRACT = {
 }
 OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "bad", "production")}
 UNPACKED = re.compile(  # an import that works in the repository, but not in the image
-    r"^[ \t]*(from (?=.* import )|import (.*, )?)"
-    r"(\.|models\b|loop\b(?!\.runtime\b| import runtime\b)).*",
-    re.MULTILINE,
+    r"(from |import (.*, )?)(\.|models\b|loop\b(?!\.runtime\b| import runtime\b))"
 )
 TYPED = {  # modules whose class Params defines the keys of a section of params.yaml
     "source": "ingest.simulator",
@@ -306,12 +306,12 @@ def _faults(module: str, found: ModuleType) -> Iterator[tuple[str, str]]:
 
 def _check_imports(root: Path, scorer: str) -> None:
     """Raise LoopError if a scorer imports code of the repository that its bento does not contain."""
-    path = root / scorer
-    text = path.read_text(errors="replace") if path.is_file() else ""  # the module's own import reports it
-    if found := UNPACKED.search(text):
-        line, packed = text.count("\n", 0, found.start()) + 1, "only scorer.py and loop.runtime are packed"
-        fix = "move what both need into scorer.py, from which the other modules can import it"
-        raise LoopError(f"{scorer}:{line}: `{found[0].strip()}`, but {packed} into the bento", fix=fix)
+    with suppress(OSError, SyntaxError, ValueError):  # the module's own import reports these
+        for node in ast.walk(ast.parse((root / scorer).read_bytes())):
+            if isinstance(node, ast.Import | ast.ImportFrom) and UNPACKED.match(said := ast.unparse(node)):
+                packed = "only scorer.py and loop.runtime are packed into the bento"
+                fix = "move what both need into scorer.py, from which the other modules can import it"
+                raise LoopError(f"{scorer}:{node.lineno}: `{said}`, but {packed}", fix=fix)
 
 
 def failure(root: Path, error: BaseException) -> LoopError | None:
