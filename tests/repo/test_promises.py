@@ -123,11 +123,15 @@ def test_every_file_to_write_is_named_in_a_sentence(pages):
 
 @pytest.mark.docs
 def test_every_row_of_a_document_is_in_a_table(pages):
-    """No blank line interrupts a document's table, because the rows after it would be shown as plain text."""
+    """A blank line ends each table and interrupts none, or text would be shown as a row, or rows as text."""
     markdown = MarkdownIt("commonmark").enable("table")
     for page in pages:
-        for token in markdown.parse(page.read_text()):
+        lines = page.read_text().splitlines()
+        for token in markdown.parse("\n".join(lines)):
             assert not token.content.startswith("|"), f"{page.name}: {token.content[:80]}"
+            if token.type == "tr_open" and token.map:
+                line = lines[token.map[0]]
+                assert line.startswith("|"), f"{page.name}: {line[:80]}"
 
 
 @pytest.mark.docs
