@@ -61,7 +61,9 @@ FIELDS = {
 TOP = "model retrainings budget_left verdict alarms reasons"
 
 
-def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_healthy(
+    production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
     """A week like the training data is healthy: exit code 0, no dispatch, its numbers in all three files."""
     week = rows(1_500)
     production.answer(week)
@@ -83,6 +85,9 @@ def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest
     assert "healthy" in page
     assert "://" not in page
     families = {f.name: f for f in text_string_to_metric_families((folder / "metrics.prom").read_text())}
+    blind = (repository / "docs/runbooks/monitor-blind.md").read_text()
+    for sample in families["monitor_verdict_unknown"].samples:  # the alert's runbook explains each of them
+        assert f"**of {sample.labels['of']}**" in blind
     assert {s.labels["feature"] for s in families["feature_drift_score"].samples} == set(FEATURES)
     assert set(families) - {"auto_retrain_created"} == TOLD
     assert families["data_quality_score"].samples[0].value == found["quality"]["score"] == 1
