@@ -135,6 +135,19 @@ def test_every_row_of_a_document_is_in_a_table(pages):
 
 
 @pytest.mark.docs
+def test_every_list_table_and_code_block_begins_after_a_blank_line(pages):
+    """MkDocs would otherwise show a list, a table or a block of code as part of the paragraph above it."""
+    for page in pages:
+        fenced, before = False, ""
+        for number, line in enumerate(page.read_text().splitlines(), start=1):
+            begun = None if fenced else re.match(r"([-*] |\d+\. |\||```)", line)
+            within = not before or re.match(r"([-*] |\d+\. |\||\s)", before)
+            assert within or not begun, f"{page.name}:{number}: {line[:80]}"
+            fenced ^= line.lstrip().startswith("```")
+            before = line
+
+
+@pytest.mark.docs
 def test_every_panel_that_a_runbook_names_exists(repository):
     """Every dashboard and every panel that a runbook names exists, by that title."""
     titles = set()
