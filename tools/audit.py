@@ -27,7 +27,7 @@ def main(programs: Path, tools: Path, *, online: bool) -> int:
     """Run every check, and print the verdicts."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     tracked = listed.stdout.split("\0")[:-1]
-    locks = [f"--requirement={path}" for path in tracked if path.endswith(".lock") and path != "dvc.lock"]
+    locks = [path for path in tracked if path.endswith(".lock") and path != "dvc.lock"]
     checks: dict[str, tuple[str | Path, ...]] = {
         "Workflows (zizmor, auditor)": (BIN / "zizmor", "--offline", "--persona", "auditor", ".github"),
         "Workflows (actionlint)": (programs / "actionlint",),
@@ -35,9 +35,9 @@ def main(programs: Path, tools: Path, *, online: bool) -> int:
         "Rendered overlays": (BIN / "python", "-m", "loop", "render", "--check"),
         "Secrets": (tools / "detect-secrets-hook", *ENTROPY, HASHES, FINE, *tracked),
     }
-    if online:
+    for lock in locks if online else ():  # one by one, as pip-audit refuses two versions of one package
         quiet = ("--disable-pip", "--require-hashes", "--progress-spinner=off")
-        checks["Advisories"] = (tools / "pip-audit", *quiet, *locks)
+        checks[f"Advisories: {lock}"] = (tools / "pip-audit", *quiet, "--requirement", lock)
     verdicts = {name: ran(name, *command) for name, command in checks.items()}
     print()
     for name, verdict in verdicts.items():
