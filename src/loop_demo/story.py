@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from loop_demo.traffic import Traffic, replay
 from loop_demo.world import World
 
 RATE = 200.0  # requests per second while the judge watches a canary
+PATIENCE = 400  # seconds within which the judge must have promoted a canary or rolled it back
 SCORED = 15_000  # about the number of rows that are scored while weeks of production pass
 
 
@@ -91,22 +93,25 @@ def judged(stage: Stage) -> str:
 
 
 def watch(stage: Stage) -> None:
-    """Run the judge until production has no canary, and print its lines as they come."""
-    judging = ["./loop", "judge", public(stage.model), "--environment", ENVIRONMENT, "--dispatch"]
+    """Run the judge until production has no canary, for PATIENCE at most; print its lines as they come."""
+    command = ["./loop", "judge", public(stage.model), "--environment", ENVIRONMENT, "--dispatch"]
     tracks = [f"--{track}={stage.envoy.url(track)}" for track in ("stable", "canary")]
-    lines = [""]
+    lines = []
     with subprocess.Popen(
-        ["timeout", "400", *judging, *tracks, "--every", "1"],
+        [*command, *tracks, "--every", "1"],
         cwd=stage.clone,
         env={**os.environ, **stage.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     ) as judge:
+        late = threading.Timer(PATIENCE, judge.terminate)
+        late.daemon = True
+        late.start()
         for line in map(str.rstrip, judge.stdout or ()):
-            if line != lines[-1]:  # a line that repeats the last one is not printed
-                stage.tell.line(f"judge: {line}")
-                lines.append(line)
+            stage.tell.line(f"judge: {line}")
+            lines.append(line)
+    late.cancel()
     if judge.returncode:
         raise LoopError(f"the judge ended with {judge.returncode}: {lines[-5:]}")
 

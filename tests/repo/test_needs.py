@@ -218,7 +218,7 @@ def test_every_program_that_is_started_is_in_the_table(repository: Path, table: 
     listed = {Path(name).name for _, names, _, _ in table for name in names.split("|")}
     known = {*listed, *pinned(repository), *EXCEPTIONS, *ESSENTIAL}
     found = [(script, name) for script in SHELL for name in commands((repository / script).read_text())]
-    for folder in ("src/loop", "tools", "tests"):
+    for folder in ("src", "tools", "tests"):
         for path in (repository / folder).rglob("*.py"):
             found += [(str(path), Path(name).name) for name in started(ast.parse(path.read_text()))]
     assert [f"{where} starts {name}" for where, name in found if name not in known] == []

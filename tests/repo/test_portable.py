@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,6 +91,20 @@ def test_a_rehearsals_server_starts_without_setpriv(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(process.subprocess, "Popen", popen)
     with pytest.raises(InterruptedError):
         process.Server(Path("bento")).__enter__()
+
+
+def test_the_demos_judge_is_stopped_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A judge that never decides is stopped, also on a system without the program timeout."""
+    from loop.core.errors import LoopError
+    from loop_demo import story
+
+    (tmp_path / "loop").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "loop").chmod(0o755)
+    envoy, tell = SimpleNamespace(url=str), SimpleNamespace(line=str)
+    stage = SimpleNamespace(clone=tmp_path, model="shop", environment={}, envoy=envoy, tell=tell)
+    monkeypatch.setattr(story, "PATIENCE", 0.1)
+    with pytest.raises(LoopError, match="the judge ended with -15"):
+        story.watch(stage)
 
 
 def test_a_server_starts_if_no_limit_can_be_set(repository: Path, tmp_path: Path):
