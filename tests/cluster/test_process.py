@@ -8,13 +8,13 @@ from pathlib import Path
 import psutil
 import pytest
 from place import ClusterError, Place
-from process import Record, record, wait
+from process import Record, record, since_boot, wait
 
 
 @pytest.fixture
 def mine() -> Record:
     """Return a record of this process."""
-    return Record("tests", os.getpid(), psutil.Process().create_time(), ["pytest"], {})
+    return Record("tests", os.getpid(), since_boot(psutil.Process()), ["pytest"], {})
 
 
 @pytest.fixture
@@ -28,10 +28,19 @@ def test_a_record_does_not_match_another_process_with_its_pid(mine: Record) -> N
     assert not replace(mine, started=mine.started - 60).process
 
 
+def test_a_program_still_runs_after_the_clock_was_corrected(
+    mine: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A correction of the clock, as after a virtual machine's sleep, does not make the cluster seem ended."""
+    boot = psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: boot + 3600)
+    assert mine.process
+
+
 def test_a_zombie_does_not_count_as_running(mine: Record) -> None:
     """A process that has ended, but whose parent has not waited for it yet, does not count as running."""
     child = subprocess.Popen(["true"], stdout=subprocess.PIPE)
-    started = psutil.Process(child.pid).create_time()
+    started = since_boot(psutil.Process(child.pid))
     child.stdout.read()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not replace(mine, pid=child.pid, started=started).process

@@ -17,12 +17,12 @@ import httpx
 import psutil
 from place import NETWORK, SYSTEM_PATH, ClusterError, Place
 
-APART = 10  # seconds by which a process's start may seem to change, when this machine's clock is corrected
+APART = 2  # seconds by which a process's start may seem to change, because the kernel rounds its own
 
 
 @dataclass(frozen=True)
 class Record:
-    """A started program. The time of its start tells its process from a later one with the same id."""
+    """A started program. The second after boot in which it started tells it from a later one with its pid."""
 
     name: str
     pid: int
@@ -35,9 +35,14 @@ class Record:
         """The program's process; None if it has ended, also if nobody has waited for it yet."""
         with suppress(psutil.NoSuchProcess):
             found = psutil.Process(self.pid)
-            if abs(found.create_time() - self.started) < APART and found.status() != psutil.STATUS_ZOMBIE:
+            if abs(since_boot(found) - self.started) < APART and found.status() != psutil.STATUS_ZOMBIE:
                 return found
         return None
+
+
+def since_boot(process: psutil.Process) -> float:
+    """Return the seconds from boot to a process's start, which no correction of the clock changes."""
+    return process.create_time() - psutil.boot_time()
 
 
 def environment(place: Place, extra: dict[str, str] | None = None) -> dict[str, str]:
@@ -76,7 +81,7 @@ def start(
             env=environment(place, env),
             start_new_session=True,
         )
-    started = psutil.Process(child.pid).create_time()
+    started = since_boot(psutil.Process(child.pid))
     place.file(f"processes/{name}.json", asdict(Record(name, child.pid, started, command, env or {})))
     if ready:
         wait(place, name, ready)
