@@ -9,7 +9,9 @@ import shutil
 import sys
 import threading
 import tomllib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType, SimpleNamespace
@@ -152,3 +154,43 @@ def test_a_second_up_waits_and_says_so(
             assert said.get(timeout=10).startswith("waiting for another `up`")
             ended.set()
         assert waiting.result(timeout=10)
+
+
+def test_a_second_up_finds_the_cluster_of_the_first(
+    main: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An `up` that waited for another one then looks where the cluster is, which may use another cache."""
+    first = tmp_path / "first" / "run"
+    monkeypatch.setattr(place, "LINK", tmp_path / "link")
+    monkeypatch.setenv("LOOP_CACHE", str(tmp_path / "second"))
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        place.LINK.symlink_to(first)  # the first `up` ends
+        yield
+
+    def clean(_: Place) -> None:
+        raise AssertionError  # before anything of this machine is changed
+
+    fakes = {"runs": lambda at: at.run == first, "clean": clean, "lock": lock}
+    for name, fake in {"check": lambda: None, "facts": lambda _: {}, **fakes}.items():
+        monkeypatch.setattr(main, name, fake)
+    monkeypatch.setattr(main.programs, "build", lambda: tmp_path)
+    monkeypatch.setattr(place, "pinned", lambda: tmp_path)
+    answer = CliRunner().invoke(main.cli, ["up"])
+    assert answer.exit_code == 0, answer.output
+    assert "already running" in answer.output
+
+
+@pytest.mark.parametrize("words", [["volumes", "1"], ["nodes", "cpu", "1"], ["status"]])
+def test_commands_say_that_no_cluster_runs(
+    main: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str]
+) -> None:
+    """A command that needs a cluster says so if none is running, and how to start one."""
+    monkeypatch.setattr(main, "check", lambda: None)
+    monkeypatch.setattr("namespaces.NETWORK", tmp_path / "missing")
+    monkeypatch.setattr(place, "LINK", tmp_path / "link")
+    monkeypatch.setenv("LOOP_CACHE", str(tmp_path))
+    answer = CliRunner().invoke(main.cli, words)
+    assert answer.exit_code == 2
+    assert "cluster is running; start one with `make cluster`" in answer.output

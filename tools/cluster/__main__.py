@@ -148,14 +148,13 @@ def up() -> None:
     check()
     built = programs.build()
     places.pinned()  # builds them now, because programs in the cluster's network cannot download anything
-    place = places.place()
     with lock():
+        place = places.place()  # an `up` that we waited for may have used another cache
         if runs(place):
             SCREEN.print("the cluster is already running")
         else:
             clean(place)
-            # Look up the paths again, because the removed cluster may have used another cache
-            place = places.place()
+            place = places.place()  # the removed cluster may have used another cache, too
             place.run.mkdir(mode=0o700, parents=True, exist_ok=True)  # it contains secrets
             LINK.symlink_to(place.run)
             place.programs.symlink_to(built)
@@ -184,6 +183,7 @@ def down() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 def status(*, as_json: bool) -> None:
     """Print which programs of the cluster run; an error unless the cluster is complete."""
+    check()
     place = places.place()
     whole = runs(place)
     if as_json and whole:
@@ -231,6 +231,7 @@ def build() -> None:
 def volumes(count: int) -> None:
     """Make sure that the cluster has the given number of volumes."""
     check()
+    namespaces.enter()
     system.start_storage(places.place(), count)
 
 
