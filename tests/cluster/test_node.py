@@ -46,8 +46,14 @@ def test_containerds_socket_has_a_short_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another system's openssl has other options")
-def test_every_certificate_is_signed_by_its_authority(tmp_path: Path) -> None:
-    """The cluster's CA signs the API server's and the users' certificates; the front proxy has its own CA."""
+def test_every_certificate_is_signed_by_its_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster's CA signs the API server's and the users' certificates; the front proxy has its own CA.
+
+    That does not depend on the settings of a person's OpenSSL.
+    """
+    monkeypatch.setenv("OPENSSL_CONF", "/dev/null")
     place = Place(run=tmp_path, registry=tmp_path)
     pki.start(place)
 
@@ -57,6 +63,9 @@ def test_every_certificate_is_signed_by_its_authority(tmp_path: Path) -> None:
     for name in ("apiserver", *pki.USERS):
         read(name).verify_directly_issued_by(read("ca"))
     read("front-proxy").verify_directly_issued_by(read("front-proxy-ca"))
+    for name in ("ca", "front-proxy-ca", "admin"):
+        found = read(name).extensions.get_extension_for_class(x509.BasicConstraints)
+        assert found.value.ca == (name != "admin")
     assert json.loads(place.kubeconfig.read_text())["clusters"][0]["cluster"]["server"].startswith(
         "https://10.99"
     )

@@ -25,9 +25,9 @@ def issue(folder: Path, name: str, subject: str, signer: str = "", served: Seque
     """
     command: list[str | Path] = ["openssl", "req", "-x509", "-days", "365", "-subj", subject]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"]
+    command += ["-addext", f"basicConstraints=critical,CA:{'FALSE' if signer else 'TRUE'}"]
     if signer:
         command += ["-CA", folder / f"{signer}.crt", "-CAkey", folder / f"{signer}.key"]
-        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
         command += ["-addext", "extendedKeyUsage=serverAuth,clientAuth"]
     if served:
         command += ["-addext", f"subjectAltName={','.join(served)}"]
