@@ -35,6 +35,14 @@ def test_every_route_is_githubs_or_marked_as_our_own() -> None:
     assert (STANDIN / "openapi.json").stat().st_size < LARGEST
 
 
+@pytest.mark.parametrize("body", [[], [[*pair] for pair in PROPOSAL.items()], "x", 5])
+@pytest.mark.usefixtures("clone")
+def test_a_body_that_is_no_object_is_refused(standin: StandIn, body: Any) -> None:
+    """A body of another kind gets GitHub's error, also a list that could be read as an object."""
+    answer = standin.ask("POST", "/pulls", body=body)
+    assert (answer.status_code, answer.json()["message"]) == (400, "Body should be a JSON object")
+
+
 def calls(sha: str) -> list[tuple[str, str, str, dict[str, Any] | None]]:
     """Return a call for each kind of answer: method, GitHub's path, our path, body."""
     return [

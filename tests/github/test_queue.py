@@ -29,7 +29,7 @@ def queued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandI
     act.write_text(ACT)
     act.chmod(0o755)
     options = ["--act", str(act), "--merge-queue"]
-    with repositories(root / "github", 6, *options) as each:
+    with repositories(root / "github", 7, *options) as each:
         yield each
 
 
@@ -83,9 +83,10 @@ def test_a_failed_check_removes_a_pull_request(standin: StandIn, folder: Path) -
     assert clone.git("ls-remote", "origin", "main").stdout.split()[0] == pull["base"]["sha"]
 
 
-def test_a_missing_check_removes_a_pull_request(standin: StandIn, folder: Path) -> None:
+@pytest.mark.parametrize("name", ["Another job", f"{CHECK} on Windows"])
+def test_a_missing_check_removes_a_pull_request(standin: StandIn, folder: Path, name: str) -> None:
     """If no workflow on merge_group has the required job, the pull request leaves the queue."""
-    clone = begin(standin, folder, "Another job")
+    clone = begin(standin, folder, name)
     standin.enqueue(propose(standin, clone, "x", {"x": "1\n"})["number"])
     (entry,) = standin.dequeued()
     assert entry["reason"] == f"no workflow with a job '{CHECK}' listens to merge_group"
@@ -102,7 +103,7 @@ def test_a_conflict_removes_a_pull_request(standin: StandIn, folder: Path) -> No
 
 
 def test_only_the_queue_merges(standin: StandIn, folder: Path) -> None:
-    """Direct merges, pushes to the queue's branches and unknown pull requests are refused."""
+    """Direct merges, pushes to the queue's branches, unknown pull requests and those enqueued are refused."""
     clone = begin(standin, folder)
     pull = propose(standin, clone, "x", {"x": "1\n"})
     answer = standin.ask("PUT", f"/pulls/{pull['number']}/merge")
@@ -110,6 +111,9 @@ def test_only_the_queue_merges(standin: StandIn, folder: Path) -> None:
     pushed = clone.git("push", "origin", "HEAD:refs/heads/gh-readonly-queue/main/x", check=False)
     assert "hidden ref" in pushed.stderr
     assert standin.enqueue(0).json()["message"] == "Not Found"
+    assert standin.enqueue(pull["number"]).is_success
+    again = standin.enqueue(pull["number"])  # it waits, or is merged already
+    assert (again.status_code, "closed, or already in" in again.json()["message"]) == (422, True)
 
 
 def test_a_repository_without_a_queue_refuses_to_enqueue(empty: Iterator[StandIn], folder: Path) -> None:

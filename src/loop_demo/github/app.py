@@ -154,6 +154,8 @@ class Server:
                 body = await request.json() if await request.body() else {}
             except ValueError:
                 raise HTTPException(400, "Problems parsing JSON") from None
+            if not isinstance(body, dict):
+                raise HTTPException(400, "Body should be a JSON object")
             call = Call(self.queue, request, repo=repo, who=who, body=body)
             if path.startswith("/_"):
                 made = await run_in_threadpool(handler, call)

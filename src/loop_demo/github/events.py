@@ -66,8 +66,8 @@ def starts_on_run(rule: dict[str, Any], name: str, branch: str) -> bool:
 
 def has_job(workflow: dict[str, Any], name: str) -> bool:
     """Return whether a workflow has a job of this name, or one whose name is an expression with this text."""
-    jobs = workflow.get("jobs") or {}
-    return any(name in str((job or {}).get("name", key)) for key, job in jobs.items())
+    names = [str((job or {}).get("name", key)) for key, job in (workflow.get("jobs") or {}).items()]
+    return any(each == name or ("${{" in each and f"'{name}'" in each) for each in names)
 
 
 def _fits(rule: dict[str, Any], kind: str, names: list[str]) -> bool:
@@ -116,14 +116,12 @@ def _input(name: str, spec: dict[str, Any], given: Any) -> str:
             raise HTTPException(422, f"Required input '{name}' not provided")
         given = spec.get("default", False if spec.get("type") == "boolean" else "")
     value = str(given).lower() if isinstance(given, bool) else str(given)
-    kind = spec.get("type", "string")
+    kind, said = spec.get("type", "string"), f"Provided value '{value}' for input '{name}'"
     allowed = {"choice": [str(o) for o in spec.get("options", [])], "boolean": ["true", "false"]}.get(kind)
     if allowed and value not in allowed:
-        raise HTTPException(
-            422, f"Provided value '{value}' for input '{name}' not in the list of allowed values"
-        )
+        raise HTTPException(422, f"{said} not in the list of allowed values")
     if kind == "number" and not re.fullmatch(r"-?\d+(\.\d+)?", value):
-        raise HTTPException(422, f"Provided value '{value}' for input '{name}' is not a number")
+        raise HTTPException(422, f"{said} is not a number")
     return value
 
 

@@ -68,9 +68,7 @@ def _check_base(call: Call, base: str, source: str, head: str, sha: str) -> None
 def edit_pull(call: Call) -> dict[str, Any]:
     """Edit a pull request's title, text, base or state, and start the workflows that listen to the change."""
     pull = call.find("pulls", "number", "pull_number")
-    asked = {
-        key: call.text(key, required=key != "body") for key in ("title", "body", "base") if key in call.body
-    }
+    asked = {key: call.text(key, required=key != "body") for key in FIELDS if key in call.body}
     with call.runner.hosting.moving:
         new = {key: value for key, value in asked.items() if value != (pull[FIELDS[key]] or "")}
         changes: dict[str, Any] = {key: {"from": pull[FIELDS[key]] or ""} for key in new}
@@ -168,5 +166,8 @@ def enqueue(call: Call) -> Response:
     """Add a pull request to the merge queue of its base; GitHub has this on a page and in GraphQL only."""
     if call.queue.method is None:
         raise HTTPException(422, "A merge queue is not enabled for the base branch")
-    call.queue.add(call.find("pulls", "number", "pull_number"), call.who)
+    pull = call.find("pulls", "number", "pull_number")
+    if pull["state"] == "closed" or call.of("queue", number=pull["number"], reason=None):
+        raise HTTPException(422, "Pull request is closed, or already in the queue")
+    call.queue.add(pull, call.who)
     return Response(status_code=204)

@@ -85,10 +85,7 @@ def _artifact(call: Call) -> Path:
     raise HTTPException(404, "Not Found")
 
 
-# The calls below exist only at the stand-in; GitHub shows these things on web pages or not at all.
-
-
 def schedule(call: Call) -> dict[str, Any]:
-    """Start a workflow as its timer would, and answer with the run."""
+    """Start a workflow as its timer would, and answer with the run. Only the stand-in has this path."""
     started = triggers.scheduled(call.runner, call.repo, call.path["workflow_id"])
     return shapes.run(call.repo, started)
