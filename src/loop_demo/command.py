@@ -32,9 +32,7 @@ FOLDER = "build/github"  # where the stand-in stores repositories, runs and its 
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Parquet file to run on instead of the model's own source.",
 )
-@click.option(
-    "--model", shell_complete=models, help="Model to run it with.  [default: the first of params.yaml]"
-)
+@click.option("--model", shell_complete=models, help="Model to use.  [default: the first of params.yaml]")
 def demo(source: Path | None, model: str | None) -> None:
     """Run the whole loop on this machine.
 

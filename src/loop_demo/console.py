@@ -65,9 +65,8 @@ class Console:
     def times(self) -> None:
         """Print the table at the demo's end: the seconds that each chapter took, and their sum."""
         rows = [[title, f"{seconds:.0f}"] for title, seconds in self.took.items()]
-        self.table(
-            ("chapter", "seconds"), [*rows, ["[bold]total", f"[bold]{time.monotonic() - self.begin:.0f}"]]
-        )
+        rows.append(["[bold]total", f"[bold]{time.monotonic() - self.begin:.0f}"])
+        self.table(("chapter", "seconds"), rows)
 
     def _clock(self) -> str:
         seconds = int(time.monotonic() - self.begin)

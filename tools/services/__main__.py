@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUCKETS = ("dvc", "mlflow", "production")
 USER = "loop"  # of PostgreSQL, and the access key of S3
 PATIENCE = 120  # seconds that a service may take to answer
+FOLDER = click.Path(file_okay=False, path_type=Path, resolve_path=True)
 PLACE = f"/var/tmp/loop-services-{os.getuid()}"  # noqa: S108 - PostgreSQL's user cannot read /root
 
 
@@ -135,13 +136,7 @@ def mlflow(folder: Path, port: int, database: str, reached: dict[str, str]) -> S
 
 
 @click.command("make services", help=__doc__)
-@click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path, resolve_path=True),
-    default=PLACE,
-    show_default=True,
-    help="Folder for the services' data.",
-)
+@click.option("--folder", type=FOLDER, default=PLACE, show_default=True, help="Folder for the data.")
 def main(folder: Path) -> None:
     """Start the services, print how to use them, and restart any that dies."""
     os.umask(0o077)  # some of the files contain secrets
