@@ -1,9 +1,14 @@
 """`make bench-loop` measures fairly, and counts only commands that have done their work."""
 
+import json
+import math
 from pathlib import Path
 
 import bench_loop
+import numpy as np
+import pandas as pd
 import pytest
+import shared
 from bench_loop import Case, Sample, Side, compared, lines
 
 from loop.core.errors import LoopError
@@ -46,3 +51,16 @@ def test_a_command_that_has_not_done_its_work_is_not_timed(tmp_path: Path, scrip
     assert all(figure >= 0 for figure in whole(side, 0))
     with pytest.raises(LoopError, match=why):
         bench_loop.command(f"sh -c '{script}'", "done", "out")(side, 0)
+
+
+def test_results_are_json_that_every_program_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing figure is null, as NaN is no JSON; where /proc is missing, the CPU just has no name."""
+    monkeypatch.setattr(shared, "ROOT", tmp_path)
+    monkeypatch.setattr(shared, "run", lambda *_, **__: "")
+    table = pd.DataFrame({"ours": {"rows by .npy": 2.0}, "theirs": {"rows by .npy": math.nan}})
+    results = {"machine": shared.machine(), "servers": table.to_dict(), "worst": np.float64(1)}
+    shared.report("x", table, results, bench_loop.plot({"`gate`": {"failed": "after: it said no"}}))
+    read = json.loads((tmp_path / "build/bench-x/x.json").read_text(), parse_constant=pytest.fail)
+    assert read["servers"]["theirs"] == {"rows by .npy": None}
+    assert (read["machine"]["cpu"], read["worst"]) == ("", 1)
+    assert "| rows by .npy | 2 | - |" in (tmp_path / "build/bench-x/x.md").read_text()

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import bench_serving
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from shared import ROOT, bars, clone, console, cpu_seconds, machine, report, run, start, wait, wrk
@@ -347,11 +346,10 @@ def plot(results: dict[str, dict[str, Any]]) -> Figure:
     shown = {name: ratios(found["samples"]) for name, found in results.items() if "samples" in found}
     panels, errors = {}, {}
     for unit in ("time", "CPU"):
-        ratio, least, most = (
-            [of.loc[unit, key] for of in shown.values()] for key in ("ratio", "least", "most")
-        )
-        panels[title := f"{unit}, after / before"] = ratio
-        errors[title] = np.subtract([ratio, most], [least, ratio])
+        cells = {name: each.loc[unit] for name, each in shown.items()}
+        of = pd.DataFrame(cells, ["ratio", "least", "most"]).T
+        panels[title := f"{unit}, after / before"] = of["ratio"]
+        errors[title] = [of["ratio"] - of["least"], of["most"] - of["ratio"]]
     drawn = bars([*shown], panels, errors)
     for axes in drawn.axes:
         axes.axvline(1, color="#999999", linewidth=1)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 import psutil
 from matplotlib.figure import Figure
@@ -116,7 +117,7 @@ def middle(rounds: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """Describe the machine, the time of the measurement, and how busy the machine is with other work."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    lines = run("cat", "/proc/cpuinfo", codes=(0, 1)).splitlines()  # only Linux has the file
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": next((line.partition(": ")[2] for line in lines if line.startswith("model name")), ""),
@@ -145,7 +146,8 @@ def report(name: str, table: pd.DataFrame, results: Any, drawn: Figure | None = 
     ruled = [["", *table.columns], ["---", *["--:"] * len(table.columns)], *body]
     text = "".join(f"| {' | '.join(row)} |\n" for row in ruled)
     (folder / f"{name}.md").write_text(text)
-    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    encoded = msgspec.json.encode(results, enc_hook=float)  # with null for missing figures, not NaN
+    (folder / f"{name}.json").write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
     if drawn:
         drawn.savefig(folder / f"{name}.svg")
     print(text, f"written to {folder}", sep="\n")
