@@ -103,8 +103,7 @@ def stop() -> None:
 def propose() -> None:
     """Open a pull request and wait for its checks.
 
-    It is for the branch that you are on; push that first. It prints the report, and ends with 4 if a check
-    fails.
+    Push the branch that you are on first. It prints the report, and ends with 4 if a check fails.
     """
     from loop_demo.console import Console
 
@@ -112,10 +111,11 @@ def propose() -> None:
     git, hub = Git(root), _hub(root)
     branch = git.run("rev-parse", "--abbrev-ref", "HEAD")
     title, body = (git.run("log", "-1", f"--format={part}") for part in ("%s", "%b"))
+    before = _runs(hub)  # as of now, because some of the next runs fail at once
     number = int(hub.pull_request(branch, title, body)["number"])
     click.echo(f"pull request #{number}: {title}")
     try:
-        _wait(hub)
+        _wait(hub, before)
     finally:
         comments = hub.call("GET", f"/issues/{number}/comments")
         report, path = str(comments[-1]["body"]) if comments else "", f"{FOLDER}/pull-request-{number}.md"
@@ -140,9 +140,10 @@ def merge(number: int | None) -> None:
             fix = "./loop github merge NUMBER" if pulls else "./loop github propose"
             raise LoopError(f"open pull requests: {listed}", fix=fix)
         [number] = pulls
+    before = _runs(hub)  # as of now, because some of the next runs fail at once
     hub.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash"})
     click.echo(f"merged: #{number}")
-    _wait(hub)
+    _wait(hub, before)
     for opened in _pull_requests(hub).values():
         click.echo(f"open: {opened}")
 
@@ -188,17 +189,18 @@ def _pull_requests(hub: "GitHub") -> dict[int, str]:
     return {int(pull["number"]): f"#{pull['number']} {pull['title']}" for pull in found}
 
 
-def _wait(hub: "GitHub") -> None:
-    """Wait until no workflow runs or is about to start, and print each that ends; Rejected if one failed."""
+def _runs(hub: "GitHub") -> list[dict[str, Any]]:
+    """Return the newest workflow runs."""
+    return list(hub.call("GET", "/actions/runs", params={"per_page": 100})["workflow_runs"])
 
-    def newest() -> list[dict[str, Any]]:
-        return list(hub.call("GET", "/actions/runs", params={"per_page": 100})["workflow_runs"])
 
-    ended = {run["id"] for run in newest() if run["status"] == "completed"}
+def _wait(hub: "GitHub", before: list[dict[str, Any]]) -> None:
+    """Wait until all workflow runs have ended, and print each end after `before`; Rejected if one failed."""
+    ended = {run["id"] for run in before if run["status"] == "completed"}
     failed, calm = [], 0
     while calm < 2:  # noqa: PLR2004 - checks in a row, because the end of a run may start another one
         time.sleep(1)
-        runs = newest()
+        runs = _runs(hub)
         for run in reversed(runs):
             if run["status"] == "completed" and run["id"] not in ended:
                 ended.add(run["id"])

@@ -50,7 +50,6 @@ class Envoy:
         """Send `weights` (percent by track) of the traffic to `endpoints` (local port by track).
 
         Only `paths` are public. Envoy answers any other path with 404, as the cluster's gateway does.
-
         Clusters are written before the routes that name them, and each file is replaced atomically, so that
         Envoy never reads a route to a cluster that does not exist.
         """

@@ -46,3 +46,21 @@ def test_git_reaches_the_stand_in_by_the_forks_own_url(fork):
     assert "stopped" in loop(fork, "github", "stop")
     assert (fork / ".git/config").read_text() == before
     assert "not running" in loop(fork, "github", "stop")
+
+
+def test_a_workflow_that_cannot_start_fails_the_command(fork):
+    """A workflow that calls a missing file fails before a command can look, which still ends with 4."""
+    loop(fork, "init", "--name", "shop", "--url", URL, "--registry", "ghcr.io/acme")
+    for path in (fork / ".github/workflows").glob("*.yml"):
+        path.unlink()
+    on, job = "{pull_request: , push: {branches: [main]}}", "{uses: ./.github/workflows/missing.yml}"
+    (fork / ".github/workflows/a.yml").write_text(f"name: Broken\non: {on}\njobs: {{a: {job}}}\n")
+    git(fork, "add", "--all")
+    git(fork, "commit", "-qm", "Break it")
+    git(fork, "remote", "add", "origin", URL)
+    loop(fork, "github", "start")
+    git(fork, "checkout", "-qb", "topic")
+    git(fork, "commit", "--allow-empty", "-qm", "Change")
+    git(fork, "push", "-q", "origin", "topic")
+    for words in (["propose"], ["merge"]):
+        assert "failure   Broken: " in loop(fork, "github", *words, code=4)

@@ -79,9 +79,7 @@ class Fleet:
         run(self.clone / "loop", *words, env=self.environment, cwd=self.clone)
 
 
-def loads(
-    fleet: Fleet, rates: dict[str, float], rows: int, seconds: int, scratch: Path
-) -> dict[str, dict[str, Any]]:
+def loads(fleet: Fleet, rates: dict[str, float], rows: int, seconds: int, scratch: Path) -> dict[str, Any]:
     """Send every model's requests at the same time, and return what each open loop measured.
 
     `rates` are requests per second, and `rows` the number of rows in a request.
