@@ -42,14 +42,15 @@ class Service:
     folder: Path
     answers: Callable[[], bool]
     environment: dict[str, str] = field(default_factory=dict)
+    user: tuple[str, ...] = ()  # as options of setpriv
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the service and wait until it answers; SystemExit names its log if it does not."""
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                # The kernel kills the service when this process ends, even if this process is killed.
-                ("setpriv", "--pdeathsig=KILL", *self.command),
+                # The kernel kills the service with this process, unless the service changes its user later.
+                ("setpriv", *self.user, "--pdeathsig=KILL", *self.command),
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -93,7 +94,7 @@ def postgresql(folder: Path, port: int, secret: str) -> Service:
     place = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
     found = {name: shutil.which(name, path=place) or name for name in ("initdb", "postgres")}
     # PostgreSQL refuses to run as root, so root starts it as the user postgres.
-    user = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups") if os.geteuid() == 0 else ()
+    user = ("--reuid=postgres", "--regid=postgres", "--init-groups") if os.geteuid() == 0 else ()
     if not data.is_dir():
         with whole(data) as aside:
             aside.parent.chmod(0o755)
@@ -102,11 +103,11 @@ def postgresql(folder: Path, port: int, secret: str) -> Service:
             if user:
                 shutil.chown(aside, "postgres", "postgres")
                 shutil.chown(aside.parent / "password", "postgres")
-            made = (*user, found["initdb"], "--pgdata", aside, f"--username={USER}", "--auth=scram-sha-256")
-            command = (*made, f"--pwfile={aside.parent}/password")
+            made = (found["initdb"], "--pgdata", aside, f"--username={USER}", "--auth=scram-sha-256")
+            command = ("setpriv", *user, *made, f"--pwfile={aside.parent}/password")
             subprocess.run(command, stdout=subprocess.DEVNULL, cwd="/", check=True)
-    command = (*user, found["postgres"], "-D", str(data), "-h", HOST, "-p", str(port), "-k", "")
-    return Service("postgresql", command, folder, lambda: _listens(port))
+    command = (found["postgres"], "-D", str(data), "-h", HOST, "-p", str(port), "-k", "")
+    return Service("postgresql", command, folder, lambda: _listens(port), user=user)
 
 
 def s3(folder: Path, port: int, secret: str) -> Service:
