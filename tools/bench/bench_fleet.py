@@ -100,8 +100,8 @@ def loads(fleet: Fleet, rates: dict[str, float], rows: int, seconds: int, scratc
 def main() -> int:
     """Release and measure every model; return 1 if at some rate too many requests failed or were slow."""
     parser = argparse.ArgumentParser("bench-fleet", description=__doc__)
-    add, rates = parser.add_argument, "predictions per second of all models, one after another (3500)"
-    add("--rate", type=float, nargs="+", default=[3500], help=rates)
+    add, asked = parser.add_argument, "predictions per second of all models, one after another (3500)"
+    add("--rate", type=float, nargs="+", default=[3500], help=asked)
     add("--rows", type=int, nargs="+", default=[1, 4], help="rows of a request (1 and 4)")
     add("--seconds", type=int, default=60, help="seconds of each measurement (60)")
     given = parser.parse_args()
