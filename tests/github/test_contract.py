@@ -1,14 +1,19 @@
 """Requests to the stand-in and its answers match GitHub's description, and a mistake in either is noticed."""
 
+import base64
+import hashlib
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from standin import ROOT, Clone, Server, StandIn
 
-from loop_demo.github import app, contract
+from loop_demo.github import app, contract, openapi
 
 STANDIN = ROOT / "src/loop_demo/github"
 REPO = "/repos/{owner}/{repo}"
@@ -137,3 +142,22 @@ def test_the_stand_in_reports_its_own_mistakes(tmp_path: Path) -> None:
     clone.commit("begin", {})
     assert "500" in clone.git("push", "origin", "HEAD:main", check=False).stderr
     server.stop()
+
+
+def test_the_description_is_read_without_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitHub's description is read from its package also by Debian 12's Python, 3.11.2."""
+    with tarfile.open(tmp_path / "octokit.tgz", "w:gz") as tar:
+        for name, text in ((openapi.FILE, b'{"paths": {}}'), (openapi.LICENSE, b"MIT")):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+    digest = hashlib.sha512((tmp_path / "octokit.tgz").read_bytes()).digest()
+    monkeypatch.setattr(openapi, "SHA512", base64.b64encode(digest).decode())
+    monkeypatch.delattr(tarfile.TarFile, "extract")  # its parameter `filter` came with 3.11.4
+
+    def npm(_: list[str], cwd: str, **__: object) -> SimpleNamespace:
+        shutil.copy(tmp_path / "octokit.tgz", cwd)
+        return SimpleNamespace(stdout="octokit.tgz\n")
+
+    monkeypatch.setattr(openapi.subprocess, "run", npm)
+    assert openapi.published() == ({"paths": {}}, "MIT")

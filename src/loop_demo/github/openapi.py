@@ -40,9 +40,9 @@ def published() -> tuple[dict[str, Any], str]:
         if found != SHA512:
             sys.exit(f"{PACKAGE}: its SHA-512 is {found}, expected {SHA512}; do not use it")
         with tarfile.open(packed) as tar:
-            for name in (FILE, LICENSE):
-                tar.extract(name, folder, filter="data")
-        return json.loads(Path(folder, FILE).read_text()), Path(folder, LICENSE).read_text()
+            members = (tar.extractfile(name) for name in (FILE, LICENSE))
+            description, license_text = (member.read().decode() for member in members if member)
+        return json.loads(description), license_text
 
 
 class Described:
