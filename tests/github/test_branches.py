@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from standin import StandIn
+
+from loop_demo.github.hosting import Hosting
 
 HAND = """\
 on: {workflow_dispatch: , schedule: [{cron: '0 3 * * 1'}]}
@@ -40,3 +43,19 @@ def test_dispatches_and_timers_use_the_default_branch(standin: StandIn, folder: 
     assert standin.ask("POST", DISPATCH, body={"ref": "main"}).status_code == 204
     assert standin.own("POST", f"_schedule/{standin.name}/hand.yml").json()["head_sha"] == sha
     assert standin.runs()[0]["head_branch"] == "master"
+
+
+def test_a_killed_start_leaves_no_half_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository exists only with its settings: without them it would refuse every push, at each start."""
+    hosting, made = Hosting(tmp_path, "http://127.0.0.1"), tmp_path / "acme/loop.git"
+
+    def killed(command: list[str | Path], **_: object) -> None:
+        Path(command[-1]).mkdir()
+        raise InterruptedError
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr("loop_demo.github.hosting.subprocess.run", killed)
+        hosting.create("acme/loop")
+    assert not made.exists()
+    hosting.create("acme/loop")
+    assert "receivepack = true" in (made / "config").read_text()

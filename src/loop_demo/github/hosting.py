@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from loop.core.files import whole
 from loop.core.git import Git, GitError
 
 ZERO = "0" * 40
@@ -170,12 +171,11 @@ class Hosting:
     def create(self, name: str) -> None:
         """Create a repository if it does not exist."""
         path = self.root / f"{name}.git"
-        if path.exists():
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", path], check=True)
-        with (path / "config").open("a") as config:
-            config.write(CONFIG)
+        if not path.exists():
+            with whole(path) as aside:
+                subprocess.run(["git", "init", "-q", "--bare", "-b", "main", aside], check=True)
+                with (aside / "config").open("a") as config:
+                    config.write(CONFIG)
 
     def known(self, name: str) -> Repository:
         """Return a repository that exists."""
