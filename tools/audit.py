@@ -36,8 +36,8 @@ def main(programs: Path, tools: Path, *, online: bool) -> int:
         "Secrets": (tools / "detect-secrets-hook", *ENTROPY, HASHES, FINE, *tracked),
     }
     for lock in locks if online else ():  # one by one, as pip-audit refuses two versions of one package
-        quiet = ("--disable-pip", "--require-hashes", "--progress-spinner=off")
-        checks[f"Advisories: {lock}"] = (tools / "pip-audit", *quiet, "--requirement", lock)
+        how = ("--strict", "--disable-pip", "--require-hashes", "--progress-spinner=off")
+        checks[f"Advisories: {lock}"] = (tools / "pip-audit", *how, "--requirement", lock)
     verdicts = {name: ran(name, *command) for name, command in checks.items()}
     print()
     for name, verdict in verdicts.items():
