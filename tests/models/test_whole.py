@@ -78,7 +78,7 @@ FAULTS = {
     ),
     "a role of no column": (
         replaced(f"{MODEL}/schema.py", 'label="TX_FRAUD"', 'label="FRUAD"'),
-        "ROLES names unknown columns: FRUAD",
+        "ROLES names unknown columns: 'FRUAD'",
     ),
     "an unknown type": (replaced(f"{MODEL}/schema.py", '"float64"', '"float65"'), "TX_AMOUNT is 'float65'"),
     "an unknown metric": (edited("gate.metric", "avrage_precision"), "gate.metric: avrage_precision"),
@@ -102,11 +102,35 @@ FAULTS = {
     ),
     "a string of classes": (
         added(f"{MODEL}/schema.py", 'CLASSES = "No"'),
-        "CLASSES is the string 'No', should",
+        "CLASSES is 'No', should be a list",
+    ),
+    "a set of classes, whose order differs from run to run": (
+        added(f"{MODEL}/schema.py", 'CLASSES = {"No"}'),
+        "CLASSES is {'No'}, should be a list",
+    ),
+    "a list of columns without types": (
+        added(f"{MODEL}/schema.py", "COLUMNS = list(COLUMNS)"),
+        "'TX_FRAUD_SCENARIO'], should be a dict",
+    ),
+    "an id that is None": (
+        replaced(f"{MODEL}/schema.py", 'id="TRANSACTION_ID"', "id=None"),
+        "ROLES names unknown columns: None",
+    ),
+    "a leak that is no column": (
+        replaced(f"{MODEL}/schema.py", '("TX_FRAUD_SCENARIO",)', '("TX_SCENARIO",)'),
+        "ROLES names unknown columns: 'TX_SCENARIO'",
+    ),
+    "a role with the name of the scores": (
+        added(f"{MODEL}/schema.py", "COLUMNS['score'], ROLES = 'int8', Roles('CUSTOMER_ID', 'score')"),
+        "ROLES names score, but a column of this name holds the model's own scores",
+    ),
+    "two columns that differ in case": (
+        added(f"{MODEL}/schema.py", "COLUMNS['Tx_Amount'] = 'float64'"),
+        "COLUMNS has TX_AMOUNT and Tx_Amount, which DuckDB takes for the same column",
     ),
     "a string of columns": (
         replaced(f"{MODEL}/schema.py", '("TX_FRAUD_SCENARIO",)', '("TX_FRAUD_SCENARIO")'),
-        "ROLES.never is the string 'TX_FRAUD_SCENARIO', should be a list",
+        "ROLES.never is 'TX_FRAUD_SCENARIO', should be a list",
     ),
     "a split by no time": (
         replaced(f"{MODEL}/schema.py", '    time="TX_DATETIME",\n', ""),

@@ -58,12 +58,13 @@ def test_a_feature_that_is_no_number_is_refused(folder, value):
             "day is a column of date, which no request can carry",
         ),
         (lambda rows: rows.drop("TX_FRAUD"), "`compute` returns no TX_FRAUD"),
+        (lambda rows: rows.mutate(score=rows["TX_AMOUNT"]), "a feature is named score"),
         (
             lambda rows: rows.mutate(odd=(rows["TX_AMOUNT"].cast("string") + "x").cast("float64")),
             "Conversion Error: .*x",
         ),
     ],
-    ids=["a date", "no label", "an expression that fails"],
+    ids=["a date", "no label", "a score", "an expression that fails"],
 )
 def test_what_is_no_table_of_features_is_named(folder, made, said):
     """An invalid table is an error that names the team's file, not a traceback of the engine."""

@@ -277,31 +277,44 @@ def _add_packages(root: Path, folder: Path, module: str) -> None:
 def _faults(module: str, found: ModuleType) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with what a module defines, and the fix of each fault."""
     lists = {name: getattr(found, name, ()) for name in ("CLASSES", "FEATURES", "MISSING")}
-    if module == "schema":
-        if found.TASK not in (tasks := get_args(Task)):
-            yield f"TASK is {found.TASK!r}", f"use one of {', '.join(tasks)}"
-        if not isinstance(roles := found.ROLES, Roles):
-            fix = "write Roles(id=…, label=…), with Roles from loop.core.models"
-            yield f"ROLES is {roles!r}, should be Roles", fix
-            return
-        if found.TASK in COMPARED and roles.entity is None:
-            example = "such as the user or the query" if found.TASK == "ranking" else "a pair of two rows"
-            fix = f"name in ROLES the entity whose rows are compared, {example}"
-            yield f"TASK is {found.TASK!r}, but ROLES has no entity", fix
+    if isinstance(roles := getattr(found, "ROLES", None), Roles):
         lists |= {"ROLES.never": roles.never, "ROLES.context": roles.context}
     for name, value in lists.items():
-        if isinstance(value, str):  # of which Python would take each letter
-            fix = f"write ({value!r},) for one, or all of them in brackets"
-            yield f"{name} is the string {value!r}, should be a list", fix
-    if module == "schema" and (strange := [name for name in roles.kept if name not in found.COLUMNS]):
-        fix = f"use columns of COLUMNS: {', '.join(found.COLUMNS)}"
-        yield f"ROLES names unknown columns: {', '.join(strange)}", fix
+        if isinstance(value, str | set):  # a string is a list of its letters, and a set has no order
+            fix = f"write it in square brackets: {[value] if isinstance(value, str) else [*value]}"
+            yield f"{name} is {value!r}, should be a list", fix
+    if module == "schema":
+        yield from _faults_of_schema(found, found.ROLES, found.COLUMNS)
     if module == "source" and hasattr(found, "read") and hasattr(found, "columns"):
         fix = "call `columns` in `read` under another name, or remove the one that you do not need"
         yield "defines `read` and `columns`, but `columns` would never be called", fix
     if module == "scorer" and (loose := [name for name in ("profile", "answer") if hasattr(found, name)]):
         fix = "make it a method of the object that `load` returns, as the Scorer in tests/models/reviews does"
         yield f"{' and '.join(loose)} would never be called as a function", fix
+
+
+def _faults_of_schema(found: ModuleType, roles: Any, columns: Any) -> Iterator[tuple[str, str]]:
+    if found.TASK not in (tasks := get_args(Task)):
+        yield f"TASK is {found.TASK!r}", f"use one of {', '.join(tasks)}"
+    if not isinstance(columns, dict):
+        yield f"COLUMNS is {columns!r}, should be a dict", 'write {"id": "int64", …}'
+    if not isinstance(roles, Roles):
+        fix = "write Roles(id=…, label=…), with Roles from loop.core.models"
+        yield f"ROLES is {roles!r}, should be Roles", fix
+    if found.TASK in COMPARED and roles.entity is None:
+        example = "such as the user or the query" if found.TASK == "ranking" else "a pair of two rows"
+        fix = f"name in ROLES the entity whose rows are compared, {example}"
+        yield f"TASK is {found.TASK!r}, but ROLES has no entity", fix
+    named = dict.fromkeys((roles.id, roles.label, *roles.kept, *roles.never))
+    if strange := ", ".join(repr(name) for name in named if name not in columns):
+        yield f"ROLES names unknown columns: {strange}", f"use columns of COLUMNS: {', '.join(columns)}"
+    fix = "give it another name, by `columns` in source.py"
+    for name in roles.kept:
+        if name == "embedding" or f"{name}_".startswith("score_"):
+            yield f"ROLES names {name}, but a column of this name holds the model's own scores", fix
+    if len(twins := {name.lower(): name for name in columns}) < len(columns):
+        [twin, *_] = (name for name in columns if name not in twins.values())
+        yield f"COLUMNS has {twin} and {twins[twin.lower()]}, which DuckDB takes for the same column", fix
 
 
 def _check_imports(root: Path, scorer: str) -> None:
