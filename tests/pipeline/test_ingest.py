@@ -200,6 +200,8 @@ ODD = {
     "a value in Latin-1": ("t.csv", HEADER + b"1,2,0\n" * 200_000 + b"\xe4,2,0\n", "line 200002: is not UTF"),
     "a line too short": ("t.csv", HEADER + b"1,2,0\n1,2\n", "line 3: has 2 values, expected 3"),
     "semicolons": ("t.csv", HEADER.replace(b",", b";") + b"1;2;0\n", "contains ';', expected commas"),
+    "semicolons and decimal commas": ("t.csv", b"id;tenure\n1;2,5\n", "line 2 has a comma, but the column"),
+    "two columns without a name": ("t.csv", b"id,,\n1,2,0\n", "two columns have no name"),
     "UTF-16": ("t.csv", HEADER.decode().encode("utf-16"), "found text in UTF-16, expected CSV in UTF-8"),
     "Excel": ("t.csv", b"PK\x03\x04more", "found an Excel workbook or another ZIP archive, expected CSV"),
     "an old Excel": ("t.csv", b"\xd0\xcf\x11\xe0more", "found an Excel workbook, expected CSV"),
@@ -287,6 +289,22 @@ def test_a_teams_own_columns_become_the_schemas(tmp_path: Path, form: str) -> No
     found = read(pinned(path), shop(tmp_path, OWN), tmp_path)
     assert found.to_pydict() == {"id": [7, 8, 9], "tenure": [1.0, None, 24.0], "churned": [0, 1, 0]}
     assert found.schema.types == [pa.int64(), pa.float64(), pa.int8()]
+
+
+@pytest.mark.parametrize("kind", ["large_string()", "string_view()", "dictionary(pa.int8(), pa.string())"])
+def test_text_of_any_kind_is_parsed(tmp_path: Path, kind: str) -> None:
+    """`columns` may return text as pyarrow, pandas' categories or Polars make it; it is parsed like CSV."""
+    csv.write_csv(THEIRS, path := tmp_path / "rows.csv")
+    code = OWN.replace('rows["no"]', f'rows["no"].cast(pa.{kind})')
+    assert read(pinned(path), shop(tmp_path, code), tmp_path)["id"].to_pylist() == [7, 8, 9]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    """A Parquet file with a name twice is an error in our words, also if the schema has no such column."""
+    names = ["id", "tenure", "churned", "more", "more"]
+    table = pa.Table.from_arrays([pa.array([1])] * 5, names)
+    with pytest.raises(LoopError, match=r"t\.parquet: two columns have the same name"):
+        read(pinned(written(table, tmp_path / "t.parquet")), shop(tmp_path, ""), tmp_path)
 
 
 def test_a_column_that_columns_drops_is_named_with_the_function(tmp_path: Path) -> None:

@@ -36,14 +36,18 @@ FOREIGN = {
 FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}  # Arrow's words, and a schema's
 EMPTY = "is empty, expected the names of columns, then rows"
 REWRITE = "check the job that wrote it, or name another ingest.source in params.yaml"
+COMMAS = "save it as CSV with commas between columns and points in numbers, or as Parquet"
 UTF_8 = "save it in UTF-8, as spreadsheets offer, or convert it: iconv -f WINDOWS-1252 -t UTF-8"
 # Arrow's error for a file, the fault of the file in our words, and how to correct it.
 FAULTS = (
     (r"Empty CSV file", EMPTY, REWRITE),
+    (r"multiple columns named$", "two columns have no name", "name each column, or remove it"),
     (r"multiple columns named (.+)", r"column \1: occurs twice, expected once", "remove one of them"),
+    (r"duplicate field names", "two columns have the same name", "remove one of them"),
     (r"Row #(\d+): .*invalid UTF8", r"line \1: is not UTF-8", UTF_8),
     (r"invalid UTF8", "is not UTF-8", UTF_8),
     (r"^UnicodeDecodeError", "a column name is not UTF-8", UTF_8),
+    (r"Row #(\d+): Expected 1 columns", r"line \1 has a comma, but the column names have none", COMMAS),
     (
         r"Row #(\d+): Expected (\d+) columns, got (\d+)",
         r"line \1: has \3 values, expected \2, as many as there are columns",
@@ -222,18 +226,20 @@ def typed(table: pa.Table, wanted: Wanted, file: str, *, parse: bool = False, be
             _refuse_lacking([name], names, wanted, file)
             columns[name] = pa.nulls(table.num_rows, expected)
         else:
-            where = f"{file}: column {name}"
-            if parse and types.is_string(table[name].type):
-                columns[name] = _parsed(table[name], expected, where, begun)
+            where, column = f"{file}: column {name}", table[name]
+            if types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
+            if parse and _family(column.type) == "text":
+                columns[name] = _parsed(column.cast(pa.string()), expected, where, begun)
             else:
-                columns[name] = _cast(table[name], expected, where)
+                columns[name] = _cast(column, expected, where)
     return pa.table(columns)
 
 
 def _refuse_lacking(lacking: list[str], names: list[str], wanted: Wanted, file: str) -> None:
     if len(names) == 1 and (mark := re.search("[;\t]", names[0])):
         said = f"found one column whose name contains {mark[0]!r}, expected commas between the columns"
-        raise LoopError(f"{file}: {said}", fix="save it as CSV with commas, or as Parquet")
+        raise LoopError(f"{file}: {said}", fix=COMMAS)
     for name in lacking:
         if name not in wanted.optional:
             raise LoopError(
@@ -245,8 +251,6 @@ def _refuse_lacking(lacking: list[str], names: list[str], wanted: Wanted, file: 
 
 def _cast(column: pa.ChunkedArray, expected: pa.DataType, where: str) -> pa.ChunkedArray:
     """Cast a column within one family of types. Raises LoopError if casting back gives other values."""
-    if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     if column.type == expected or types.is_null(column.type):
         return column.cast(expected)
     said = f"{where}: found {_word(column.type)}, expected {_word(expected)}"
