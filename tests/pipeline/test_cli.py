@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from loop.candidate.register import Registered
 from loop.cli import cli, pipeline
-from loop.core import params
+from loop.core import edited, params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import sha256
 from loop.core.project import Project
@@ -116,6 +116,26 @@ def test_what_ingest_cannot_read_is_not_pinned(
     monkeypatch.setattr("models.card_fraud.source.read", lambda _: [], raising=False)
     assert loop("pin", "card-fraud", "--source", name).exit_code == 0
     assert section(clone)["ingest"]["sha256"] == sha256(clone / name)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        ("own.parquet", ["--source", "own.parquet"], r"ingest of .*ingest\.source is 'own\.parquet'"),
+        ("own.parquet", [], r"ingest\.source is `simulator`"),
+        ({"source": 3}, [], r"3: no such file"),
+        ({"source": None}, [], r"ingest\.source is `simulator`"),
+    ],
+)
+def test_a_source_at_the_wrong_place_is_named(clone: Path, given: Any, options: list[str], said: str) -> None:
+    """A file name in place of the section `ingest` or of its `source` is an error, and changes nothing."""
+    pq.write_table(simulate(Params(cards=40, days=10)), clone / "own.parquet")
+    with edited.rewriting(clone / "params.yaml") as document:
+        document["models"]["card_fraud"]["ingest"] = given
+    before = (clone / "params.yaml").read_text()
+    with pytest.raises(LoopError, match=said):
+        loop("pin", "card-fraud", *options)
+    assert (clone / "params.yaml").read_text() == before
 
 
 def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

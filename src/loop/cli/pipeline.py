@@ -183,10 +183,10 @@ def pin(project: Project, sources: tuple[str, ...]) -> None:
 
     here, key = project.root, f"models.{project.package}.ingest"
     # unchecked, because a check would want the hash that is written here
-    section = plain.at(plain.section(plain.read(here), project.model), "ingest") or {}
-    source = sources or section.get("source", "simulator")
-    places = [source] if isinstance(source, str) else [*source]
-    logged = section.get("logged")
+    section = plain.section(plain.read(here), project.model)
+    source = sources or plain.at(section, "ingest.source") or "simulator"
+    places = [*map(str, source)] if isinstance(source, list | tuple) else [str(source)]
+    logged = plain.at(section, "ingest.logged")
     changes: dict[str, Any] = {}
     if places != ["simulator"]:
         one = places[0] if len(places) == 1 else places

@@ -102,7 +102,7 @@ class RandomSplit(Section):
     """Hold out a random share of the rows for testing, by a fixed seed. For rows without a time column."""
 
     kind: Literal["random"]  # how the rows are split
-    test: Share = 0.2  # share of the rows that are held out
+    test: float = Field(default=0.2, gt=0, lt=1)  # share of the rows that are held out
     seed: int = 0  # another seed holds out other rows
 
 
@@ -331,6 +331,8 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
                 if node.get(key) is None:
                     node[key] = {}
                 node = node[key]
+                if not isinstance(node, dict):
+                    raise LoopError(f"{FILE}: {key} of {dotted} is {node!r}", fix="make it a section")
             node[last] = value
         for name, section in document["models"].items():
             parse(Model, section, f"{FILE}: models.{name}")
