@@ -106,8 +106,21 @@ def test_an_unknown_slice_and_a_test_window_of_one_class_are_refused():
         evaluate(plain("binary"), scored, rows, [0, 1], SECTION.model_copy(update={"slices": ["nigth"]}))
     assert caught.value.fix == "name one of night"
     honest, rows = _scored(share=0)
-    with pytest.raises(LoopError, match="have the label 0"):
+    with pytest.raises(LoopError, match=r"the 400 test rows: .* the labels are \[0\]\n"):
         evaluate(plain("binary"), honest, rows, [0, 1], SECTION)
+
+
+def test_labels_that_a_ranking_cannot_have_are_named():
+    """A negative relevance, and entities whose rows all have the same label, are errors and no tracebacks."""
+    scored, rows = _scored()
+    for labels, said in (
+        (pa.array([-1.0, 1.0] * 200), "NDCG needs labels of 0"),
+        (scored["card"], "an entity"),
+    ):
+        named = scored.set_column(scored.column_names.index("label"), "label", labels.cast("float64"))
+        with pytest.raises(LoopError, match=f"features.parquet: the 400 test rows: .*{said}") as error:
+            evaluate(plain("ranking"), named, rows, [], Evaluate(threshold=None))
+        assert "models.card_fraud.split" in error.value.fix
 
 
 def test_several_classes():
@@ -140,7 +153,7 @@ def test_a_regression():
     assert parts_of["1"]["rmse"] > 5 * parts_of["0"]["rmse"]
     assert parts_of["0"]["rows"] + parts_of["1"]["rows"] == 200
     alike = scored.set_column(1, "label", pa.array(np.full(200, 7.0)))
-    with pytest.raises(LoopError, match=r"have the label 7\.0"):
+    with pytest.raises(LoopError, match="different labels, but all 200 are 7"):
         evaluate(plain("regression"), alike, rows, [], section)
     drawn = plots.of_values(truth, guess)
     assert set(drawn) == {"predicted", "errors"}
@@ -204,8 +217,9 @@ def _with_features(rows):
         (lambda x: 3 * x[:, 1] + 1, "of 400 scores are not probabilities"),
         (lambda x: np.column_stack([1 - x[:, 1], x[:, 1]]), r"shape \(400, 2\), expected \(400,\)"),
         (lambda x: x[1:, 1], r"shape \(399,\), expected \(400,\)"),
+        (lambda x: np.where(x[:, 1] > 0.5, "yes", "no"), "returned no numbers: .*'no'"),
     ],
-    ids=["a NaN", "margins", "both classes", "a row less"],
+    ids=["a NaN", "margins", "both classes", "a row less", "the names of classes"],
 )
 def test_what_is_no_probability_is_not_measured(trained, scorer, said):
     """A score that is not a probability is an error, because average precision accepts a NaN or a margin."""

@@ -73,6 +73,19 @@ def test_a_random_split_is_seeded_and_whole(entity, held_out):
     assert (masks(table, roles, split.model_copy(update={"seed": 2}))[1] != test).any()
 
 
+def test_ids_of_bytes_are_split_as_their_text_is():
+    """An id may be bytes, such as a UUID; those of a text are in the part in which the text is."""
+    split, roles = RandomSplit(kind="random", test=0.3), Roles(id="id", label="label")
+    texts = pa.array([str(number) for number in range(50)])
+    parts = [
+        masks(pa.table({"id": ids, "label": [0] * 50}), roles, split)[1].tolist()
+        for ids in (texts, texts.cast(pa.binary()))
+    ]
+    assert parts[0] == parts[1]
+    train, test = masks(pa.table({"id": [b"\xff" * 16], "label": [0]}), roles, split)
+    assert (train | test).all()
+
+
 def test_a_pair_is_as_alike_as_its_vectors(tmp_path):
     """A pair's similarity is the cosine of its two rows; a pair of one or three rows is an error."""
     folder = with_modules(ModelFolder(tmp_path, "phrases"), schema=type("schema", (), {"ROLES": ROLES}))

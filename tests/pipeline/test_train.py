@@ -144,6 +144,18 @@ def test_a_regression_keeps_its_values(folder, tmp_path):
     assert steps == pytest.approx(np.full(len(steps), steps[0]))
 
 
+@pytest.mark.parametrize(("classes", "label"), [((0, 1), [False, True]), ((False, True), [0, 1])])
+def test_classes_may_be_numbers_of_booleans(folder, tmp_path, classes, label):
+    """0 and 1 in CLASSES mean False and True of a bool column, and the other way round."""
+    model, rows = regression(folder, label * 15)
+    names = {"ROLES": Roles(id="id", label="label"), "TASK": "binary", "CLASSES": classes}
+    half = type("scorer", (), {"load": staticmethod(lambda _: lambda x: x[:, 0] / 30)})
+    binary = with_modules(folder, schema=type("schema", (), names), estimator=model.estimator, scorer=half)
+    train(binary, rows, RandomSplit(kind="random", test=0.2), None, threshold=0.5, out=tmp_path / "m")
+    assert read_json(tmp_path / "m" / "meta.json")["classes"] == label
+    assert set(np.load(tmp_path / "m" / "labels.npy")) == {0, 1}
+
+
 @pytest.mark.parametrize(
     ("label", "said"),
     [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from loop.core.errors import LoopError
 from loop.core.files import read_json, whole, write_json
-from loop.core.models import COMPARED, ModelFolder, Task
+from loop.core.models import COMPARED, ModelFolder, Task, failure
 from loop.core.params import Evaluate, Model
 from loop.core.project import Project
 from loop.pipeline import plots, split
@@ -53,19 +53,19 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return the contents of metrics.json for scored test rows; `rows` holds the features that slices use.
 
-    Raises LoopError if all test rows have the same label.
+    Raises LoopError if the labels do not allow a metric, for example if all are the same.
     """
     judged = measurable(folder, scored, classes, section)
-    y = judged.labels
-    result: dict[str, Any] = {"rows": len(y)}
-    if folder.task != "multiclass" and len(np.unique(y)) == 1:
-        alike = classes[int(y[0])] if classes else y[0]
-        fix = f"change models.{folder.name}.split in params.yaml"
-        raise LoopError(f"all {len(y)} test rows have the label {alike}, expected several labels", fix=fix)
+    result: dict[str, Any] = {"rows": len(judged.labels)}
     if folder.task == "binary":
-        result["positives"] = int(y.sum())
-    known = own(folder, section).known(folder.task)
-    result |= {name: metric.of(judged) for name, metric in known.items()}
+        result["positives"] = int(judged.labels.sum())
+    try:
+        result |= {name: each.of(judged) for name, each in own(folder, section).known(folder.task).items()}
+    except ValueError as error:
+        said = f"data/{folder.name}/features.parquet: the {len(judged.labels)} test rows: {error}"
+        said += f" (0 stands for {classes[0]!r})" if classes not in ([], [0, 1]) else ""
+        fix = f"correct the labels, or change models.{folder.name}.split in params.yaml"
+        raise failure(folder.root, error) or LoopError(said, fix=fix) from error
     return {**result, "slices": slices(judged, rows, section, folder)}
 
 

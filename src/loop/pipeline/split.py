@@ -46,7 +46,8 @@ def _by_chance(table: pa.Table, roles: Roles, split: RandomSplit) -> tuple[Mask,
     """
     from pandas.util import hash_array
 
-    names = table[roles.entity or roles.id].cast(pa.string()).to_numpy()
+    names = table[roles.entity or roles.id]
+    names = (names if types.is_binary(names.type) else names.cast(pa.string())).to_numpy()
     test: Mask = hash_array(names, hash_key=f"{split.seed:016d}"[-16:]) < np.uint64(int(split.test * 2**64))
     return ~test, test
 
@@ -150,14 +151,18 @@ def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> di
     For an embedding, `score` has shape (rows, d). Raises LoopError if the output has another shape, or values
     that are not probabilities or finite numbers, because ranking metrics would accept even NaN.
     """
-    where, scored = f"src/models/{folder.name}/scorer.py", np.asarray(given, dtype=np.float64)
+    where, fix = f"src/models/{folder.name}/scorer.py", f"return what docs/fork.md lists for {folder.task}"
+    try:
+        scored = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:  # such as the names of classes
+        raise LoopError(f"{where}: the scorer returned no numbers: {error}", fix=fix) from error
     shape: tuple[int | str, ...] = (rows, len(classes)) if folder.task == "multiclass" else (rows,)
     if folder.task == "embedding":
         shape = (rows, scored.shape[1] or "d") if scored.ndim == 2 else (rows, "d")  # noqa: PLR2004
     if scored.shape != shape:
         raise LoopError(
             f"{where}: for {rows} rows the scorer returned shape {scored.shape}, expected {shape}",
-            fix=f"return what docs/fork.md lists for the TASK {folder.task}",
+            fix=fix,
         )
     right, good = "finite numbers", np.isfinite(scored)
     if folder.task not in VALUED:

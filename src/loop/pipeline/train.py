@@ -119,7 +119,7 @@ def _classes(folder: ModelFolder, labels: pa.ChunkedArray, everywhere: pa.Chunke
     elif len(found) == 1:
         odd += "several"
     else:
-        return classes
+        return [found[found.index(each)] for each in classes]  # bool labels are True for 1
     if not fix and elsewhere <= {*found}:
         fix = "correct the labels in the source, as its other rows have no other label either"
     fix = fix or f"change params.yaml: models.{folder.name}.split, so that its training rows have all labels"
