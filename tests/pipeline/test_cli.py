@@ -267,7 +267,8 @@ def test_repro_names_an_unknown_model(clone: Path) -> None:
         loop("repro", "no-such-model")
 
 
-def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("clone")
+def test_training_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """If one of several models fails, the others are still trained, and the error names the failed one."""
 
     def repro(_: Path, model: str, current: set[str]) -> None:
@@ -278,7 +279,6 @@ def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.
     def registered(project: Project) -> Registered:
         return Registered(project.model, 1, "run", "md5")
 
-    monkeypatch.chdir(repository)
     monkeypatch.setattr("loop.core.plain.read", lambda _: {"a": {}, "b": {}})
     monkeypatch.setattr("loop.core.dvc.current", lambda *_: {"b"})
     monkeypatch.setattr("loop.cli.pipeline._repro", repro)
