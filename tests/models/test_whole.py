@@ -108,6 +108,10 @@ FAULTS = {
         added(f"{MODEL}/schema.py", 'CLASSES = {"No"}'),
         "CLASSES is {'No'}, should be a list",
     ),
+    "three classes of a binary model": (
+        added(f"{MODEL}/schema.py", "CLASSES = (0, 1, 2)"),
+        "CLASSES is (0, 1, 2), but TASK is binary",
+    ),
     "a list of columns without types": (
         added(f"{MODEL}/schema.py", "COLUMNS = list(COLUMNS)"),
         "'TX_FRAUD_SCENARIO'], should be a dict",

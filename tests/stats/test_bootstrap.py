@@ -173,5 +173,5 @@ def test_rows_that_belong_together_are_drawn_together():
 
 def test_rows_of_one_class_have_no_ranking():
     """Rows of one class are refused, instead of being measured as 0 or NaN."""
-    with pytest.raises(ValueError, match="both classes"):
+    with pytest.raises(ValueError, match="different labels, but all 2 are 1"):
         difference(*_scored(np.array([1, 1]), np.zeros(2), np.ones(2)), AP)

@@ -305,6 +305,8 @@ def _faults_of_schema(found: ModuleType, roles: Any, columns: Any) -> Iterator[t
         example = "such as the user or the query" if found.TASK == "ranking" else "a pair of two rows"
         fix = f"name in ROLES the entity whose rows are compared, {example}"
         yield f"TASK is {found.TASK!r}, but ROLES has no entity", fix
+    if found.TASK == "binary" and len(getattr(found, "CLASSES", None) or (0, 1)) != 2:  # noqa: PLR2004
+        yield f"CLASSES is {found.CLASSES!r}, but TASK is binary", "name both, or set TASK to multiclass"
     named = dict.fromkeys((roles.id, roles.label, *roles.kept, *roles.never))
     if strange := ", ".join(repr(name) for name in named if name not in columns):
         yield f"ROLES names unknown columns: {strange}", f"use columns of COLUMNS: {', '.join(columns)}"

@@ -100,7 +100,7 @@ def average_precision(rows: Rows) -> Measure:
     Rows with equal scores share a threshold.
     """
     order, ends = curves.thresholds(rows.scores)
-    positive = _of_both(rows.labels)[order] == 1
+    positive = _different(rows.labels)[order] == 1
 
     def measure(counts: Counts) -> float:
         drawn = counts[order]
@@ -113,7 +113,7 @@ def average_precision(rows: Rows) -> Measure:
 def roc_auc(rows: Rows) -> Measure:
     """Probability that a positive row scores higher than a negative one; ties count half."""
     order, ends = curves.thresholds(rows.scores)
-    positive = _of_both(rows.labels)[order] == 1
+    positive = _different(rows.labels)[order] == 1
 
     def measure(counts: Counts) -> float:
         drawn = counts[order]
@@ -299,12 +299,6 @@ def _different(labels: NDArray[Any]) -> NDArray[Any]:
 
 def _less(measure: Measure) -> Measure:
     return lambda counts: 1 - measure(counts)
-
-
-def _of_both(labels: NDArray[Any]) -> NDArray[Any]:
-    if len(found := np.unique(labels)) != 2:  # noqa: PLR2004 - positive and negative
-        raise ValueError(f"the metric needs rows of both classes, but the labels are {found.tolist()}")
-    return labels
 
 
 ACCURACY = Metric("accuracy", mean_of(lambda rows: rows.decided == rows.labels))
