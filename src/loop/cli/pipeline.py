@@ -271,7 +271,9 @@ def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
     if params.pinned_here(here, project.params.ingest):
         from loop.pipeline import source  # here, as it imports Arrow
 
-        source.check(project.params.ingest, project.package, here)
+        # an up-to-date stage does not read its source, so an edit would go unnoticed
+        now = source.source_sha256(project.params.ingest.places, here)
+        source.compare(now, project.params.ingest, project.package)
     report = project.build / "validation"
     shutil.rmtree(report, ignore_errors=True)  # of an earlier run
     try:

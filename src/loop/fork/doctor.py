@@ -259,7 +259,9 @@ def _model(root: Path, name: str) -> Finding:
     if params.pinned_here(root, settings.ingest):
         own = models.load_one(root, name, "source", runs=False)  # its functions may read and map anything
         wants = None if hasattr(own, "columns") else raw
-        source.check(settings.ingest, name, root, tables=not hasattr(own, "read"), wanted=wants)
+        places, tables = settings.ingest.places, not hasattr(own, "read")
+        now = source.source_sha256(places, root, tables=tables, wanted=wants)
+        source.compare(now, settings.ingest, name)
     if unshared := params.unshared(project):
         return _bad(*unshared)
     locks = [plain.serving_lock(name, device) for device in plain.by_device(project)]

@@ -66,7 +66,7 @@ def batches(
     Raises LoopError if the source's bytes are not the pinned bytes.
     """
     with _local(ingest.places, root) as found:
-        _compare(_sha256(found), ingest, model)
+        compare(_sha256(found), ingest, model)
         if read:
             for table in read({file.name: Path(file.path) for file in found}):
                 yield mapped(table, wanted, f"src/models/{model}/source.py", "read")
@@ -75,23 +75,13 @@ def batches(
             yield from replace(file, pinned=True).batches(wanted, columns=columns)
 
 
-def check(
-    ingest: Ingest, model: str, root: Path, *, tables: bool = False, wanted: Wanted | None = None
-) -> None:
-    """Raise LoopError if the source's bytes on this machine are not the pinned bytes.
-
-    The check is needed because an up-to-date stage does not read its source, so an edit would go unnoticed.
-    `tables` and `wanted` are those of `source_sha256`.
-    """
-    _compare(source_sha256(ingest.places, root, tables=tables, wanted=wanted), ingest, model)
-
-
 def empty(places: str) -> LoopError:
     """Return the error for a source without rows."""
     return LoopError(f"{places}: has no rows, expected the rows to train on", fix=REWRITE)
 
 
-def _compare(now: str, ingest: Ingest, model: str) -> None:
+def compare(now: str, ingest: Ingest, model: str) -> None:
+    """Raise LoopError if the SHA-256 of the source's current bytes is not the pinned one."""
     if now != ingest.sha256:
         raise LoopError(
             f"{', '.join(ingest.places)}: SHA-256 is {now}, expected {ingest.sha256} as in params.yaml: "
