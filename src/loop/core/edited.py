@@ -49,10 +49,7 @@ def yamls(text: str, where: str, fix: str = "correct that line") -> list[Any]:
 
 
 def locked(path: Path) -> list[str]:
-    """Return the requirements of a hashed lock file, such as `six==1.17.0`, each with its marker if any.
-
-    Raises LoopError as `read` does.
-    """
+    """Return the requirements of a hashed lock file, such as `six==1.17.0`, each with its marker if any."""
     text = read(path, str(path), "make lock", "make lock")
     return re.findall(r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", text, re.MULTILINE)
 

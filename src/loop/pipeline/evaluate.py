@@ -121,10 +121,7 @@ def check_slices(folder: ModelFolder, rows: pa.Table, section: Evaluate) -> None
 
 
 def slices(judged: Rows, rows: pa.Table, section: Evaluate, folder: ModelFolder) -> dict[str, Any]:
-    """Return metrics for each part of the rows, by each feature in `evaluate.slices`.
-
-    Raises LoopError if a slice names a column that is not a feature.
-    """
+    """Return metrics for each part of the rows, by each feature in `evaluate.slices`."""
     check_slices(folder, rows, section)
     return {
         name: {

@@ -54,8 +54,7 @@ def planned(folder: ModelFolder, table: pa.Table, section: Any) -> "ir.Table":
         fix = "do not select it"
         raise LoopError(f"{where}: {', '.join(leaks)} reveals the label (ROLES.never)", fix=fix)
     if "score" in features:
-        fix = "select it by another name"
-        raise LoopError(f"{where}: a feature is named score, as the model's own scores are", fix=fix)
+        raise LoopError(f"{where}: a feature is named score, as the model's scores are", fix="rename it")
     if lacking := [name for name in roles.kept if name not in rows.columns]:
         fix = "select it there: rows must keep their id, time, entity and label"
         raise LoopError(f"{where}: `compute` returns no {', '.join(lacking)}", fix=fix)

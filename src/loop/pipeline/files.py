@@ -204,10 +204,7 @@ def _is_binary(begin: bytes) -> bool:
 
 
 def mapped(rows: Any, wanted: Wanted, where: str, by: str, *, begun: int = 0) -> pa.Table:
-    """Convert rows that a model's own function returned to the wanted types, parsing text as in CSV.
-
-    Raises LoopError if `rows` is not a pyarrow.Table, or if a column is missing or does not fit.
-    """
+    """Convert rows that a model's own function returned to the wanted types, parsing text as in CSV."""
     if not isinstance(rows, pa.Table):
         raise LoopError(f"{where}: `{by}` returned {type(rows).__name__}, expected a pyarrow.Table")
     return typed(rows, wanted, f"{where}: `{by}`", parse=True, begun=begun)

@@ -39,10 +39,7 @@ def write(root: Path) -> list[str]:
 
 
 def text(root: Path, stage: str) -> str:
-    """Return the text of a stage's fingerprint file: one line for each of the engine's files that it runs.
-
-    Raises LoopError if the engine has no such stage.
-    """
+    """Return the text of a stage's fingerprint file: one line for each of the engine's files that it runs."""
     above, module = library(root).parent, Path("loop", "pipeline", f"{stage}.py")
     if not (above / module).is_file():
         raise LoopError(f"{above / module}: is missing, but dvc.yaml has a stage {stage}", fix=dvc.STAGES)

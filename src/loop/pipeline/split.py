@@ -53,10 +53,7 @@ def _by_chance(table: pa.Table, roles: Roles, split: RandomSplit) -> tuple[Mask,
 
 
 def _published(table: pa.Table, roles: Roles) -> tuple[Mask, Mask]:
-    """Split as the source's `part` column says; logged rows of production have no part and are trained on.
-
-    Raises LoopError if a part is neither train nor test.
-    """
+    """Split as the source's `part` column says; logged rows of production have no part and are trained on."""
     test: Mask = pc.equal(table[roles.part], "test").fill_null(False).to_numpy()
     train: Mask = pc.equal(table[roles.part], "train").fill_null(True).to_numpy()
     if not (test | train).all():
@@ -130,10 +127,7 @@ def matrix(table: pa.Table, names: list[str]) -> NDArray[np.float64]:
 
 
 def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64] | NDArray[np.float64]:
-    """Return labels as positions in `classes`, or as float64 if `classes` is empty.
-
-    Raises LoopError for a label that is not in `classes`.
-    """
+    """Return labels as positions in `classes`, or as float64 if `classes` is empty."""
     if not classes:
         return np.asarray(labels.to_numpy(), dtype=np.float64)
     positions = pc.index_in(labels, pa.array(classes, labels.type))
