@@ -162,6 +162,17 @@ def test_a_remote_is_asked_only_for_what_is_missing(
     assert called[1:] == ["fetch", "checkout", "repro"] * 2
 
 
+def test_a_remote_that_dvc_cannot_open_stops_no_stage(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the package for a kind of remote, as dvc-ssh, the stages make what could not be fetched."""
+    config = clone / ".dvc/config"
+    config.write_text(config.read_text().replace("../../remote", "ssh://host.invalid/x"))
+    dvc.repro(Project(clone, "m"))
+    assert "The stages create the outputs that were not fetched" in capsys.readouterr().err
+    dvc.check(Project(clone, "m"), *OUTS)
+
+
 def test_hashes_are_dvcs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder has the same md5 as in DVC; a file whose bytes have changed is hashed again."""
     from dvc_data.hashfile.build import build
