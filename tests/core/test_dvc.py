@@ -12,6 +12,7 @@ from loop.core import dvc
 from loop.core.dvc import Lock, check, forget_the_dead
 from loop.core.errors import LoopError, Rejected
 from loop.core.project import Project
+from loop.report import lineage
 
 
 @pytest.fixture
@@ -72,6 +73,15 @@ def test_what_the_lock_file_does_not_record_is_told():
     """An output that dvc.lock does not record is an error with the command that records it."""
     with pytest.raises(LoopError, match=r"does not record data/m/model[\s\S]*\./loop repro m"):
         Lock.parse("stages: {}").model_md5("m")
+
+
+def test_an_output_at_a_url_has_no_md5(tmp_path):
+    """A fork's own stage may write to a bucket, whose etag DVC records; the other outputs are still known."""
+    outs = '[{"path": "s3://b/toy.csv", "etag": "0"}, {"path": "data/toy/model", "md5": "a.dir"}]'
+    (tmp_path / "dvc.lock").write_text(f'{{"stages": {{"train@toy": {{"outs": {outs}}}}}}}')
+    assert Lock.of(tmp_path).outs() == Lock.of(tmp_path).cached("toy") == {"data/toy/model": "a.dir"}
+    check(Project(tmp_path, "toy"))
+    assert lineage.stages(Lock.of(tmp_path), "toy")[0].names[0] == ("s3://b/toy.csv", "")
 
 
 MODEL, SCORES = "data/toy/model", "data/toy/scores.parquet"

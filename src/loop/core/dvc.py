@@ -125,9 +125,10 @@ class Lock:
         return next((out.get("size") for out in outs if out["path"].endswith("/model")), None)
 
     def outs(self, model: str | None = None) -> dict[str, str]:
-        """Return {path: md5} of the recorded outputs of a model's stages, or of all stages."""
+        """Return {path: md5} of a model's recorded outputs, or of all models'; those at a URL have no md5."""
         entries = self.entries(model).values() if model else self.stages.values()
-        return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
+        outs = (out for entry in entries for out in entry.get("outs", []) if "md5" in out)
+        return {str(out["path"]): str(out["md5"]) for out in outs}
 
     def cached(self, model: str) -> dict[str, str]:
         """Return {path: md5} of a model's outputs in DVC's cache: all but metrics.json, which Git tracks."""

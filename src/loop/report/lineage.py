@@ -64,7 +64,7 @@ def stages(lock: Lock, model: str) -> list[Link]:
     """Return the links for a model's stages in dvc.lock, in order, with outputs and inputs."""
     found, folder, section = [], f"data/{package(model)}/", f"models.{package(model)}."
     for name, stage in lock.entries(model).items():
-        outs = [(out["path"].removeprefix(folder), out["md5"]) for out in stage.get("outs", [])]
+        outs = [(out["path"].removeprefix(folder), out.get("md5", "")) for out in stage.get("outs", [])]
         deps = [(dep["path"], dep.get("md5", "")) for dep in stage.get("deps", [])]
         values = stage.get("params", {}).get("params.yaml", {}).items()
         params = [(key.removeprefix(section), str(value)) for key, value in values]
