@@ -135,6 +135,15 @@ def test_an_edit_keeps_comments_and_can_make_sections(root):
     assert (logged.store, logged.until) == ("/store", datetime(2018, 9, 1))  # noqa: DTZ001 — naive UTC
 
 
+def test_an_edit_keeps_the_ends_of_lines(root):
+    """A file from Windows stays one: an edit that changes all lines is in conflict with every other edit."""
+    path = root / "params.yaml"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    params.edit(root, {"models.tiny.split.train_days": 9})
+    after = path.read_bytes()
+    assert after.count(b"\n") == after.count(b"\r\n") > 1
+
+
 def test_an_edit_that_would_be_invalid_changes_nothing(root):
     """A bad value is refused before the file is replaced."""
     before = (root / "params.yaml").read_text()

@@ -87,14 +87,15 @@ def _sections(text: str, where: str) -> dict[str, Any]:
 def rewriting(path: Path) -> Iterator[Any]:
     """Yield a YAML file's document for changes in place, then write it back with its comments and order.
 
-    If the block raises an error, the file does not change.
+    Its line ends stay, too. If the block raises an error, the file does not change.
     """
     writer = YAML()
     writer.preserve_quotes = True
     writer.width = 10_000  # so large that no long line is folded that was not edited
+    ends = "\r\n" if b"\r\n" in path.read_bytes() else "\n"
     document = writer.load(path.read_text(encoding="utf-8"))
     yield document
-    with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
+    with whole(path) as aside, aside.open("w", encoding="utf-8", newline=ends) as file:
         writer.dump(document, file)
 
 

@@ -181,13 +181,10 @@ class ModelFolder:
 
 
 def load(root: Path, model: str) -> ModelFolder:
-    """Return the folder of a model. Raises LoopError if it does not exist or its schema is invalid.
-
-    It also does so if scorer.py imports what no bento contains, so that it is known before the training.
-    """
+    """Return the folder of a model. Raises LoopError if it does not exist, or for its schema or scorer."""
     folder = ModelFolder(root, package(model))
     _ = folder.schema  # the schema is loaded now, so that an unknown model is an error at once
-    _check_imports(root, f"src/models/{folder.name}/scorer.py")
+    _check_imports(root, f"src/models/{folder.name}/scorer.py")  # before the training, not after it
     return folder
 
 
