@@ -8,7 +8,7 @@ import hmac
 import secrets
 from typing import Any
 
-from loop.core.files import whole
+from loop.core.files import locked, whole
 from loop.core.paths import cache
 
 STATEMENT = "application/vnd.in-toto+json"
@@ -44,8 +44,10 @@ def _signature(payload: bytes, kind: str) -> str:
 def _key() -> bytes:
     """Return this machine's key, which is created on first use and readable by its owner only."""
     path = cache() / "keys" / "release.key"
-    if not path.is_file():
-        with whole(path) as aside:
-            aside.touch(mode=0o600)
-            aside.write_bytes(secrets.token_bytes(32))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent):  # of two commands at once, only one creates it
+        if not path.is_file():
+            with whole(path) as aside:
+                aside.touch(mode=0o600)
+                aside.write_bytes(secrets.token_bytes(32))
     return path.read_bytes()
