@@ -108,6 +108,14 @@ def test_a_lock_merged_by_pieces_is_refused(tmp_path):
         check(Project(tmp_path, "toy"))
 
 
+def test_of_many_mistakes_ten_are_told():
+    """A dvc.lock whose every md5 is wrong is refused in seconds: the line of each mistake takes a parsing."""
+    outs = [{"path": f"data/toy/{number}", "md5": "?"} for number in range(300)]
+    with pytest.raises(LoopError) as error:
+        Lock.parse(json.dumps({"stages": {"train@toy": {"outs": outs}}}))
+    assert str(error.value).count("String should match") == 10
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
