@@ -91,6 +91,7 @@ def test_several_scores(tmp_path) -> None:
     ("kind", "logged", "labels", "expected"),
     [
         ("string", '"Yes"', ["Yes", "No"], [("Yes", "No"), ("Yes", "Yes")]),
+        ("string", '"1"', [1, 0.5], [("1", "0.5"), ("1", "1")]),
         ("bool", "true", [True, False], [("true", "false"), ("true", "true")]),
         ("int8", "1", [1.0, 0.0], [(1, 0), (1, 1)]),
     ],
@@ -100,8 +101,9 @@ def test_classes_are_of_the_labels_type(tmp_path, kind, logged, labels, expected
     lines = "".join(line(number).replace('"class": 7', f'"class": {logged}') for number in (1, 2))
     (tmp_path / "a.jsonl").write_text(lines)
     (tmp_path / "labels").mkdir()
-    reported = pd.DataFrame({"id": [1, 2], "y": labels, "reported_at": [DAY] * 2})
-    reported.to_parquet(tmp_path / "labels" / "a.parquet")
+    for number, label in enumerate(labels, 1):
+        reported = pd.DataFrame({"id": [number], "y": [label], "reported_at": [DAY]})
+        reported.to_parquet(tmp_path / "labels" / f"{number}.parquet")
     roles, columns = Roles(id="id", label="y"), {"id": "int64", "y": kind}
     window = log.read(
         str(tmp_path), "m", ["a", "b"], roles, store=str(tmp_path), until=None, days=7, columns=columns
@@ -117,12 +119,14 @@ def test_classes_are_of_the_labels_type(tmp_path, kind, logged, labels, expected
     ids=["bytes", "columns", "types"],
 )
 def test_a_store_that_cannot_be_read(tmp_path, part, content) -> None:
-    """An invalid file of a supplier is an error that names the store, not a traceback."""
+    """An invalid file beside a sound one is an error that names the store or the file, not a traceback."""
     (tmp_path / "a.jsonl").write_text(line(1))
     (tmp_path / part).mkdir()
     file = tmp_path / part / "a.parquet"
     file.write_bytes(content) if isinstance(content, bytes) else pd.DataFrame([content]).to_parquet(file)
-    with pytest.raises(LoopError, match=f"{tmp_path}: cannot be read"):
+    sound = pd.DataFrame([{"id": 2, "at": DAY, "y": 7, "reported_at": DAY}])
+    sound.to_parquet(tmp_path / part / "b.parquet")
+    with pytest.raises(LoopError, match=f"{tmp_path}: cannot be read|{file}: has no column '\\w*at'"):
         log.read(str(tmp_path), "m", ["a", "b"], ROLES, store=str(tmp_path), until=None, days=7)
 
 
@@ -178,6 +182,20 @@ def test_ids_of_64_bits_without_sign_are_compared_exactly(tmp_path) -> None:
     kinds = {"id": "uint64"}
     window = log.read(str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=None, days=7, columns=kinds)
     assert (window.predictions, window.unmatched) == (2, 1)
+
+
+def test_a_supplier_has_columns_of_its_own(tmp_path) -> None:
+    """Columns that the schema does not name change nothing and stay as they are, whatever their names."""
+    (tmp_path / "a.jsonl").write_text(line(1))
+    own = {"_time": DAY - timedelta(days=90), "_key": "x", "_text": "y", "key": 3, "text": 4, "event": 5}
+    for part in ("transactions", "labels"):
+        (tmp_path / part).mkdir()
+        frame = pd.DataFrame([{"id": 1, "at": DAY, "y": 7, "reported_at": DAY, **own}])
+        frame.to_parquet(tmp_path / part / "a.parquet")
+    kinds = {"id": "int64"}
+    window = log.read(str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=None, days=7, columns=kinds)
+    assert (window.end, window.unmatched, window.unlabelled) == (DAY + timedelta(seconds=1), 0, 0)
+    assert window.transactions.select(list(own)).to_pylist() == [own]
 
 
 APART = {

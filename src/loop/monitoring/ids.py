@@ -5,9 +5,11 @@ JSON clients send both numbers and text.
 """
 # ruff: noqa: S608 — SQL is built from our own text, quoted file names, and column names of the model's schema
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from loop.core.errors import LoopError
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,33 +46,35 @@ class Ids:
         number = f"try_cast({text} as decimal(38, 6))"
         return f"case when {number} = trunc({number}) then try_cast({number} as {self.sql}) end"
 
+    def rows(
+        self, con: "duckdb.DuckDBPyConnection", files: Sequence[str], time: str, typed: Mapping[str, str]
+    ) -> str:
+        """Return SQL for the rows of Parquet files: `loop_text`, `loop_key`, `loop_time` and other columns.
 
-def stored(con: "duckdb.DuckDBPyConnection", view: str, files: Sequence[str], ids: Ids, time: str) -> None:
-    """Create a view of Parquet files with their own columns, and `_text`, `_key` and `_time`.
-
-    These are the id as text, its key, and the column `time` as a naive UTC timestamp. Files that store ids as
-    floats are read apart from the others, because a union would turn all ids into floats.
-    """
-    found = con.execute(
-        f"select file_name from parquet_schema($1) where name = $2 and type in {FLOATING}",
-        [files, ids.column],
-    ).fetchall()
-    floating = {file for (file,) in found}
-    parts = []
-    for group in (sorted(floating), [file for file in files if file not in floating]):
-        if group:
-            described = con.execute(f"describe select * from {parquet(group)}").fetchall()
-            kinds = {column: kind for column, kind, *_ in described}
-            name, kind = f'"{ids.column}"', kinds.get(ids.column, "")
+        The first three are the id as text, its key, and the column `time` as naive UTC. The others are those
+        of `typed` {column: SQL type}, or all columns. Only files of equal types are read together, because a
+        union changes values: ids to floats, true to 1. Raises LoopError if a file lacks a column.
+        """
+        types = "list((name, type, converted_type, scale, precision, logical_type) order by name) as types"
+        each = f"select file_name, {types} from parquet_schema($1) group by 1"
+        alike = f"select list(file_name order by file_name) from ({each}) group by types order by 1"
+        columns = [f'"{name}"::{kind} as "{name}"' for name, kind in typed.items()] or ["*"]
+        parts = []
+        for (group,) in con.execute(alike, [files]).fetchall():
+            described = con.execute(f"describe select * from {parquet(group[:1])}").fetchall()
+            kinds = {column.lower(): kind for column, kind, *_ in described}
+            if lacking := [name for name in (self.column, time, *typed) if name.lower() not in kinds]:
+                raise LoopError(f"{group[0]}: has no column {lacking[0]!r}", fix="add it, or remove the file")
+            name, kind = f'"{self.column}"', kinds[self.column.lower()]
             text = f"{name}::varchar"
             if kind in FLOATING:  # a whole number that was stored as a float loses its `.0`
                 text = rf"regexp_replace({text}, '\.0$', '')"
-            number = f"try_cast({name} as {ids.sql})"
-            key = number if ids.whole and kind in WHOLE else ids.key(text)
+            key = f"try_cast({name} as {self.sql})" if self.whole and kind in WHOLE else self.key(text)
             # a column without time zone skips the slow conversion
-            at = f'"{time}"::timestamp' if kinds.get(time) in NAIVE else f'"{time}"::timestamptz::timestamp'
-            parts.append(f"select *, {text} as _text, {key} as _key, {at} as _time from {parquet(group)}")
-    con.execute(f"create view {view} as {' union all by name '.join(parts)}")
+            at = f'"{time}"::{"" if kinds[time.lower()] in NAIVE else "timestamptz::"}timestamp'
+            ours = f"{text} as loop_text, {key} as loop_key, {at} as loop_time"
+            parts.append(f"select {', '.join(columns)}, {ours} from {parquet(group)}")
+        return " union all by name ".join(parts)
 
 
 def parquet(files: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from loop.core.models import Roles
 from loop.core.remote import is_data
 from loop.core.text import one_line
 from loop.monitoring import segments
-from loop.monitoring.ids import READ, Ids, listed, stored
+from loop.monitoring.ids import READ, Ids, listed
 
 if TYPE_CHECKING:
     import duckdb
@@ -107,8 +107,8 @@ def read(
             db = _Tables(con, features, Ids(roles.id, kinds.get(roles.id)), roles, answer, kind)
             logged, unfit, latest = db.log(files, model, version)
             with segments.reading(store, "write the file again, or remove it"):
-                timed = db.stored(store, "transactions", roles.time) if roles.time else False
-                reported = db.stored(store, "labels", "reported_at")
+                timed = db.stored(store, "transactions", roles.time, {}) if roles.time else False
+                reported = db.stored(store, "labels", "reported_at", {roles.label: kind})
                 matched = db.events(files, timed=timed)
                 end = until or db.latest(log)
                 spans = {WINDOW: (end - timedelta(days=days), end), "before": (end - 8 * DAY, end - 7 * DAY)}
@@ -222,12 +222,13 @@ class _Tables:
         self.con.execute(f"create view log as select * from log_of({listed(files)})")
         return int(logged), int(unfit), float(latest or 0)
 
-    def stored(self, store: str | None, part: str, time: str) -> bool:
+    def stored(self, store: str | None, part: str, time: str, typed: Mapping[str, str]) -> bool:
         """Create the view `stored_<part>` of one part of the data store, if it has a Parquet file."""
         found = segments.found(self.con, f"{store.rstrip('/')}/{part}/**/*.parquet") if store else []
         files = [file for file in found if is_data(file.rpartition(f"/{part}/")[2])]
         if files:
-            stored(self.con, f"stored_{part}", files, self.ids, time)
+            rows = self.ids.rows(self.con, files, time, typed)
+            self.con.execute(f"create view stored_{part} as {rows}")
         return bool(files)
 
     def events(self, files: list[str], *, timed: bool) -> bool:
@@ -238,8 +239,8 @@ class _Tables:
         """
         columns = "key, version, width, place"
         if timed:
-            happened = "select _key as key, _time as event from stored_transactions where _key is not null"
-            self.con.execute(f"create view happened as {happened}")
+            happened = "select loop_key as key, loop_time as event from stored_transactions"
+            self.con.execute(f"create view happened as {happened} where key is not null")
             # Grouping millions of ids is as slow as the join. So it is skipped if a sample of the ids has no
             # duplicates; duplicates occur, for instance, when a file was copied twice.
             [(count, ids)] = self.con.execute(
@@ -296,11 +297,11 @@ class _Tables:
         self.con.execute(f"create temp table labels ({columns})")
         if not reported:
             return 0, 0
-        label = f'"{self.roles.label}"::{self.kind}'
-        timely = f"from stored_labels where _key is not null and _time < $1 and {label} is"
+        label = f'"{self.roles.label}"'
+        timely = f"from stored_labels where loop_key is not null and loop_time < $1 and {label} is"
         self.con.execute(
-            f"""insert into labels select _key, arg_max({label}, row(_time, {label})), min(_time),
-            min({label}) != max({label}) {timely} not null group by 1""",
+            f"""insert into labels select loop_key, arg_max({label}, row(loop_time, {label})),
+            min(loop_time), min({label}) != max({label}) {timely} not null group by 1""",
             [end],
         )
         corrected = self.one("select count(*) from labels where changed")
@@ -359,7 +360,7 @@ class _Tables:
         """Return a message with ids of both sides, if many labels have no prediction."""
         total = self.one("select count(*) from labels where reported >= $1", window[0])
         if not total:  # perhaps no report has an id of the schema's type
-            inside = "_time >= $1 and _time < $2"
+            inside = "loop_time >= $1 and loop_time < $2"
             total = self.one(f"select count(*) from stored_labels where {inside}", *window)
         lost = total - self.one("select count(distinct key) from judged")
         return self._unlike("labels reported in the window match no prediction", lost, total, "stored_labels")
@@ -368,7 +369,7 @@ class _Tables:
         if not lost or lost < LARGE * total:
             return []
         examples = []
-        sides = {"log": "select id as text, key from log", "store": f"select _text, _key from {stored}"}
+        sides = {"log": "select id, key from log", "store": f"select loop_text, loop_key from {stored}"}
         for place, ids in sides.items():  # an id that is not of the schema's type is shown, if there is one
             first = f"from ({ids}) as ids(text, key) order by key is not null, text limit 1"
             text = self.one(f"select min(text) from ({first})")
@@ -394,10 +395,10 @@ class _Tables:
 
     def transactions(self, window: Span) -> "pa.Table":
         """Return the store's rows in the window, ordered by time."""
-        inside = "from stored_transactions where _time >= $1 and _time < $2"
+        inside = "from stored_transactions where loop_time >= $1 and loop_time < $2"
         share = _share(self.one(f"select count(*) {inside}", *window))
-        kept = f'hash("{self.roles.id}") % {segments.SPREAD} < {share} order by _time'
-        rows = f"select * exclude (_text, _key, _time) {inside} and {kept}"
+        kept = f'hash("{self.roles.id}") % {segments.SPREAD} < {share} order by loop_time'
+        rows = f"select * exclude (loop_text, loop_key, loop_time) {inside} and {kept}"
         return self.con.sql(rows, params=[*window]).to_arrow_table()
 
     def rows(self, spans: Mapping[str, Span], most: int, *, matched: bool) -> None:
