@@ -43,7 +43,7 @@ class Ids:
         """
         if not self.whole:
             return f"case when {text} is not null then hash({text}) end"
-        number = f"try_cast({text} as decimal(38, 6))"
+        number = f"try_cast({text} as decimal(38, 18))"
         return f"case when {number} = trunc({number}) then try_cast({number} as {self.sql}) end"
 
     def rows(
