@@ -418,6 +418,14 @@ def test_a_file_that_cannot_be_read_is_skipped(tmp_path) -> None:
     assert (window.predictions, window.broken) == (2, 4)
 
 
+def test_a_file_beside_the_log_that_is_not_parquet_is_named(tmp_path) -> None:
+    """A file whose name ends in .parquet and which is cut off or empty is an error that names it."""
+    (tmp_path / "a.jsonl").write_bytes(changed(1))
+    (tmp_path / "b.parquet").write_bytes(b"")
+    with pytest.raises(LoopError, match=r"b\.parquet.*\n  fix: remove the file"):
+        log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
+
+
 def test_a_time_to_come_hides_no_silence(tmp_path) -> None:
     """Lines from the future do not count when the report says when the log was last written."""
     (tmp_path / "a.jsonl").write_bytes(changed(1) + changed(2, time="2099-01-01T00:00:00+00:00"))

@@ -105,8 +105,9 @@ def read(
             files, cut = segments.of(con, log)
             con.execute(f"set memory_limit = '{times * JOINS}MB'")
             db = _Tables(con, features, Ids(roles.id, kinds.get(roles.id)), roles, answer, kind)
-            logged, unfit, latest = db.log(files, model, version)
-            with segments.reading(store, "write the file again, or remove it"):
+            with segments.reading(log, "remove the file that the message names"):
+                logged, unfit, latest = db.log(files, model, version)
+            with segments.reading(store or log, "write the file again, or remove it"):
                 timed = db.stored(store, "transactions", roles.time, {}) if roles.time else False
                 reported = db.stored(store, "labels", "reported_at", {roles.label: kind})
                 matched = db.events(files, timed=timed)
