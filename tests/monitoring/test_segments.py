@@ -118,6 +118,27 @@ def test_a_file_that_goes_while_it_is_read_is_not_broken(folder, monkeypatch) ->
     assert len(times[0]) == 3
 
 
+def test_a_file_that_is_converted_after_it_was_read_counts_once(folder, monkeypatch) -> None:
+    """Two files count once if another monitor converts one before it is read, and one afterwards."""
+    convert, closed, later = segments._convert, segments._convert_closed, folder / f"host-1.{10**18}.jsonl"
+    (folder / "host-1.1700000000000000002.jsonl").unlink()
+    (folder / "host-1.jsonl").rename(later)
+    os.utime(later)
+
+    def raced(con: duckdb.DuckDBPyConnection, files: list[str], to: Path) -> int:
+        monkeypatch.setattr(segments, "_convert", convert)
+        closed(con, folder)  # the other monitor, which leaves a file that was just closed
+        cut = convert(con, files, to)
+        os.utime(later, (0, 0))
+        closed(con, folder)
+        return cut
+
+    monkeypatch.setattr(segments, "_convert_closed", lambda *_: None)
+    monkeypatch.setattr(segments, "_convert", raced)
+    assert found(folder)[:2] == (10, 0)
+    assert [path.suffix for path in folder.iterdir()] == [".parquet"] * 2
+
+
 def test_a_full_disk_takes_the_oldest_segment_and_counts_its_lines(folder, monkeypatch) -> None:
     """A server that deletes a converted file for space knows from its name how many lines it had."""
     found(folder)

@@ -67,7 +67,7 @@ def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
         # Another monitor may have converted a file since it was listed, or a server may have deleted it.
         if cut and any("://" not in file and not os.path.lexists(file) for file in rest):
             continue
-        files = [*columnar, *([str(aside)] if aside.is_file() else [])]
+        files = [*columnar, *([str(aside)] if cut < len(rest) else [])]
         if not files:
             raise LoopError(f"{log}: none of its {len(rest)} files can be read", fix="remove them")
         return files, cut
