@@ -24,7 +24,7 @@ class Server:
     """Keeps what is pushed, like a Pushgateway, and says when a token expires, like GitHub."""
 
     def __init__(self) -> None:
-        self.url, self.ends, self.refuses = "", "", False
+        self.url, self.ends, self.refuses, self.drops = "", "", False, 0
         self.groups: dict[str, str] = {}
 
 
@@ -35,7 +35,13 @@ def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
             it.groups[self.path] = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            self.answer(400 if it.refuses else 200)
+            it.drops -= 1
+            if it.drops < 0:
+                self.answer(400 if it.refuses else 200)
+
+        def do_CONNECT(self) -> None:
+            it.groups[self.path] = ""
+            self.answer(502)
 
         def do_GET(self) -> None:
             self.answer(200)
@@ -81,6 +87,25 @@ def test_a_gateway_that_refuses_or_is_away_is_an_error(server, metrics, monkeypa
     with pytest.raises(LoopError, match="ConnectError"):
         push("http://127.0.0.1:9", "shop", metrics)
     assert 5 < sum(slept) < 10
+
+
+def test_a_gateway_that_drops_its_connections_is_asked_again(server, metrics, monkeypatch):
+    """A Pushgateway that is stopped closes connections without an answer; the next one gets the metrics."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    server.drops = 2
+    push(server.url, "shop", metrics)
+    assert server.drops == -1
+
+
+def test_a_gateway_beyond_the_proxy_is_reached_through_it(server, metrics, monkeypatch):
+    """A Pushgateway with an https:// URL is called through HTTPS_PROXY, and the proxy's answer is shown."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", server.url)
+    with pytest.raises(LoopError, match="ProxyError"):
+        push("https://gateway.example.test", "shop", metrics)
+    assert server.groups == {"gateway.example.test:443": ""}
 
 
 def test_a_way_out_to_the_internet_is_not_taken_within_the_cluster(server, metrics, monkeypatch):

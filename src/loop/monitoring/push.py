@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from loop.core.errors import LoopError
 from loop.core.github import GitHub
@@ -12,7 +13,12 @@ from loop.core.names import public
 from loop.core.remote import by_proxy
 
 HEADER = "github-authentication-token-expiration"
-RETRIES = 5  # further attempts to connect, over eight seconds in all
+PATIENT = Retrying(  # tries again for eight seconds in all
+    retry=retry_if_exception_type(httpx.TransportError),
+    wait=wait_exponential(multiplier=0.5),
+    stop=stop_after_attempt(5),
+    reraise=True,
+)
 
 
 def push(url: str, model: str, metrics: Path) -> None:
@@ -21,11 +27,9 @@ def push(url: str, model: str, metrics: Path) -> None:
     Raises LoopError if the Pushgateway cannot be reached or rejects the metrics.
     """
     group = f"{url.rstrip('/')}/metrics/job/monitor/model/{quote(public(model), safe='')}"
-    headers = {"Content-Type": "text/plain; version=0.0.4"}
-    patient = httpx.HTTPTransport(retries=RETRIES)
+    sent = {"content": metrics.read_bytes(), "headers": {"Content-Type": "text/plain; version=0.0.4"}}
     try:
-        with httpx.Client(transport=patient, timeout=30, trust_env=by_proxy(group)) as client:
-            answer = client.put(group, content=metrics.read_bytes(), headers=headers)
+        answer = PATIENT(httpx.put, group, **sent, timeout=30, trust_env=by_proxy(group))
     except httpx.HTTPError as error:
         raise LoopError(f"{group}: {error!r}", fix="check that a Pushgateway runs at this URL") from error
     if answer.is_error:
