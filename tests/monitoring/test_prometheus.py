@@ -1,6 +1,7 @@
 """Prometheus gives exact samples while pods restart, come and go; missing data counts as unknown."""
 
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -72,6 +73,8 @@ def answered() -> Iterator[tuple[str, dict[str, Any]]]:
         def do_POST(self) -> None:
             asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["query"][0]
             found = next((answers[start] for start in answers if asked.startswith(start)), [])
+            if re.search(r"\[(0|-\d+)s\]$", asked):
+                found = {"status": "error", "error": "duration must be greater than 0"}
             said = {"status": "success", "data": {"result": found}} if isinstance(found, list) else found
             self.send_response(422 if isinstance(found, dict) else 200)
             self.end_headers()
@@ -111,7 +114,7 @@ def test_unknown(answered: tuple[str, dict[str, Any]]) -> None:
     url, answers = answered
     reader = Prometheus(url, "shop-production", "canary")
     with pytest.raises(Unread, match=f"no recent data of canary {NEW} in shop-production"):
-        reader.sample(NEW, SINCE)
+        reader.sample(NEW, time.time() + 3600)  # the clock of whoever committed the step is ahead
     assert reader.unlike(NEW) == "has no pod that Prometheus scrapes"
     answers.update(record := recorded(time.time()))
     reader.sample(NEW, record["since"])
@@ -123,6 +126,16 @@ def test_unknown(answered: tuple[str, dict[str, Any]]) -> None:
         reader.sample(NEW, SINCE)
     with pytest.raises(Unread, match="ConnectError"):
         Prometheus(f"http://127.0.0.1:{free_port()}", "n", "canary").unlike(NEW)
+
+
+def test_an_answer_with_warnings_is_unknown(answered: tuple[str, dict[str, Any]]) -> None:
+    """Thanos and remote stores answer with warnings if they lack a part; what is missing is unknown."""
+    url, answers = answered
+    record = recorded(time.time())
+    warned = {"status": "success", "data": {"result": record["{__name__"]}, "warnings": ["no store\x1b[2J"]}
+    answers["{__name__"] = json.dumps(warned).encode()
+    with pytest.raises(Unread, match=r"may lack series: no store\S*\[2J$"):
+        Prometheus(url, "shop-production", "canary").sample(NEW, record["since"])
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ class Found(BaseModel):
 
     # validation stops at the first error, because millions of errors would fill memory
     series: Annotated[list[Series], FailFast()] = Field(validation_alias=AliasPath("data", "result"))
+    warnings: list[str] = []
 
 
 @dataclass
@@ -102,10 +103,13 @@ class Prometheus:
             answer = fetch(f"{self.url}/api/v1/query", TIMEOUT, ANSWER, form)
             if answer.is_error:
                 raise Unread(f"Prometheus: {one_line(answer.text, 300)}")
-            return Found.model_validate_json(answer.content).series
+            found = Found.model_validate_json(answer.content)
         except (httpx.HTTPError, ValidationError) as error:
             why = one_line(f"{type(error).__name__} {error}", 300)
             raise Unread(f"Prometheus at {self.url} cannot be read: {why}") from error
+        if found.warnings:  # counters that are missing now would later count as new ones, from zero
+            raise Unread(f"Prometheus: the answer may lack series: {one_line(found.warnings[0], 200)}")
+        return found.series
 
 
 def _stretches(first: float, now: float) -> Iterator[tuple[float | None, int]]:
@@ -113,7 +117,7 @@ def _stretches(first: float, now: float) -> Iterator[tuple[float | None, int]]:
     while now - first > STRETCH:
         first += STRETCH
         yield first, ceil(STRETCH)
-    yield None, ceil(now - first + OVERLAP)  # overlap, because Prometheus' clock may differ from ours
+    yield None, max(1, ceil(now - first + OVERLAP))  # because Prometheus' clock may differ from ours
 
 
 def _pod(labels: dict[str, str]) -> str:
