@@ -90,8 +90,7 @@ def read_reference(project: Project, path: Path) -> "pd.DataFrame":
     columns = [name for name in frame if name not in others and not str(name).startswith("score_")]
     meta, verified = project.trained / "meta.json", own and recorded  # against dvc.lock
     if meta.is_file() and not verified:
-        pairs = enumerate(zip_longest(columns, seen(meta), fillvalue="missing"))
-        for place, (have, want) in pairs:
+        for place, (have, want) in enumerate(zip_longest(columns, seen(meta), fillvalue="missing")):
             if have != want:
                 said = f"{path}: feature {place} is {have}, should be {want} ({meta})"
                 raise LoopError(said, fix=f"./loop repro {project.package}")

@@ -145,22 +145,17 @@ def _convert_one(con: "duckdb.DuckDBPyConnection", path: Path, segment: str) -> 
 
 def _convert(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> int:
     """Write the lines of JSON files as Parquet; returns how many files cannot be read."""
-    import duckdb
-
     target = str(to).replace("'", "''")
     copy = f"""copy (select {COLUMNS} from {LINES} order by place) to '{target}'
         (format parquet, compression zstd, row_group_size {GROUP})"""
-    try:
+    with suppress(LoopError), reading(files[0], ""):
         con.execute(copy, [files])
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error:
-        readable = [file for file in files if _is_readable(con, file)]
-        if readable:
-            with reading(files[0], "remove the file that the message names"):
-                con.execute(copy, [readable])
-        return len(files) - len(readable)
-    return 0
+        return 0
+    readable = [file for file in files if _is_readable(con, file)]
+    if readable:
+        with reading(files[0], "remove the file that the message names"):
+            con.execute(copy, [readable])
+    return len(files) - len(readable)
 
 
 def _is_readable(con: "duckdb.DuckDBPyConnection", file: str) -> bool:
