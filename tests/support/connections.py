@@ -28,14 +28,16 @@ def edges(manifests: list[Manifest]) -> set[Edge]:
     """
     world = _World.of(manifests)
     inside = {
-        Edge(source.name, target.name, port)
+        Edge(_meta(source, "name"), _meta(target, "name"), port)
         for source in world.pods
         for target in world.pods
         for port in world.ports(target)
         if world.allows(source, "Egress", target, port) and world.allows(target, "Ingress", source, port)
     }
-    out = {Edge(pod.name, *to) for pod in world.pods for to in world.outside(pod, "Egress")}
-    into = {Edge(who, pod.name, at) for pod in world.pods for who, at in world.outside(pod, "Ingress")}
+    out = {Edge(_meta(pod, "name"), *to) for pod in world.pods for to in world.outside(pod, "Egress")}
+    into = {
+        Edge(who, _meta(pod, "name"), at) for pod in world.pods for who, at in world.outside(pod, "Ingress")
+    }
     return inside | out | into
 
 
@@ -61,7 +63,7 @@ class _World:
         binding = [
             policy["spec"]
             for policy in self.policies
-            if policy["metadata"].get("namespace", "") == pod.namespace
+            if policy["metadata"].get("namespace", "") == _meta(pod, "namespace")
             and side in _sides(policy["spec"])
             and _matches(policy["spec"]["podSelector"], pod.template["metadata"]["labels"])
         ]
@@ -73,7 +75,8 @@ class _World:
             return True
         target = pod if side == "Ingress" else other
         return any(
-            {port, ANY_PORT} & set(_ports(rule, target)) and self._selects(rule, side, pod.namespace, other)
+            {port, ANY_PORT} & set(_ports(rule, target))
+            and self._selects(rule, side, _meta(pod, "namespace"), other)
             for rule in rules
         )
 
@@ -94,9 +97,9 @@ class _World:
     def _selects(self, rule: dict[str, Any], side: str, namespace: str, pod: Workload) -> bool:
         """Return whether a peer of a rule matches a pod; `namespace` is that of the rule's policy."""
         for peer in rule.get(SIDES[side][1]) or [{}]:
-            there = pod.namespace == namespace
+            there = _meta(pod, "namespace") == namespace
             if "namespaceSelector" in peer:
-                there = _matches(peer["namespaceSelector"], self.namespaces.get(pod.namespace, {}))
+                there = _matches(peer["namespaceSelector"], self.namespaces.get(_meta(pod, "namespace"), {}))
             labels = pod.template["metadata"]["labels"]
             here = "ipBlock" not in peer and _matches(peer.get("podSelector", {}), labels)
             if not peer or (there and here):
@@ -120,6 +123,11 @@ class _World:
 def _sides(spec: dict[str, Any]) -> list[str]:
     """Return a policy's types; by default Kubernetes takes Ingress, and Egress if egress rules exist."""
     return list(spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])])
+
+
+def _meta(pod: Workload, key: str) -> str:
+    """Return the name or the namespace of a pod's workload."""
+    return str(pod.manifest["metadata"].get(key, ""))
 
 
 def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:

@@ -132,14 +132,17 @@ def _verify(ours: Project, theirs: Project, *, trained: bool) -> None:
         raise Rejected(f"unexpected file {odd[0]!r} in a bundle of {ours.public}", fix=FIX)
     if lacking := sorted(wanted - found):
         raise Rejected(f"the bundle lacks {lacking[0]}, which dvc.lock records", fix=FIX)
-    if ours.model != MONITOR:
-        _check_outputs(theirs, lock)
-        merged = ours.lock.stages | lock.entries(ours.model)
-        if merged != ours.lock.stages:
-            write_text(theirs.root / "dvc.lock", Lock(merged).text())
-        else:
-            (theirs.root / "dvc.lock").unlink()
-    if ours.model != MONITOR and not trained:
+    if not trained:
+        _check_image(ours.root, Project(theirs.root, MONITOR), monitor_image.image_key(ours.root))
+    if ours.model == MONITOR:
+        return
+    _check_outputs(theirs, lock)
+    merged = ours.lock.stages | lock.entries(ours.model)
+    if merged != ours.lock.stages:
+        write_text(theirs.root / "dvc.lock", Lock(merged).text())
+    else:
+        (theirs.root / "dvc.lock").unlink()
+    if not trained:
         bento = record(theirs, Bento)
         key = release_key(ours, lock, device=bento.device)
         if bento.key != key:
@@ -147,8 +150,6 @@ def _verify(ours: Project, theirs: Project, *, trained: bool) -> None:
         path = theirs.build / "bento.json"
         write_json(path, read_json(path) | {"path": str(path_of(ours.model, key))})
         _check_image(ours.root, theirs, key)
-    if not trained:
-        _check_image(ours.root, Project(theirs.root, MONITOR), monitor_image.image_key(ours.root))
 
 
 def _lock(ours: Project, theirs: Project, *, trained: bool) -> Lock:
@@ -175,14 +176,12 @@ def _check_outputs(theirs: Project, lock: Lock) -> None:
     """Raise Rejected if an output in the bundle has another hash than dvc.lock records."""
     there = {"".join(path.parts[-2:]): path for path in _files(theirs.root / "objects")}
     hashes = {f"object {name}": (found, name) for name, found in dvc.altered(there).items()}
-    recorded = lock.md5(theirs.model, "metrics.json")
-    hashes["metrics.json"] = (dvc.md5(theirs.metrics), recorded)
+    hashes["metrics.json"] = (dvc.md5(theirs.metrics), lock.md5(theirs.model, "metrics.json"))
     if listing := _logged(lock, theirs.model):
         hashes["logged.json"] = (sha256(theirs.logged), listing)
     for name, (has, should) in hashes.items():
         if has != should:
-            what = f"the bundle's {name} has the hash {has}, dvc.lock records {should}"
-            raise Rejected(what, fix=FIX)
+            raise Rejected(f"the bundle's {name} has the hash {has}, dvc.lock records {should}", fix=FIX)
 
 
 def _check_image(root: Path, theirs: Project, key: str) -> None:

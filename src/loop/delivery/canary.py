@@ -51,13 +51,11 @@ def restore(git: Git, place: Place, to: str, why: str, key: str | None = None) -
     There is no gate and no canary: the release passed them when it was first served, and the rollback is
     urgent because the release that stable serves now is causing harm.
     """
-    return commit.land(
-        git,
-        "rollback",
-        place,
-        lambda now: steps.restored(now.state, _served(git, place, to, now), why, key),
-        why,
-    )
+
+    def decide(now: Now) -> State | None:
+        return steps.restored(now.state, _served(git, place, to, now), why, key)
+
+    return commit.land(git, "rollback", place, decide, why)
 
 
 def _served(git: Git, place: Place, key: str, now: Now) -> Track:

@@ -17,11 +17,7 @@ class Workload:
     template: Manifest
 
     def __str__(self) -> str:
-        return f"{self.manifest['kind']} {self.name}"
-
-    @property
-    def name(self) -> str:
-        return str(self.manifest["metadata"]["name"])
+        return f"{self.manifest['kind']} {self.manifest['metadata']['name']}"
 
     @property
     def namespace(self) -> str:
