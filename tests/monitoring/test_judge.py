@@ -180,6 +180,20 @@ def test_without_evidence_it_ends(  # noqa: PLR0917 — fixtures
     assert commit.read(canary, canary.fetch(), PLACE).barred == ()
 
 
+def test_a_person_may_promote_what_the_judge_would_remove(
+    watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub
+) -> None:
+    """If a person promotes a canary to the end against the judge, the judge does not say it was removed."""
+    watch.look()
+    run_workflow(canary, github)
+    watch.look()
+    serve(tracks, 40, failed=20)
+    assert watch.look().what == "rollback"
+    for step in ("canary-10", "canary-50", "canary-100", "handover", "return"):
+        promote(canary, PLACE, NEW, step)
+    assert watch.look().line == f"shop/production: no canary; stable serves {NEW}"
+
+
 def test_network_away(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
     """If neither track answers, the canary is not at fault, so the judge waits."""
     watch.look()
@@ -271,7 +285,7 @@ def test_a_state_of_an_older_format_began_no_canary(canary: Git, monkeypatch: py
     made = canary.land(
         "main", lambda _: Change(release_state.files(begun, "production", "shop"), "Begin again")
     )
-    assert since(canary, made, PLACE).canary == 2_000_000_000
+    assert since(canary, made, PLACE, NEW).canary == 2_000_000_000
 
 
 def test_forever(watch: Judge, canary: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

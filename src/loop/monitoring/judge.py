@@ -123,13 +123,14 @@ class Judge:
         if self._main is None or self._main.commit != self.git.tip("main"):
             main = self.git.fetch("main")
             state = commit.read(self.git, main, self.place)
-            self._main = _Main(main, state, since(self.git, main, self.place))
+            began = since(self.git, main, self.place, state.canary.key) if state.canary else None
+            self._main = _Main(main, state, began)
         return self._main
 
     def _over(self, state: State) -> Look:
         """Return the result if there is no canary, with the reason if the judge ended the latest one."""
         known, self._watched = self._watched, None  # the same release may come again
-        if known and known.condemned:
+        if known and known.condemned and not (state.stable and state.stable.key == known.key):
             how = "rolled back" if state.why_barred(known.key) else "removed and may be proposed again"
             self._ended = f"; {known.key} was {how}: {', '.join(known.condemned.reasons)}"
         return Look(one_line(f"{self.place}: {steps.described(state)}{self._ended}", LONGEST), over=True)
@@ -272,19 +273,16 @@ def told(stable: Sample, canary: Sample) -> str:
     return ", ".join(parts)
 
 
-def since(git: Git, at: str, place: Place) -> Since | None:
-    """Return when the canary in the commit `at` was released, and when its current step began.
+def since(git: Git, at: str, place: Place, key: str) -> Since:
+    """Return when canary `key` in the commit `at` was released, and when its current step began.
 
-    Only main's first-parent line is read, so a merged branch counts from its merge. None without a canary.
+    Only main's first-parent line is read, so a merged branch counts from its merge.
     """
-    canary = commit.read(git, at, place).canary
-    if canary is None:
-        return None
     path, times = file(place.environment, place.model), []
     for line in git.run("log", "--first-parent", "--format=%H %ct", at, "--", path).splitlines():
         changed, committed = line.split()
         try:
-            before = recall(git.read(changed, path) or "", "canary", canary.key)
+            before = recall(git.read(changed, path) or "", "canary", key)
         except LoopError:  # release.yaml was deleted or older, so this commit is before the canary
             break
         if before is None:
