@@ -119,16 +119,18 @@ def fixed_fields(manifests: list[Manifest]) -> Iterator[str]:
     for (kind, key), (allowed, why) in FIELDS.items():
         for each in of(kind, manifests):
             if (found := each["spec"].get(key)) not in allowed:
-                yield f"{kind} {each['metadata']['name']}: {key} is {found}, must be {allowed[-1]}: {why}"
+                name, wanted = each["metadata"]["name"], allowed[-1] or "unset"
+                yield f"{kind} {name}: {key} is {found or 'unset'}, must be {wanted}: {why}"
 
 
 def autoscaler_owns_replicas(manifests: list[Manifest]) -> Iterator[str]:
     """A Deployment must set `replicas` unless it has an autoscaler, whose changes a sync would undo."""
     scaled = {scaler["spec"]["scaleTargetRef"]["name"] for scaler in of("HorizontalPodAutoscaler", manifests)}
     for deployment in of("Deployment", manifests):
-        name = deployment["metadata"]["name"]
-        if ("replicas" in deployment["spec"]) == (name in scaled):
-            yield f"Deployment {name}: must have either spec.replicas or a HorizontalPodAutoscaler"
+        name, said = deployment["metadata"]["name"], "replicas" in deployment["spec"]
+        if said == (name in scaled):
+            has = "both" if said else "neither"
+            yield f"Deployment {name}: has {has}, must have either spec.replicas or a HorizontalPodAutoscaler"
 
 
 def on_a_gpu(manifests: list[Manifest]) -> Iterator[str]:
