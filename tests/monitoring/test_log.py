@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from loop.core.errors import LoopError
@@ -424,6 +426,20 @@ def test_a_file_beside_the_log_that_is_not_parquet_is_named(tmp_path) -> None:
     (tmp_path / "b.parquet").write_bytes(b"")
     with pytest.raises(LoopError, match=r"b\.parquet.*\n  fix: remove the file"):
         log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
+
+
+@pytest.mark.parametrize(("kind", "answer"), [("int64", "class"), ("string", "class"), ("double", "score")])
+def test_a_label_that_is_not_a_number_is_missing(tmp_path, kind, answer) -> None:
+    """Spark and Polars write NaN for a missing label; it counts as empty, and says nothing against ids."""
+    (tmp_path / "a.jsonl").write_bytes(changed(1) + changed(2))
+    (tmp_path / "labels").mkdir()
+    kinds = {"id": "int64", "y": kind}
+    for name, labels, *found in (("a", [float("nan")] * 2, 0, 2), ("b", [7.0, float("nan")], 1, 3)):
+        reported = pa.table({"id": [1, 2], "y": labels, "reported_at": [DAY] * 2})
+        pq.write_table(reported, tmp_path / "labels" / f"{name}.parquet")
+        where = {"store": str(tmp_path), "until": None, "days": 7, "columns": kinds, "answer": answer}
+        window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), **where)
+        assert [len(window.labelled), window.empty, window.apart] == [*found, ()]
 
 
 def test_a_time_to_come_hides_no_silence(tmp_path) -> None:

@@ -52,13 +52,12 @@ class Ids:
         """Return SQL for the rows of Parquet files: `loop_text`, `loop_key`, `loop_time` and other columns.
 
         The first three are the id as text, its key, and the column `time` as naive UTC. The others are those
-        of `typed` {column: SQL type}, or all columns. Only files of equal types are read together, because a
-        union changes values: ids to floats, true to 1. Raises LoopError if a file lacks a column.
+        of `typed` {column: SQL type}, with null for NaN, or all columns. Only files of equal types are read
+        together, as a union changes values: ids to floats, true to 1. Raises LoopError if a column is absent.
         """
         types = "list((name, type, converted_type, scale, precision, logical_type) order by name) as types"
         each = f"select file_name, {types} from parquet_schema($1) group by 1"
         alike = f"select list(file_name order by file_name) from ({each}) group by types order by 1"
-        columns = [f'"{name}"::{kind} as "{name}"' for name, kind in typed.items()] or ["*"]
         parts = []
         for (group,) in con.execute(alike, [files]).fetchall():
             described = con.execute(f"describe select * from {parquet(group[:1])}").fetchall()
@@ -72,6 +71,8 @@ class Ids:
             key = f"try_cast({name} as {self.sql})" if self.whole and kind in WHOLE else self.key(text)
             # a column without time zone skips the slow conversion
             at = f'"{time}"::{"" if kinds[time.lower()] in NAIVE else "timestamptz::"}timestamp'
+            nan = {each: "'nan'" if kinds[each.lower()] in FLOATING else "null" for each in typed}
+            columns = [f'nullif("{each}", {nan[each]})::{typed[each]} as "{each}"' for each in typed] or ["*"]
             ours = f"{text} as loop_text, {key} as loop_key, {at} as loop_time"
             parts.append(f"select {', '.join(columns)}, {ours} from {parquet(group)}")
         return " union all by name ".join(parts)

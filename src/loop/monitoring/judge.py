@@ -29,7 +29,6 @@ SLOWEST = 3  # seconds until a probe without an answer counts as unready
 ATTEMPTS = 3  # workflow runs that may end without any effect before the judge asks for a person
 SHOWN = 60  # seconds within which GitHub lists a run after its dispatch
 PROMPT = 20.0  # seconds to wait for GitHub; the pod is restarted if a check takes longer than two minutes
-DAYS = timedelta(days=30)  # age of the oldest run that is searched by title
 SKEW = timedelta(minutes=5)  # tolerated difference between GitHub's clock and the committer's clock
 LONGEST = 1000  # maximum length of a log line in characters, because servers supply parts of it
 
@@ -210,7 +209,7 @@ class Judge:
             inputs |= {"why": reason, "bar": "yes" if found.what == "rollback" else "no"}
         sent = known.runs.setdefault(title, {})
         # earlier runs belong to another canary of this release
-        oldest = max(datetime.now(UTC) - DAYS, datetime.fromtimestamp(known.released, UTC) - SKEW)
+        oldest = datetime.fromtimestamp(known.released, UTC) - SKEW
         listed = github.trusted(workflow, oldest, "workflow_dispatch")
         # Ours have the id that GitHub returned or, after a restart, the title. In a fork that has changed
         # `run-name`, a restarted judge dispatches once more. That is harmless, because promote and rollback

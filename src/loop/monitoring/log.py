@@ -361,7 +361,7 @@ class _Tables:
         """Return a message with ids of both sides, if many labels have no prediction."""
         total = self.one("select count(*) from labels where reported >= $1", window[0])
         if not total:  # perhaps no report has an id of the schema's type
-            inside = "loop_time >= $1 and loop_time < $2"
+            inside = "loop_key is null and loop_time >= $1 and loop_time < $2"
             total = self.one(f"select count(*) from stored_labels where {inside}", *window)
         lost = total - self.one("select count(distinct key) from judged")
         return self._unlike("labels reported in the window match no prediction", lost, total, "stored_labels")
