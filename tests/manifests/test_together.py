@@ -130,6 +130,7 @@ def test_changes_that_kubernetes_refuses_are_rejected(tree, before):
     """
     put(tree, CLAIM, "spec:", "spec:\n  storageClassName: nfs")
     put(tree, CLAIM, "ReadWriteMany", "ReadWriteOnce")
+    put(tree, CLAIM, "storage: 1Gi", "storage: 900Mi")
     put(tree, STABLE, "track: stable", "track: stable\n      team: risk")
     lines = said(tree, before)
     assert all(line.startswith(f"{DEV}: ") for line in lines)
@@ -138,6 +139,7 @@ def test_changes_that_kubernetes_refuses_are_rejected(tree, before):
     assert found == {
         f"{claim}: spec.storageClassName changed",
         f"{claim}: spec.accessModes changed",
+        f"{claim}: spec.resources.requests.storage changed",
         "Deployment serving-stable: spec.selector changed",
     }
 

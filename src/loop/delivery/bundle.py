@@ -31,9 +31,8 @@ def pack(project: Project, *, trained: bool = False) -> Path:
     """Write the bundle of a model to build/<package>/release.tar, and return its path.
 
     The bundle of MONITOR contains only the monitor image. With `trained`, a model's contains only the outputs
-    of the DVC stages, for `loop land`.
-    Equal files give a byte-identical tar. Raises LoopError if an earlier command has not run yet, or if a
-    file is a symbolic link, because a link could expose a file outside the clone.
+    of the DVC stages, for `loop land`. Equal files give a byte-identical tar. Raises LoopError if an earlier
+    command has not run yet, or if a file is a symbolic link, which could expose a file outside the clone.
     """
     root, objects = project.root, project.root
     if project.model != MONITOR:

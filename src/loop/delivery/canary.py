@@ -64,10 +64,9 @@ def _served(git: Git, place: Place, key: str, now: Now) -> Track:
     A state that cannot be read, for instance in an older format, is skipped and noted in `now`. Raises
     LoopError if stable has never served the release.
     """
-    path = file(place.environment, place.model)
     for entry in commit.history(git, place, now.commit):
         try:
-            found = recall(git.read(entry.commit, path) or "", "stable", key)
+            found = recall(git.read(entry.commit, file(place.environment, place.model)) or "", "stable", key)
         except LoopError as error:
             now.notes.append(f"skipped the release state of {entry.commit[:12]}: {error}")
             continue

@@ -30,6 +30,7 @@ ABSENT = re.compile(r"(\S+): no such file or directory")  # how kustomize report
 REPLACED = {"Force=true", "Replace=true"}
 # The fields of a PersistentVolumeClaim's spec that Kubernetes allows to change after its creation.
 MUTABLE = {"resources", "volumeAttributesClassName"}
+SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKMGTPE]?)(i?)")  # a number, its unit, and `i` for powers of 1024
 FIRST = Track(
     key="0" * 12,
     image=f"first@sha256:{'0' * 64}",
@@ -75,12 +76,15 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
         for place in every(root):
             state = place.state(root)  # first, because kustomize's error about this file has no fix
             manifests, where = render.build(root / place.overlay), place.overlay
+            project = Project(root, place.model)
             if not state.stable:
-                state = _first(root, place)
+                device = plain.device(project, place.environment)
+                stable = FIRST.model_copy(update={"device": None if device == "cpu" else device})
+                state = State(stable=stable, monitor=FIRST.image if place.environment in REVIEWED else None)
                 for path, text in files(state, place.environment, place.model).items():
                     (tree / path).write_text(text, encoding="utf-8")
                 manifests, where = render.build(tree / place.overlay), f"{where}, once it serves a release"
-            peak = Project(root, place.model).params.canary.peak
+            peak = project.params.canary.peak
             try:
                 objects = render.check(root, manifests, where, place.namespace, state=state, peak=peak)
             except Rejected as rejected:
@@ -101,13 +105,6 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
     if said:
         raise Rejected("\n".join(said))
     return counts
-
-
-def _first(root: Path, place: Place) -> State:
-    """Return the state of an overlay's first release, which is not known yet."""
-    device = plain.device(Project(root, place.model), place.environment)
-    stable = FIRST.model_copy(update={"device": None if device == "cpu" else device})
-    return State(stable=stable, monitor=FIRST.image if place.environment in REVIEWED else None)
 
 
 def _unwatched(tree: Path, place: Place, annotation: str) -> Iterator[str]:
@@ -151,6 +148,8 @@ def _immutable(before: Path | None, place: Place, objects: list[Manifest]) -> It
         changed, fix = {key for key in {**was, **will} if was.get(key) != will.get(key)}, ""
         if kind == "PersistentVolumeClaim":
             changed, fix = changed - MUTABLE, "give the new claim another name"
+            if _size(will) < _size(was):  # a claim may only grow
+                changed.add("resources.requests.storage")
         elif kind == "Deployment" and not sync_options(new) >= REPLACED:
             changed &= {"selector"}
             fix = f"let Argo CD replace it with the annotation {OPTIONS}: {','.join(sorted(REPLACED))}"
@@ -159,3 +158,10 @@ def _immutable(before: Path | None, place: Place, objects: list[Manifest]) -> It
                 f"{kind} {name}: spec.{key} changed: Kubernetes would reject this change, and Argo CD could "
                 f"not sync any later commit. Undo it, or {fix}"
             )
+
+
+def _size(claim: Manifest) -> float:
+    """Return the bytes that a claim's spec asks for; 0 if it does not say so in Kubernetes' units."""
+    found = SIZE.fullmatch(str(plain.at(claim, "resources.requests.storage")))
+    power = "-KMGTPE".index(found[2].upper() or "-") if found else 0
+    return float(found[1]) * (1024 if found[3] else 1000) ** power if found else 0.0

@@ -215,7 +215,7 @@ def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
         if policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     }
     for workload in workloads(manifests):
-        if workload.namespace not in denied:
+        if workload.manifest["metadata"].get("namespace", "") not in denied:
             yield f"{workload}: its namespace has no NetworkPolicy that denies all traffic by default"
 
 

@@ -20,10 +20,6 @@ class Workload:
         return f"{self.manifest['kind']} {self.manifest['metadata']['name']}"
 
     @property
-    def namespace(self) -> str:
-        return str(self.manifest["metadata"].get("namespace", ""))
-
-    @property
     def pod(self) -> Manifest:
         """The spec of the workload's pods."""
         return dict(self.template["spec"])
