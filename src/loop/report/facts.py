@@ -3,7 +3,6 @@
 import ast
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +53,15 @@ class Facts:
     commit: str  # the commit whose releases are shown
 
     meta = _record("trained", "meta.json")
-    validated = _record("validation", "quality.json")
     rejected = _record("build", "validation/quality.json")  # only if validation rejected the last run's data
     rehearsal = _record("build", "rehearse.json")
     judged = _record("build", "gate.json")
     drift = _record("build", "monitor/report.json")
 
-    @property
+    @cached_property
     def quality(self) -> dict[str, Any] | None:
         """The quality of the last run's data, rejected or not."""
-        return self.rejected or self.validated
+        return self.rejected or known(self.project.validation / "quality.json")
 
     @cached_property
     def environments(self) -> list[Environment]:
@@ -116,7 +114,7 @@ class Facts:
     @property
     def lower(self) -> set[str]:
         """The metrics for which lower values are better."""
-        return {metric.name for metric in chain(*metrics.TASKS.values()) if metric.lower}
+        return {metric.name for every in metrics.TASKS.values() for metric in every if metric.lower}
 
     @cached_property
     def words(self) -> dict[str, str]:

@@ -40,15 +40,9 @@ def traced(git: Git, project: Project, states: dict[str, State]) -> list[Lineage
                 served.setdefault(track.key, []).append(overlay)
     found = [_released(git, project.model, track, served[key]) for key, track in tracks.items()]
     own = project.lock.outs(project.model).get(f"data/{project.package}/model")
-    if own not in {track.model_md5 for track in tracks.values()} and (here := candidate(project)):
-        found.append(here)
-    return found
-
-
-def candidate(project: Project) -> Lineage | None:
-    """Return the lineage of the work tree's last run, released or not; None if nothing is trained."""
-    if not (links := stages(project.lock, project.model)):
-        return None
+    links = stages(project.lock, project.model)
+    if own in {track.model_md5 for track in tracks.values()} or not links:
+        return found
     for record, what, key in (
         ("register", "Model registry (MLflow)", "version"),
         ("bento", "Bento", "tag"),
@@ -57,7 +51,7 @@ def candidate(project: Project) -> Lineage | None:
         path = project.build / f"{record}.json"
         if path.is_file():
             links.append(Link(what, [(record, str(read_json(path)[key]))]))
-    return Lineage("this work tree's last run", links)
+    return [*found, Lineage("this work tree's last run", links)]
 
 
 def stages(lock: Lock, model: str) -> list[Link]:
