@@ -87,6 +87,8 @@ def test_a_gateway_that_refuses_or_is_away_is_an_error(server, metrics, monkeypa
     with pytest.raises(LoopError, match="ConnectError"):
         push("http://127.0.0.1:9", "shop", metrics)
     assert 5 < sum(slept) < 10
+    with pytest.raises(LoopError, match="Invalid port"):
+        push("http://127.0.0.1:port", "shop", metrics)
 
 
 def test_a_gateway_that_drops_its_connections_is_asked_again(server, metrics, monkeypatch):

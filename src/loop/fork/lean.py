@@ -133,7 +133,7 @@ def content(wheel: str) -> bytes:
         if "://" not in wheel:
             return Path(wheel).read_bytes()
         return httpx.get(wheel, follow_redirects=True, timeout=60).raise_for_status().content
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
         fix = "give the path or URL of a release's wheel, or build it by `tools/wheels` in the template"
         raise LoopError(f"{wheel}: {error}", fix=fix) from error
 

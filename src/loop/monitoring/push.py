@@ -30,7 +30,7 @@ def push(url: str, model: str, metrics: Path) -> None:
     sent = {"content": metrics.read_bytes(), "headers": {"Content-Type": "text/plain; version=0.0.4"}}
     try:
         answer = PATIENT(httpx.put, group, **sent, timeout=30, trust_env=by_proxy(group))
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise LoopError(f"{group}: {error!r}", fix="check that a Pushgateway runs at this URL") from error
     if answer.is_error:
         raise LoopError(f"{group}: {answer.status_code} {answer.text[:500]}", fix=f"correct {metrics}")
