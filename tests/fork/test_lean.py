@@ -18,6 +18,16 @@ from loop.version import VERSION
 FILES, LINES = 150, 1500  # the most files of a lean fork with one model, and lines of the template's code
 
 
+KILLED = """
+import os, shutil
+from pathlib import Path
+from loop.fork import lean
+copy, left = shutil.copy, iter(range(500))
+shutil.copy = lambda *files: copy(*files) if next(left, None) is not None else os._exit(0)
+lean.vendor(Path.cwd())
+"""
+
+
 def clone(repository: Path, to: Path) -> Path:
     subprocess.run(["git", "clone", "--quiet", "--shared", repository, to], check=True)
     return to
@@ -52,7 +62,7 @@ def init(fork: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
 def run(site: Path, lean: Path, *arguments: str) -> str:
     """Run a module of the installed engine in a lean fork, and return its output."""
     env = {**os.environ, "PYTHONPATH": f"{site}:{lean}/src", "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-m", *arguments]
+    command = [sys.executable, *([] if arguments[0] == "-c" else ["-m"]), *arguments]
     done = subprocess.run(command, cwd=lean, env=env, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -140,6 +150,21 @@ def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tm
     assert (fork / "tests").is_dir()
 
 
+def test_a_lean_fork_changes_its_wheels_beside_other_changes(
+    lean: Path, wheels: Path, site: Path, tmp_path: Path
+) -> None:
+    """`init --lean` may run again before a commit, and beside changes of files that it does not delete."""
+    fork = tmp_path / "fork"
+    shutil.copytree(lean, fork, symlinks=True)
+    (fork / "README.md").write_text("mine\n")
+    status = ["git", "status", "--short"]
+    before = subprocess.run(status, cwd=fork, text=True, capture_output=True, check=True).stdout
+    run(site, fork, "loop", "init", "--lean", str(wheels))
+    assert subprocess.run(status, cwd=fork, text=True, capture_output=True, check=True).stdout == before
+    done = init(fork, "--lean", "https://wheels.test:port")
+    assert (done.returncode, "Invalid port: 'port'" in done.stderr) == (2, True), done.stderr
+
+
 def test_a_lean_fork_is_upgraded_by_a_wheel(
     repository: Path, wheels: Path, lean: Path, site: Path, tmp_path: Path
 ) -> None:
@@ -180,9 +205,13 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
 
 
 def test_a_lean_fork_gets_the_source_back(repository: Path, lean: Path, site: Path, tmp_path: Path) -> None:
-    """`init --vendor` restores the bytes and mode of each file of the template, including the locks."""
+    """`init --vendor` restores the bytes and mode of each file of the template, including the locks.
+
+    So it does after it was killed.
+    """
     fork = tmp_path / "fork"
     shutil.copytree(lean, fork, symlinks=True)
+    run(site, fork, "-c", KILLED)
     run(site, fork, "loop", "init", "--vendor")
     listed = ["git", "ls-tree", "-r", "--name-only", "HEAD"]
     names = subprocess.run(listed, cwd=repository, text=True, capture_output=True, check=True).stdout.split()

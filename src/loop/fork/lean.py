@@ -14,12 +14,13 @@ import httpx
 
 from loop.core import edited
 from loop.core.errors import LoopError
-from loop.core.files import write_text
+from loop.core.files import whole, write_text
 from loop.core.git import Git
 from loop.core.paths import LIBRARY
 from loop.fork.template import installed, owned
 from loop.version import VERSION
 
+ENGINE = "src/loop/"
 # The folder of files that a lean fork has in place of the template's files of the same names.
 WITHIN = "src/loop/fork/lean/"
 OWN = LIBRARY / "fork" / "lean"
@@ -48,9 +49,9 @@ def convert(root: Path, place: str) -> None:
     wheel is missing, or if a file to be deleted has uncommitted changes.
     """
     git = Git(root)
-    tracked = git.run("ls-files", "-z").split("\0")[:-1]
+    tracked = git.run("ls-files", "-z").split("\0")
     gone = [path for path in tracked if _source(path) and (root / path).is_file()]
-    if edits := git.run("diff", "--name-only", "HEAD", "--", *gone).splitlines():
+    if gone and (edits := git.run("diff", "--name-only", "HEAD", "--", *gone).splitlines()):
         fix = "git commit or git stash it"
         raise LoopError(f"{', '.join(edits)}: has uncommitted changes, but would be deleted", fix=fix)
     wheels = {name: pinned(place, name) for name in DISTRIBUTIONS}
@@ -69,13 +70,14 @@ def convert(root: Path, place: str) -> None:
 
 def vendor(root: Path) -> None:
     """Copy the installed engine's source into a lean fork. Raises LoopError if it has the source already."""
-    if (root / "src" / "loop").is_dir():
-        what = f"{root}/src/loop exists, so this fork has the source already"
-        raise LoopError(what, fix="to update it: ./loop upgrade")
-    for path, file in installed().items():
-        if path not in LOCKS and owned(path, vendored=True):
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, root / path)
+    if not found(_read(root, LOCK)):
+        raise LoopError(f"{LOCK} pins no wheel: the source is here", fix="to update it: ./loop upgrade")
+    with whole(root / ENGINE) as engine:  # a part of it would hide the wheel's modules, if this is killed
+        for path, file in installed().items():
+            if path not in LOCKS and owned(path, vendored=True):
+                to = engine / path.removeprefix(ENGINE) if path.startswith(ENGINE) else root / path
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, to)
     for lock in LOCKS:
         write_text(root / lock, PINNED.sub("", _read(root, lock)))
 
