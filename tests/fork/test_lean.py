@@ -187,6 +187,8 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
     subprocess.run(["git", *who, "commit", "--quiet", "--message", "Lean"], cwd=fork, check=True)
     for setting in who[1::2]:
         subprocess.run(["git", "config", *setting.split("=")], cwd=fork, check=True)
+    same = str(wheels / f"loop-{VERSION}-py3-none-any.whl")
+    assert "nothing to do: this fork has all of" in run(site, fork, "loop", "upgrade", "--to", same)
     to = template / "build/wheels/loop-99.0.0-py3-none-any.whl"
     said = run(site, fork, "loop", "upgrade", "--no-check", "--to", str(to))
 

@@ -151,11 +151,11 @@ def plan(git: Git, to: str, base: str | None, name: str = "") -> Upgrade:
     if pins:
         before, theirs = _repinned(git, before, here), _repinned(git, theirs, pins)
     merged, conflicts = _merged(git, fork, before, theirs, mine=mine, name=new.name)
-    tree, migrated = _migrated(git, merged, theirs, new.files)
+    tree = _migrated(git, merged, theirs, new.files)
     if pins and lean.WANTED in fork:
         tree = git.tree(tree, _repinned(git, {lean.WANTED: fork[lean.WANTED]}, pins))
-        migrated.append(lean.WANTED)
-    rows = [*conflicts, *(Row(path, "migrated") for path in {*migrated})]
+    migrated = git.run("diff-tree", "-r", "--name-only", "-z", merged, tree).split("\0")[:-1]
+    rows = [*conflicts, *(Row(path, "migrated") for path in migrated)]
     said = {row.path for row in rows}
     rows += [row for row in _rows(git, merged, fork, before, theirs) if row.path not in said]
     rows.sort(key=lambda row: row.path)
@@ -198,9 +198,8 @@ def write(git: Git, upgrade: Upgrade) -> None:
     lines = [f"Upgrade the template to {upgrade.to}", "", f"From {upgrade.base}."]
     lines += [f"Conflict: {row.path}" for row in upgrade.conflicts]
     lines += ["", *upgrade.news] if upgrade.news else []
-    said = "\n".join(lines) + "\n"
     env = None if git.run("config", "user.email", fine=(0, 1)) else BOT
-    commit = git.run("commit-tree", upgrade.tree, "-p", upgrade.head, "-F", "-", stdin=said, env=env)
+    commit = git.run("commit-tree", upgrade.tree, "-p", upgrade.head, stdin="\n".join([*lines, ""]), env=env)
     git.run("update-ref", ref, commit, "0" * len(commit))
 
 
@@ -276,8 +275,7 @@ def _merged(
 
 def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iterator[Row]:
     """Yield rows for the paths that the merge changes, and for the fork's own changes that it keeps."""
-    said = git.run("diff-tree", "-r", "-M", "--name-status", "-z", "HEAD", merged).split("\0")[:-1]
-    words = iter(said)
+    words = iter(git.run("diff-tree", "-r", "-M", "--name-status", "-z", "HEAD", merged).split("\0")[:-1])
     touched = set[str]()
     for status in words:
         path = next(words)
@@ -295,13 +293,10 @@ def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iter
             yield Row(path, "kept: yours", "" if path in fork else "you removed the file")
 
 
-def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[str]]:
-    """Run the new version's migrations, with the new version's code, on the team's files.
-
-    Returns the tree afterwards, and the paths that changed.
-    """
+def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> str:
+    """Return the tree after the new version's migrations, with that version's code, of the team's files."""
     if MIGRATIONS not in new:
-        return tree, []
+        return tree
     own = {path: entry for path, entry in _listed(git, tree).items() if path not in theirs}
     own = {path: entry for path, entry in own.items() if TEXTS.fullmatch(path)}
     # Bytes that are not UTF-8 stay as they are, because a migration changes only text
@@ -325,4 +320,4 @@ def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[s
         raise LoopError(f"the new version's migrations failed: {done.stderr.strip()[-2000:]}", fix=fix)
     changed = {path: text for path, text in json.loads(done.stdout).items() if text != before.get(path)}
     blobs = {path: git.keep(text.encode(errors="surrogateescape")) for path, text in changed.items()}
-    return git.tree(tree, {path: (own[path][0], blob) for path, blob in blobs.items()}), list(changed)
+    return git.tree(tree, {path: (own[path][0], blob) for path, blob in blobs.items()})
