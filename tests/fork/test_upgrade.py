@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from loop.core.errors import Exit
 from loop.core.git import Git
 from loop.core.github import GitHub
 from loop.core.release_state import EARLIER_SERVER
-from loop.fork import folders, migrations, upgrade
+from loop.fork import folders, lean, migrations, upgrade
 from loop.fork.template import owned
 
 SERVED = {
@@ -305,6 +306,18 @@ def test_something_else_is_refused(small, tmp_path):
     assert (code, "has no dvc.yaml" in said) == (Exit.BAD_INPUT, True)
     code, said = command(root, "upgrade", "--to", str(tmp_path / "else"))
     assert (code, "is neither a wheel of the template nor a commit" in said) == (Exit.BAD_INPUT, True)
+
+
+def test_a_wheel_at_a_url_brings_the_demo(small, tmp_path, monkeypatch):
+    """Of a release at a URL, an upgrade reads both wheels, as it does in a folder."""
+    root, to = small
+    (tmp_path / "world.py").touch()
+    with zipfile.ZipFile(to.replace("loop-", "loop_demo-"), "w") as archive:
+        archive.write(tmp_path / "world.py", "loop_demo/world.py")
+    monkeypatch.setattr(lean, "content", lambda url: Path(to).with_name(url.rpartition("/")[2]).read_bytes())
+    found = upgrade.read(Git(root), f"https://example.test/{Path(to).name}").files
+    assert found == upgrade.read(Git(root), to).files
+    assert "src/loop_demo/world.py" in found
 
 
 def test_a_damaged_wheel_is_named(small):

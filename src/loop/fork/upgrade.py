@@ -90,7 +90,8 @@ def read(git: Git, source: str) -> Version:
     with tempfile.TemporaryDirectory() as scratch:
         if named and "://" in source:
             path = Path(scratch) / named[0]
-            path.write_bytes(lean.content(source))
+            for each in (named[0], named[0].replace("loop-", "loop_demo-", 1)):
+                path.with_name(each).write_bytes(lean.content(source.removesuffix(named[0]) + each))
         if not named or not path.is_file():
             fix = "give a file loop-<version>-py3-none-any.whl, or commit:<revision>"
             raise LoopError(f"{source}: is neither a wheel of the template nor a commit", fix=fix)
