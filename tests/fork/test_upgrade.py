@@ -347,6 +347,7 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
         "params.yaml": "models:\n  a:\n    split: {known_days: 7}\n    evaluate: {top_k: 100}\n"
         "    monitor: {accuracy: 0.9} # ours\n",
         "src/models/a/estimator.py": "def log_to_mlflow(f):\n    mlflow.xgboost.log_model(f)\n",
+        "src/models/b/estimator.py": "def save_to_mlflow(f):\n    mlflow.sklearn.log_model(f)\n",
         "src/models/a/scorer.py": "from loop.serving.packed.booster import load\n",
         "src/models/a/calibrate.py": "from loop.monitoring.looks import counts\n",
         "tests/models/a/test_a.py": "from loop import diagnosis\nfrom loop.serving import packed, rehearse\n",
@@ -358,6 +359,7 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
     assert section["evaluate"] == {"protocol": {"top_k": 100, "known_days": 7}}
     assert section["sla"] == {"metrics": {"accuracy": 0.9}}
     assert once["src/models/a/estimator.py"] == ("def save_to_mlflow(f):\n    mlflow.xgboost.save_model(f)\n")
+    assert once["src/models/b/estimator.py"] == before["src/models/b/estimator.py"]
     assert once["src/models/a/scorer.py"] == "from loop.runtime.booster import load\n"
     assert once["src/models/a/calibrate.py"] == "from loop.monitoring.drift import counts\n"
     assert once["tests/models/a/test_b.py"] == "from loop.core.release_state import State\n"

@@ -33,7 +33,7 @@ MOVED = (  # old and new names of packages and modules
     (r"loop\.diagnosis", "loop.fork.doctor"),
     (r"loop\.folders", "loop.fork.folders"),
 )
-IN_ESTIMATORS = (  # the same for each model's estimator.py, which saves the model by MLflow's flavour
+IN_ESTIMATORS = (  # the same for an estimator.py with `log_to_mlflow`, the name before 0.2.0
     (r"def log_to_mlflow", "def save_to_mlflow"),
     (r"(mlflow\.\w+)\.log_model", r"\1.save_model"),
 )
@@ -68,7 +68,7 @@ def names(files: Files) -> Files:
     """Migrate to 0.2.0: replace old names in Python files, as listed in MOVED and IN_ESTIMATORS."""
     changed = dict(files)
     for path in (path for path in files if path.endswith(".py")):
-        estimator = re.fullmatch(r"src/models/[^/]+/estimator\.py", path)
+        estimator = path.endswith("/estimator.py") and "def log_to_mlflow" in files[path]
         for old, new in (*MOVED, *(IN_ESTIMATORS if estimator else ())):
             changed[path] = re.sub(rf"\b{old}\b", new, changed[path])
     return changed
