@@ -126,6 +126,7 @@ def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
         part[numbers] = type(part[numbers])()
     assert section == expected
     assert "ChurnEu" in (tmp_path / "bentos/churn_eu/service.py").read_text()
+    assert not (tmp_path / "src/models/churn_eu/__init__.py").exists()  # its text is about the first model
     for wrong, said in {
         ("churn-eu", "card-fraud"): "already",
         ("churn-us", "frauds"): "picks, rents, reviews, visits\n  fix: give --like one of these",

@@ -181,9 +181,10 @@ def _add_section(root: Path, name: str, section: Any) -> None:
 def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
     """Copy a folder and replace the name `other` by `name` in its text files.
 
-    In src/models only imports are changed, because a column may have the same name as the model.
+    In src/models only imports are changed, because a column may have the same name as the model. The folder's
+    `__init__.py` is left out, because its docstring describes the other model.
     """
-    for path in plain_files(root, folder):
+    for path in (each for each in plain_files(root, folder) if each != root / folder / "__init__.py"):
         content = path.read_bytes()
         with suppress(UnicodeDecodeError):  # other files are copied as they are
             text = content.decode()
