@@ -164,6 +164,17 @@ def test_a_broken_record_is_named(lived: Path):
     assert (lived / "build/report" / "index.html").read_text() == before
 
 
+def test_a_mistake_in_a_models_code_is_not_an_unknown_value(lived: Path, monkeypatch: pytest.MonkeyPatch):
+    """An AttributeError in a model's own metric is that error, where a template would see a missing fact."""
+
+    def mistaken(*_: object) -> None:
+        raise AttributeError("no attribute 'lowercase'")
+
+    monkeypatch.setattr("loop.report.facts.compared", mistaken)
+    with pytest.raises(AttributeError, match="lowercase"):
+        build(lived)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
 @pytest.mark.parametrize("width", [390, 1280])

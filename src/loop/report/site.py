@@ -31,6 +31,8 @@ def build(root: Path, models: Sequence[str] = ()) -> Path:
     except GitError:
         commit, told = git.head(), "this clone's HEAD, because origin's main could not be fetched"
     facts = [Facts(git, Project(root, name), commit) for name in models or params.read(root)]
+    for one in facts:
+        _ = one.intervals  # here, as a template would take a model's AttributeError for a missing value
     shared = {"commit": commit, "told": told, "now": datetime.now(UTC), "version": VERSION, "fleet": facts}
     with whole(out) as aside:
         aside.mkdir()
