@@ -107,6 +107,20 @@ def test_other_code_beside_the_same_weights_is_another_version(
     assert [aliases[name].tags["commit"] == "uncommitted" for name in aliases] == [False, True]
 
 
+def test_a_version_whose_run_was_deleted_does_not_count(trained: Path, client: Any):
+    """If a person deleted the run of a version, a new version is made, and is the champion, too."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    release(trained)
+    first = register(Project(trained, MODEL))
+    client.delete_run(first.run_id)
+    second = register(Project(trained, MODEL))
+    assert second.version == 2
+    SqlAlchemyStore(f"sqlite:///{trained}/mlflow.db", str(trained))._hard_delete_run(first.run_id)
+    assert register(Project(trained, MODEL)) == second
+    assert int(client.get_model_version_by_alias(MODEL, "champion").version) == 2
+
+
 def test_a_model_that_is_committed_later_gets_its_commit(trained: Path, client: Any):
     """The champion's version keeps its alias beside the challenger's.
 

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from loop.candidate.champion import find
-from loop.candidate.tracking import Tracking
+from loop.candidate.tracking import Tracking, TrackingError
 from loop.core import edited, plain
 from loop.core.dvc import Lock, check
 from loop.core.errors import LoopError
@@ -72,11 +72,8 @@ class _Registry:
 
     server: Tracking
     project: Project
+    name: str
     experiment_id: str
-
-    @property
-    def name(self) -> str:
-        return self.project.public
 
     @classmethod
     def connect(cls, project: Project) -> "_Registry":
@@ -98,19 +95,29 @@ class _Registry:
         server.found_or_made(
             ("search_registered_models", f"name = '{name}'"), ("create_registered_model", name)
         )
-        return cls(server, project, experiment.experiment_id)
+        return cls(server, project, name, experiment.experiment_id)
 
     def known(self, md5: str, *, content: str = "", named: str = "") -> Registered | None:
         """Return the version with this model md5, and content if given, or None.
 
         Of several it is the one that is `named`, such as `churn/3`, otherwise the oldest, because several
-        processes may create one.
+        processes may create one. A version whose run was deleted does not count.
         """
         which = f"name = '{self.name}' and tags.model_md5 = '{md5}'"
         versions = self.server.ask("search_model_versions", which)
         found = [each for each in versions if content in {"", each.tags.get("content")}]
         found.sort(key=lambda version: (f"{self.name}/{version.version}" != named, int(version.version)))
-        return Registered(self.name, int(found[0].version), found[0].run_id, md5) if found else None
+        first = next((each for each in found if self._active(each.run_id)), None)
+        return Registered(self.name, int(first.version), first.run_id, md5) if first else None
+
+    def _active(self, run_id: str) -> bool:
+        """Whether the server has a run, and nobody deleted it: `mlflow gc` then deletes its files, too."""
+        try:
+            return bool(self.server.ask("get_run", run_id).info.lifecycle_stage == "active")
+        except TrackingError as error:
+            if getattr(error.__cause__, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
 
     def entered(self) -> Registered:
         """Return the version of the model, created if it is new.
