@@ -55,6 +55,15 @@ def test_a_branch_of_a_longer_name_is_not_main(clones):
         other.tip("gone")
 
 
+def test_a_clone_without_origin_is_told_to_add_it(clones):
+    """A command that needs origin says how to add it."""
+    git, _ = clones
+    git.run("remote", "remove", "origin")
+    with pytest.raises(GitError, match="'origin' does not appear") as caught:
+        git.fetch()
+    assert caught.value.fix == "git remote add origin URL"
+
+
 def test_the_same_change_makes_no_second_commit(clones):
     """If the tree already has the change, it is not committed again."""
     git, other = clones

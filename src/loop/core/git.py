@@ -92,7 +92,8 @@ class Git:
             raise GitError(f"git {' '.join(args)}: took over {self.seconds:g} s") from error
         if done.returncode not in fine:
             said = (done.stderr + done.stdout).decode(errors="replace")
-            raise GitError(f"git {' '.join(args)}: {said.strip()}")
+            fix = "git remote add origin URL" if "'origin' does not appear" in said else ""
+            raise GitError(f"git {' '.join(args)}: {said.strip()}", fix=fix)
         return done.stdout
 
     def head(self) -> str:
