@@ -340,6 +340,19 @@ def test_a_base_that_is_not_found_is_asked_for(small):
     assert (code, "--from SOURCE" in said) == (Exit.BAD_INPUT, True)
 
 
+def test_a_new_wheel_alone_is_not_taken_for_the_forks_own_version(small):
+    """With no earlier wheel beside it, a new one asks for the base, unless the fork has all of it already."""
+    root, to = small
+    older = Path(to).with_name("loop-0.1.0-py3-none-any.whl")
+    aside = shutil.move(older, older.parent.parent / older.name)
+    code, said = command(root, "upgrade", "--no-check", "--to", to)
+    assert (code, "--from SOURCE" in said) == (Exit.BAD_INPUT, True), said
+    assert command(root, "upgrade", "--no-check", "--to", to, "--from", str(aside))[0] == 0
+    git(root, "merge", "-q", "upgrade-0.2.0")
+    code, said = command(root, "upgrade", "--no-check", "--to", to)
+    assert (code, "nothing to do: this fork has all of 0.2.0" in said) == (0, True), said
+
+
 @pytest.mark.sample
 def test_migrations_bring_files_of_before_and_leave_those_of_now():
     """Migrations adapt files of earlier versions; a second run changes nothing."""

@@ -169,7 +169,7 @@ def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
     If the engine is installed from a wheel, it is that wheel's version. Otherwise it is the version that has
     most files in common with the fork, and the newest of several. Candidates are the commit `to` and its
     ancestors, or the wheels in the folder of the wheel `to`. Raises LoopError if no candidate has a file in
-    common with the fork.
+    common with the fork, or if the only one is `to` and differs from the fork.
     """
     if not vendored and paths.TEMPLATE == paths.SHIPPED:
         return Version("the installed version", _kept(git, installed()))
@@ -183,9 +183,9 @@ def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
     else:
         sources = sorted(map(str, Path(to).parent.glob("loop-*.whl")), key=order, reverse=True)
     found = max((read(git, source) for source in sources), key=common, default=None)
-    if found is None or not common(found):
+    if found is None or not common(found) or (len(sources) == 1 and common(found) < len(ours)):
         fix = "give --from SOURCE, the version that this fork was created from or last upgraded to"
-        raise LoopError(f"{to}: no version up to this one has a file in common with this fork", fix=fix)
+        raise LoopError(f"{to}: no version beside or before it can be the one that this fork is at", fix=fix)
     share = f"{common(found)} of the {len(ours)} files as this fork has them"
     return replace(found, name=f"{found.name}, which has {share}")
 
