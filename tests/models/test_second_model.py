@@ -133,6 +133,7 @@ def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
         ("Churn", "card-fraud"): "is not valid",
     }.items():
         assert said in loop(tmp_path, "new", wrong[0], "--like", wrong[1], code=2)
+    assert "rm -r" not in loop(tmp_path, "new", "card-fraud", "--like", "churn-eu", code=2)
 
 
 def test_a_dropped_model_leaves_no_trace(tmp_path):

@@ -46,7 +46,7 @@ def new(root: Path, model: str, like: str) -> list[str]:
             folders[f"{parent}/{name}"] = (code, f"{parent}/{other}")
     there = [folder for folder in folders if (root / folder).exists()]
     if name in known or there:
-        fix = "choose another name" + (f", or remove them: rm -r {' '.join(there)}" if there else "")
+        fix = "choose another name" + ("" if name in known else f", or remove them: rm -r {' '.join(there)}")
         raise LoopError(f"the model {name!r} exists already, in {', '.join(there) or plain.FILE}", fix=fix)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as folder:
         scratch = Path(folder)
