@@ -8,6 +8,7 @@ import pytest
 from trained import MODEL, OTHERWISE, change, commit, loop, release
 
 from loop.candidate.register import register
+from loop.candidate.tracking import Tracking, TrackingError
 from loop.core import models
 from loop.core.dvc import Lock
 from loop.core.files import read_json
@@ -119,6 +120,17 @@ def test_a_version_whose_run_was_deleted_does_not_count(trained: Path, client: A
     SqlAlchemyStore(f"sqlite:///{trained}/mlflow.db", str(trained))._hard_delete_run(first.run_id)
     assert register(Project(trained, MODEL)) == second
     assert int(client.get_model_version_by_alias(MODEL, "champion").version) == 2
+
+
+def test_a_prompt_with_the_models_name_is_named(trained: Path, client: Any):
+    """A registered model that exists and is not found is an error before anything is logged."""
+    import mlflow
+
+    Tracking.connect(trained)  # creates the database
+    mlflow.genai.register_prompt(name=MODEL, template="{{x}}")
+    with pytest.raises(TrackingError, match="already taken by a prompt"):
+        register(Project(trained, MODEL))
+    assert runs(client) == []
 
 
 def test_a_model_that_is_committed_later_gets_its_commit(trained: Path, client: Any):

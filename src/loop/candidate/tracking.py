@@ -109,8 +109,9 @@ class Tracking:
             try:
                 self.ask(*make)
             except TrackingError as error:  # another process may create it at the same moment
-                if getattr(error.__cause__, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
-                    raise
+                code = getattr(error.__cause__, "error_code", "")
+                if code != "RESOURCE_ALREADY_EXISTS" or not self.ask(*find):
+                    raise  # if it cannot be found, it is hidden from this user, or a prompt has its name
             found = self.ask(*find)
         return found
 

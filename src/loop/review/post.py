@@ -41,8 +41,7 @@ ENTITY = re.compile(r"&(?!lt;)")  # matches HTML entities, which could spell for
 def run_of_event() -> dict[str, Any]:
     """Return the CI run whose end started this workflow. Raises LoopError if the event names none."""
     if not (found := actions.event().get("workflow_run")):
-        fix = "let report.yml call it when a run of ci.yml ends"
-        raise LoopError("no CI run started this workflow", fix=fix)
+        raise LoopError("no CI run started this workflow", fix="let report.yml call it after a run of ci.yml")
     return dict(found)
 
 
