@@ -216,8 +216,7 @@ def share_cache(root: Path) -> None:
 def objects(root: Path) -> Path:
     """Return the folder of DVC's cache that stores file contents by md5."""
     share_cache(root)
-    folder = root / ".dvc"
-    return folder / _config(root).get("cache", "dir", fallback="cache") / "files" / "md5"
+    return root / ".dvc" / _config(root).get("cache", "dir", fallback="cache") / "files" / "md5"
 
 
 def made_of(objects: Path, md5: str) -> dict[str, Path]:

@@ -128,8 +128,7 @@ def _branch(root: Path) -> Finding:
     try:
         said = Git(root, seconds=10).run("ls-remote", "--symref", "origin", "HEAD")
     except GitError:
-        advice = "to see the reason: git ls-remote origin"
-        return _default("unknown, because origin did not answer", advice)
+        return _default("unknown, because origin did not answer", "to see the reason: git ls-remote origin")
     named = re.match(r"ref: refs/heads/(\S+)\s", said)
     if named is None:
         return _default("origin has none, because it is empty", f"git push origin HEAD:{FOLLOWED}")
@@ -151,8 +150,7 @@ def _remote(root: Path) -> Finding:
         none = "none: all clones on this machine share one cache, and there is no other copy"
         return _default(none, advice)
     if not dvc(root, "config", "core.remote", quiet=True).strip():
-        fix = f"dvc remote default {found.split()[0]}"
-        return _bad(f"{found}, but no remote is the default", fix)
+        return _bad(f"{found}, but no remote is the default", f"dvc remote default {found.split()[0]}")
     return _ok(found)
 
 
