@@ -7,6 +7,8 @@ import threading
 import httpx
 import numpy as np
 import pytest
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.testclient import TestClient
 from tiny import KEY
 
 from loop.runtime import app, booster
@@ -209,3 +211,30 @@ def test_a_middleware_that_fails_is_a_500_that_is_counted(source):
     assert (failed.status_code, json.loads(failed.text)["field"]) == (500, "")
     of = f'http_response_code="500",service_name="card_fraud",service_version="{KEY}"'
     assert f'bentoml_service_request_total{{endpoint="/predict",{of}}} 1.0' in page.text
+
+
+def test_what_a_middleware_changes_in_a_response_concerns_that_response_only(source):
+    """Compressed for one client, a document comes as it is to the next; an added header is there once."""
+
+    class Adding:
+        def __init__(self, served):
+            self.served = served
+
+        async def __call__(self, scope, receive, send):
+            async def added(message):
+                if message["type"] == "http.response.start":
+                    message["headers"].append((b"x-added", b"1"))
+                await send(message)
+
+            await self.served(scope, receive, added)
+
+    application = app.create(source, booster.load)
+    application.add_middleware(GZipMiddleware, minimum_size=1)
+    application.add_middleware(Adding)
+    plain, packed = ({"accept-encoding": coding} for coding in ("identity", "gzip"))
+    with TestClient(application) as client:
+        for path in ("/openapi.json", "/health", "/v2", "/v2/models/card-fraud", "/livez"):
+            before, _, after = (client.get(path, headers=how) for how in (plain, packed, plain))
+            assert before.content == after.content
+            assert before.headers.items() == after.headers.items()
+            assert after.headers["x-added"] == "1"

@@ -116,10 +116,10 @@ class App(Starlette):
             "/v2": {"name": release.model, "version": release.key, "extensions": v2.EXTENSIONS},
             mine: v2.metadata(model),
         }
-        always: dict[str, Response] = {path: _json(document) for path, document in documents.items()}
-        always |= dict.fromkeys(("/livez", "/healthz", "/v2/health/live"), PlainTextResponse("\n"))
-        for path, response in always.items():
-            yield Route(path, response, methods=["GET"])
+        for path, document in documents.items():
+            yield Route(path, partial(_made, make=partial(_json, document)))
+        for path in ("/livez", "/healthz", "/v2/health/live"):
+            yield Route(path, partial(_made, make=partial(PlainTextResponse, "\n")))
         for path in ("/readyz", "/v2/health/ready", f"{mine}/ready"):
             yield Route(path, self._ready)
         yield Route("/metrics", self._metrics)
@@ -267,6 +267,10 @@ class Gone(Exception):
 
 
 create = App  # the name by which asgi.py calls it
+
+
+async def _made(_: Request, make: Callable[[], Response]) -> Response:
+    return make()  # a new response for each request, because a middleware may change its headers
 
 
 async def _refuse(_: Request, error: Any) -> Response:
