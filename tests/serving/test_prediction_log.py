@@ -92,6 +92,26 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch, caplog)
     assert [entry["id"] for entry in lines(tmp_path)] == list(range(100, 111))
 
 
+def test_lines_are_counted_as_lost_while_others_are_still_written(tmp_path, monkeypatch, caplog):
+    """The server stops with a message, and not with a traceback, if the disk works again just then."""
+    hangs, goes_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(log._File, "append", lambda *_: (hangs.set(), goes_on.wait()))
+    kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"))
+
+    class Taken(bytearray):
+        def count(self, what):
+            kept._waiting.popleft()
+            return super().count(what)
+
+    log_row(kept, 0)
+    hangs.wait()
+    kept._waiting.extend([Taken(b"1\n"), Taken(b"2\n")])
+    kept.close(0)
+    goes_on.set()
+    kept.close()
+    assert told(caplog)[0].endswith("at least 2 lines are lost")
+
+
 @pytest.mark.parametrize(
     ("rows", "width", "classes"), [(1, 4, 2), (1, 2_000, 2), (500, 2_000, 2), (500, 4, 200)]
 )

@@ -136,7 +136,7 @@ class PredictionLog:
                 self._waiting[-1].extend(encoded)
                 self._bytes += len(encoded)
         if not fits:
-            self._dropped(_lines(encoded))
+            self._dropped(encoded.count(b"\n"))
             told = f"{self._bytes} bytes wait in the queue, so new lines are dropped"
             self._trouble.fails("keeping up", self._file.path, told)
         elif not self._some.is_set():  # asking is faster than setting it again
@@ -149,7 +149,8 @@ class PredictionLog:
         self._thread.join(seconds)
         if self._thread.is_alive():
             told = "prediction log: %s: the server stops after waiting %g s; at least %d lines are lost"
-            logger.error(told, self._file.path, seconds, sum(map(_lines, self._waiting)))
+            lost = sum(part.count(b"\n") for part in tuple(self._waiting))  # the thread still takes parts out
+            logger.error(told, self._file.path, seconds, lost)
 
     def _drain(self) -> None:
         with self._trouble.watching("writing", self._file.path):
@@ -176,7 +177,7 @@ class PredictionLog:
             except OSError as error:
                 self._trouble.fails("writing", self._file.path, error)
                 went = self._file.make_room() if error.errno in FULL else None
-                self._dropped(_lines(content) if went is None else went)
+                self._dropped(content.count(b"\n") if went is None else went)
                 if went is None:
                     return None
 
@@ -250,14 +251,10 @@ class _File:
         return sorted(found)
 
 
-def _lines(content: bytes | bytearray) -> int:
-    return content.count(b"\n")
-
-
 def _lines_of(path: Path) -> int:
     """Return the number of lines in a log file; a converted file's name has it: <name>.<lines>.parquet."""
     if path.suffix == ".parquet":
         said = path.name.split(".")[-2]
         return int(said) if said.isdigit() else 0
     with path.open("rb") as file:
-        return sum(map(_lines, iter(partial(file.read, AT_ONCE), b"")))
+        return sum(part.count(b"\n") for part in iter(partial(file.read, AT_ONCE), b""))
