@@ -9,6 +9,7 @@ from trained import MODEL, commit, loop, release, run
 from loop.candidate import champion, score
 from loop.core import release_state
 from loop.core.dvc import Lock
+from loop.core.errors import Rejected
 from loop.core.git import Change, Git
 from loop.core.names import package
 from loop.core.project import Project
@@ -38,6 +39,15 @@ def test_the_champion_is_what_origin_says_is_stable(origin: Path):
     empty = release_state.State()
     Git(clone).land("main", lambda _: Change(release_state.files(empty, "production", MODEL), "Remove"))
     assert champion.find(Project(clone, MODEL)) is None
+
+
+def test_what_the_champions_code_prints_need_not_be_utf_8(tmp_path: Path):
+    """The error has what can be read of it, and no traceback."""
+    script = tmp_path / "loop"
+    script.write_text("#!/bin/sh\nprintf 'mod\\350le absent' >&2; exit 1\n")
+    script.chmod(0o755)
+    with pytest.raises(Rejected, match=r"`./loop repro` .* failed \(1\):\nmod.le absent"):
+        champion.own_loop(tmp_path, "repro")
 
 
 @pytest.mark.slow

@@ -38,6 +38,6 @@ def test_an_image_is_saved_as_docker_saves_it(engines, program, tmp_path):
 
 def test_an_engine_that_fails_is_heard(engines, tmp_path):
     """The error of a failed engine has the engine's own message, and says what to check."""
-    engines("docker", "echo no space left; exit 1")
-    with pytest.raises(LoopError, match=r"no space left\n.*fix: check that the disk has space"):
+    engines("docker", r"printf 'd\351j\340: no space left\n'; exit 1")  # not UTF-8
+    with pytest.raises(LoopError, match=r"d.j.: no space left\n.*fix: check that the disk has space"):
         engine.save("docker", f"{NAME}:k1", tmp_path / "image.tar")

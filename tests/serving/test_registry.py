@@ -102,3 +102,16 @@ def test_a_registry_that_is_not_there_is_named(home, port):
         LoopError, match=rf"(?s)localhost:{port}/team/x:k1: .*refused.*fix: .*start localhost:{port}"
     ):
         Registry(f"localhost:{port}/team/x", CRANE).digest("k1")
+
+
+def test_an_error_page_in_another_encoding_is_shown(host, tmp_path):
+    """A proxy's page need not be UTF-8. The error has what can be read of it, and no traceback."""
+    crane = tmp_path / "crane"
+    crane.write_text(r"""#!/bin/sh
+printf 'Error: GET https://x: status code 503: Service momentan\303\251ment arr\352t\351' >&2; exit 1
+""")
+    crane.chmod(0o755)
+    registry = Registry(f"{host}/team/x", str(crane))
+    for ask in (lambda: registry.digest("k1"), lambda: registry.content(f"sha256:{'0' * 64}")):
+        with pytest.raises(LoopError, match="status code 503: Service momentanément arr\ufffdt\ufffd"):
+            ask()

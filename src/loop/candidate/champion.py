@@ -99,7 +99,7 @@ def own_loop(tree: Path, *args: str) -> None:
     """Run `./loop` of another commit in its own environment. Raises Rejected if it fails."""
     outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
     command = [str(tree / "loop"), *args]
-    done = subprocess.run(command, cwd=tree, env=outer, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tree, env=outer, capture_output=True, errors="replace", check=False)
     if done.returncode:
         ended = f"`./loop {' '.join(args)}` at the champion's commit failed ({done.returncode})"
         raise Rejected(f"{ended}:\n{(done.stderr or done.stdout).strip()}")

@@ -37,16 +37,16 @@ def save(program: str, tag: str, to: Path) -> None:
     run(command, f"check that the disk has space, because {program} could not write the image")
 
 
-def run(command: list[str], fix: str, env: Mapping[str, str] = os.environ, stdin: str | None = None) -> str:
+def run(words: list[str], fix: str, env: Mapping[str, str] = os.environ, stdin: str | None = None) -> str:
     """Run a command and return its output. Raises LoopError with the end of its output if it fails."""
     env = {"BUILDAH_LAYERS": "true", **env}  # without it, buildah caches no layers
     try:
-        done = subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, env=env, input=stdin, capture_output=True, errors="replace", check=False)
     except OSError as error:
-        raise LoopError(f"{command[0]} does not run: {error}", fix=f"install {command[0]}") from error
+        raise LoopError(f"{words[0]} does not run: {error}", fix=f"install {words[0]}") from error
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-3000:]
-        raise LoopError(f"{' '.join(command)} failed:\n{said}", fix=fix)
+        raise LoopError(f"{' '.join(words)} failed:\n{said}", fix=fix)
     return done.stdout.strip()
 
 

@@ -28,7 +28,7 @@ class Registry:
     def digest(self, reference: str) -> str | None:
         """Return the manifest's digest for a tag or digest; None if the registry shows us none."""
         done = self._ask("digest", reference)
-        if done.returncode and HIDDEN.search(done.stderr.decode()):
+        if done.returncode and HIDDEN.search(done.stderr.decode(errors="replace")):
             return None
         return self._good(done).decode().strip()
 
@@ -55,7 +55,7 @@ class Registry:
 
     def _good(self, done: subprocess.CompletedProcess[bytes]) -> bytes:
         if done.returncode:
-            said = done.stderr.decode().rpartition("Error: ")[2].strip()
+            said = done.stderr.decode(errors="replace").rpartition("Error: ")[2].strip()
             failed = f"crane {' '.join(done.args[1:])}: {said[-2000:]}"
             raise LoopError(failed, fix=self._fix(said), docs="docs/images.md#pushing")
         return done.stdout
