@@ -286,7 +286,7 @@ async def _failed(request: Request, _: Exception) -> Response:
 
 
 def _check_plain(coding: bytes) -> None:
-    if coding.lower() != b"identity":
+    if coding.lower() not in (b"", b"identity"):
         raise BadRequest("the body has a Content-Encoding; send it without one", status=ENCODED)
 
 
