@@ -19,6 +19,7 @@ pytestmark = pytest.mark.sample
         ("SCORER_THREADS", "0"),
         ("SCORER_THREADS", "1.5"),
         ("SCORER_DEVICE", "tpu"),
+        ("SCORER_DEVICE", "cuda\n"),  # as a file that a shell wrote, which no scorer takes for cuda
         ("PREDICTION_LOG_DIR", "predictions"),
         ("PREDICTION_LOG_DIR", "s3://bucket/predictions"),  # a folder `s3:` in the pod, lost with it
     ],

@@ -17,7 +17,7 @@ class Settings(msgspec.Struct, frozen=True, rename=str.upper):
     # `inf` keeps all files; in less than a day, the server would delete files that other pods still write
     prediction_log_days: Annotated[float, Meta(ge=1)] = DAYS
     scorer_threads: Annotated[int, Meta(ge=1, le=1024)] = 1
-    scorer_device: Annotated[str, Meta(pattern="^(cpu|cuda)$")] = "cpu"  # component `gpu` sets cuda
+    scorer_device: Annotated[str, Meta(pattern=r"^(cpu|cuda)\Z")] = "cpu"  # component `gpu` sets cuda
 
 
 NAMES = Settings.__struct_encode_fields__
