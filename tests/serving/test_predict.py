@@ -68,6 +68,7 @@ BAD = {
     "over any float": (b'{"features": [0, 1e999, 0]}', 422, "features[1]"),
     "too large for float32": ({"features": [[0, 0, 0], [0, 0, 1e39]]}, 422, "features[1][2]"),
     "too large for a float": ({"features": [10**400, 0, 0]}, 422, "features[0]"),
+    "5,000 digits": (b'{"features": [' + b"9" * 5000 + b", 0, 0]}", 422, ""),
     "missing name": ({"features": {"amount": 1, "night": 0}}, 422, "features.risk"),
     "unknown name": ({"features": {**NAMED, "day": 1}}, 422, "features.day"),
     "a string by name": ({"features": [{**NAMED, "night": "no"}]}, 422, "features[0].night"),

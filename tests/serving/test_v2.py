@@ -89,6 +89,17 @@ def test_a_numeric_model_has_one_tensor(client):
         assert answer["outputs"][0]["data"] == wanted
 
 
+def test_a_wrong_number_is_named_by_row_and_column(client):
+    """That is so also for binary data, where a feature of the second row has no value."""
+    raw = np.array([[1, 0, 0], [1, 0, np.nan]], "<f4").tobytes()
+    given = {"name": "features", "datatype": "FP32", "shape": [2, 3]}
+    head = json.dumps({"inputs": [{**given, "parameters": {"binary_data_size": len(raw)}}]}).encode()
+    length = {"Inference-Header-Content-Length": str(len(head))}
+    answer = client.post(f"{PLACE}/infer", content=head + raw, headers=length)
+    assert (answer.status_code, answer.json()["field"]) == (422, "inputs[0].data[1][2]")
+    assert answer.json()["error"] == "risk is NaN, but must have a value"
+
+
 def tensor(**changes):
     return {"name": "tenure", "datatype": "FP64", "shape": [1], "data": [1.0], **changes}
 

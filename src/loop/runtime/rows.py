@@ -208,5 +208,6 @@ def convert(values: list[Any], kind: Any, field: str) -> list[Any]:
 def _invalid(error: msgspec.ValidationError, field: str) -> BadRequest:
     said, _, where = str(error).partition(" - at `$")
     named = FIELD.fullmatch(said)
-    field += where.rstrip("`") + (f".{named[1]}" if named else "")
+    # msgspec writes a key that its types do not name as `[...]`
+    field += where.rstrip("`").partition("[...]")[0] + (f".{named[1]}" if named else "")
     return BadRequest(said, field.lstrip("."))

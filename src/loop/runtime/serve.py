@@ -45,7 +45,6 @@ EVERY = "::"  # `::` listens on all IPv4 and IPv6 addresses of this machine
 # seconds after which idle connections are closed; longer than Envoy's hour, so that Envoy closes them first
 KEPT = 3700
 
-
 Why = tuple[int, str]  # status and error text for a refused connection
 TOO_LONG = (431, f"the head is over {HEAD} bytes or {FIELDS} fields")
 TOO_MANY = (400, f"over {PIPELINED} requests were sent before the first was answered")

@@ -143,7 +143,7 @@ def _tensor(given: Tensor, of: Input | None, raw: bytes | None, field: str, deco
         if raw is None:
             kind = Number | None if decoder.missing else Number
             values = np.array(convert(values, kind, field), np.float32)
-        return decoder.float32(values.reshape(shape), field)
+        return decoder.float32(values.reshape(shape), f"{field}[{{}}]")
     kind = of.element | None if of.name in decoder.missing and not of.listed else of.element
     values = convert(values, kind, field)
     if of.listed:
