@@ -74,6 +74,8 @@ def serving(login: str = "") -> Iterator[str]:
         try:
             assert server.stderr is not None
             host = f"127.0.0.1:{server.stderr.readline().rpartition(' ')[2].strip()}"
+            # It prints a line for each request, and would hang once the pipe is full and nobody reads it.
+            threading.Thread(target=server.stderr.read, daemon=True).start()
             if login:
                 with _asking(host, login) as host:
                     yield host
