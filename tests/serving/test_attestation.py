@@ -135,6 +135,12 @@ def answered(statement, **certificate):
     }
 
 
+def by_action(registry, digest):
+    """Return the provenance that actions/attest-build-provenance writes, which knows no release key."""
+    predicate = {"buildDefinition": {"internalParameters": {"github": {"event_name": "push"}}}}
+    return answered(attestation.statement(registry.name, digest, predicate))
+
+
 OTHER = f"{REPOSITORY}/.github/workflows/evil.yml@refs/heads/main"
 ON_GITHUB = {
     "ours": (lambda *it: [answered(said(*it))], ""),
@@ -142,6 +148,8 @@ ON_GITHUB = {
         lambda *it: [answered(said(*it), sourceRepositoryRef="refs/heads/x"), answered(said(*it))],
         "",
     ),
+    "ours after GitHub's own": (lambda *it: [by_action(*it), answered(said(*it))], ""),
+    "GitHub's own": (lambda *it: [by_action(*it)], "has not attested"),
     "another key": (lambda *it: [answered(said(*it, key="ba9876543210"))], "has not attested"),
     "another image": (lambda it, _: [answered(said(it, f"sha256:{'0' * 64}"))], "has not attested"),
     "another workflow": (

@@ -49,7 +49,7 @@ def doubt(registry: Registry, digest: str, key: str) -> str:
         found = _by_github(registry, digest) if on_github() else _by_this_machine(registry, digest)
         for said in found:
             predicate = said["predicate"]
-            made_for = predicate["buildDefinition"]["internalParameters"]["releaseKey"]
+            made_for = predicate["buildDefinition"]["internalParameters"].get("releaseKey")
             if made_for == key and said == statement(registry.name, digest, predicate):
                 return ""
     except (LoopError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
