@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.testclient import TestClient
 from tiny import KEY
 
-from loop.runtime import app, booster
+from loop.runtime import app, booster, predictor
 
 
 class Scorer:
@@ -69,6 +69,17 @@ def test_what_comes_together_is_scored_in_one_call(source):
     direct = booster.load(source / "model")(np.array([[n, 0, 1] for n in range(20)], np.float32))
     assert [answer.json()["id"] for answer in answers] == list(range(20))
     assert [answer.json()["score"] for answer in answers] == pytest.approx(direct.tolist(), abs=1e-6)
+
+
+def test_a_batch_has_a_limit_in_rows(source, monkeypatch):
+    """What is over it waits for the next call, in order; a request that is larger is scored alone."""
+    monkeypatch.setattr(predictor, "TOGETHER", 4)
+    scorer = Scorer()
+    large = {"features": [[0.0, 0.0, 1.0]] * 6, "id": [*range(6)]}
+    bodies = [*map(row, range(5)), large, row(5)]
+    answers = played(source, scorer, lambda client: together(client, bodies))
+    assert scorer.calls == [4, 1, 6, 1]
+    assert [answer.json()["id"] for answer in answers] == [0, 1, 2, 3, 4, [*range(6)], 5]
 
 
 def test_rows_that_make_the_model_fail_fail_alone(source):

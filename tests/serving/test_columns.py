@@ -198,8 +198,9 @@ def test_a_single_text_image_or_list_stands_under_its_own_name(tmp_path):
             wanted = len(b"hi") / 10 if name == "image" else len(one) / 10
             assert client.post("/predict", json={name: one}).json()["score"] == wanted
             assert client.post("/predict", json={name: [one, one]}).json()["score"] == [wanted] * 2
-            refused = client.post("/predict", json={name: 3})
-            assert (refused.status_code, refused.json()["field"]) == (422, name)
+            for wrong, field in ((3, name), ([one, 3], f"{name}[1]")):
+                refused = client.post("/predict", json={name: wrong})
+                assert (refused.status_code, refused.json()["field"]) == (422, field)
             document = client.get("/openapi.json").json()
             of = {"$ref": "#/components/schemas/Request", "components": document["components"]}
             jsonschema.validate({name: one}, of)

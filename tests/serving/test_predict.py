@@ -49,6 +49,7 @@ def test_names_and_lists_score_alike(client, source):
     assert many["score"] == [one["score"]] * 2 == [direct] * 2
     assert many["id"] == ["a", 2]
     assert one["id"] == 2
+    assert ask(client, {"features": {**NAMED, "night": False}}).json()["score"] == direct  # false is 0
 
 
 BAD = {

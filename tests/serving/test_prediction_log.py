@@ -222,17 +222,33 @@ def full_with(monkeypatch, file):
     opening(monkeypatch, Short)
 
 
-def test_a_full_disk_costs_the_oldest_file(tmp_path, monkeypatch):
-    """It is deleted to make room for new lines, and its lines are counted as dropped."""
-    aged(tmp_path, "gone-7.jsonl", days=3, lines=20)
+@pytest.mark.parametrize(("name", "inside"), [("gone-7.jsonl", 20), ("gone-7.20.parquet", 1)])
+def test_a_full_disk_costs_the_oldest_file(tmp_path, monkeypatch, name, inside):
+    """It makes room for new lines, and its own are counted as dropped, also if it was converted."""
+    aged(tmp_path, name, days=3, lines=inside)
     aged(tmp_path, "gone-8.jsonl", days=2, lines=1)
-    full_with(monkeypatch, tmp_path / "gone-7.jsonl")
+    full_with(monkeypatch, tmp_path / name)
     dropped = []
     kept = PredictionLog(tmp_path, RELEASE, dropped.append)
     log_row(kept, 7)
     kept.close()
     assert dropped == [20]
     assert [entry["id"] for entry in lines(tmp_path)] == [None, 7]
+
+
+def test_a_full_disk_does_not_cost_the_file_that_is_being_written(tmp_path, monkeypatch):
+    """If there is no other file to delete, the new lines are dropped, and those before them stay."""
+    full_with(monkeypatch, tmp_path / "full")
+    dropped = []
+    kept = PredictionLog(tmp_path, RELEASE, dropped.append)
+    log_row(kept, 1)
+    while not lines(tmp_path):
+        time.sleep(0.01)
+    (tmp_path / "full").touch()
+    log_row(kept, 2)
+    kept.close()
+    assert dropped == [1]
+    assert [entry["id"] for entry in lines(tmp_path)] == [1]
 
 
 def test_a_file_that_another_process_has_removed_is_begun_anew(tmp_path):

@@ -6,7 +6,12 @@ import subprocess
 import numpy as np
 import pytest
 from served import application, serving
-from tiny import KEY, TABLE
+from starlette.testclient import TestClient
+from tiny import KEY, TABLE, table, write_model
+
+from loop.runtime import app, v2
+from loop.runtime.model import Model
+from loop.runtime.rows import Decoder
 
 ROW = {"contract": "Two year", "tenure": 12.0, "paperless": True}
 PLACE = "/v2/models/card-fraud"
@@ -39,14 +44,23 @@ print(json.dumps([answer.as_numpy("score").tolist(), classes]))
 """
 
 
+OTHERS = [
+    {"name": "contract", "datatype": "BYTES", "shape": [1], "data": ["Two year"]},
+    {"name": "paperless", "datatype": "BOOL", "shape": [1], "data": [True]},
+]
+
+
 def infer(client, **changes):
     """Send one row as JSON."""
-    inputs = [
-        {"name": "contract", "datatype": "BYTES", "shape": [1], "data": ["Two year"]},
-        {"name": "tenure", "datatype": "FP64", "shape": [1], "data": [12.0]},
-        {"name": "paperless", "datatype": "BOOL", "shape": [1], "data": [True]},
-    ]
-    return client.post(f"{PLACE}/infer", json={"inputs": inputs, **changes})
+    return client.post(f"{PLACE}/infer", json={"inputs": [*OTHERS, tensor(data=[12.0])], **changes})
+
+
+def binary(client, values, **given):
+    """Send one binary tensor, and others as JSON."""
+    given["parameters"] = {"binary_data_size": values.nbytes}
+    head = json.dumps({"inputs": [given, *(OTHERS if given["name"] == "tenure" else [])]}).encode()
+    length = {"Inference-Header-Content-Length": str(len(head))}
+    return client.post(f"{PLACE}/infer", content=head + values.tobytes(), headers=length)
 
 
 def test_the_metadata_are_meta_json(table_client):
@@ -89,15 +103,56 @@ def test_a_numeric_model_has_one_tensor(client):
         assert answer["outputs"][0]["data"] == wanted
 
 
-def test_a_wrong_number_is_named_by_row_and_column(client):
-    """That is so also for binary data, where a feature of the second row has no value."""
-    raw = np.array([[1, 0, 0], [1, 0, np.nan]], "<f4").tobytes()
-    given = {"name": "features", "datatype": "FP32", "shape": [2, 3]}
-    head = json.dumps({"inputs": [{**given, "parameters": {"binary_data_size": len(raw)}}]}).encode()
-    length = {"Inference-Header-Content-Length": str(len(head))}
-    answer = client.post(f"{PLACE}/infer", content=head + raw, headers=length)
+def test_a_wrong_number_of_a_binary_tensor_is_named(client, table_client, tmp_path):
+    """In a matrix it is named by row and column; NaN and infinity are wrong in a column, too."""
+    raw = np.array([[1, 0, 0], [1, 0, np.nan]], "<f4")
+    answer = binary(client, raw, name="features", datatype="FP32", shape=[2, 3])
     assert (answer.status_code, answer.json()["field"]) == (422, "inputs[0].data[1][2]")
     assert answer.json()["error"] == "risk is NaN, but must have a value"
+    answer = binary(table_client, np.array([np.inf]), name="tenure", datatype="FP64", shape=[1])
+    assert (answer.status_code, answer.json()["field"]) == (422, "inputs[0].data")
+    inputs = [{"name": "film", "datatype": "FP64", "shape": [-1]}]
+    source = write_model(tmp_path, features=["film"], inputs=inputs, example={"film": 1.0})
+    with TestClient(app.create(source, lambda _: lambda rows: rows["film"])) as films:
+        answer = binary(films, np.array([1, np.nan]), name="film", datatype="FP64", shape=[2])
+    assert (answer.status_code, answer.json()["field"]) == (422, "inputs[0].data[1]")
+
+
+def test_a_matrix_of_another_width_is_refused(client):
+    """The error has the shape that it should have."""
+    answer = binary(client, np.ones((2, 4), "<f4"), name="features", datatype="FP32", shape=[2, 4])
+    assert (answer.status_code, answer.json()["field"]) == (422, "inputs[0].shape")
+    assert answer.json()["error"] == "is [2, 4], should be [-1, 3]"
+
+
+def test_a_feature_that_may_be_missing_is_left_out_or_nan(table_client):
+    """Both get the score of a row without it."""
+    wanted = table_client.post("/predict", json={"features": {**ROW, "tenure": None}}).json()["score"]
+    nan = binary(table_client, np.array([np.nan]), name="tenure", datatype="FP64", shape=[1])
+    for answer in (infer(table_client, inputs=OTHERS), nan):
+        assert answer.json()["outputs"][0]["data"] == [wanted]
+
+
+def test_an_input_of_lists_has_two_dimensions(tmp_path):
+    """Each row has its own list, whether the data are flat or nested."""
+    inputs = [{"name": "history", "datatype": "INT64", "shape": [-1, -1]}]
+    source = write_model(tmp_path, features=["history"], inputs=inputs, example={"history": [1]})
+    given = {"name": "history", "datatype": "INT64", "shape": [2, 3]}
+    with TestClient(
+        app.create(source, lambda _: lambda rows: np.array([*map(sum, rows["history"])]))
+    ) as client:
+        for data in ([1, 2, 3, 4, 5, 6], [[1, 2, 3], [4, 5, 6]]):
+            answer = client.post(f"{PLACE}/infer", json={"inputs": [{**given, "data": data}]})
+            assert answer.json()["outputs"][0]["data"] == [6, 15]
+
+
+def test_a_request_id_that_is_longer_than_a_rows_comes_back_but_is_not_logged(table_source):
+    """It is the caller's own for the request, and the row has no id then."""
+    model = Model.load(table_source, table)
+    for name, row_id in (("r" * 128, "r" * 128), ("r" * 129, None)):
+        body = json.dumps({"id": name, "inputs": OTHERS}).encode()
+        rows, _ = v2.read(body, {}, model, Decoder(model.meta, 5))
+        assert rows.ids == [row_id]
 
 
 def tensor(**changes):
@@ -116,6 +171,16 @@ BAD = {
     "too many rows": ({"inputs": [tensor(shape=[6], data=[1.0] * 6)]}, 413, "inputs[0].shape"),
     "too few values": ({"inputs": [tensor(shape=[2])]}, 422, "inputs[0].data"),
     "text for a number": ({"inputs": [tensor(data=["x"])]}, 422, "inputs[0].data[0]"),
+    "null for a text": (
+        {"inputs": [tensor(name="contract", datatype="BYTES", data=[None])]},
+        422,
+        "inputs[0].data[0]",
+    ),
+    "two rows beside one": (
+        {"inputs": [tensor(), *({**each, "shape": [2], "data": each["data"] * 2} for each in OTHERS)]},
+        422,
+        "inputs",
+    ),
     "no data": ({"inputs": [tensor(data=None)]}, 422, "inputs[0].data"),
     "bytes that are not there": (
         {"inputs": [tensor(parameters={"binary_data_size": 8})]},
