@@ -113,15 +113,20 @@ def test_another_kind_of_artifact_is_refused(tmp_path):
         artifact.unpack(tmp_path / "layout", digest, tmp_path / "into")
 
 
-def test_a_file_that_would_land_outside_is_refused(folder, tmp_path, monkeypatch):
-    """A layer with `../` in a file's name is refused, even if its digest is right."""
+@pytest.mark.parametrize(
+    ("names", "wrong"),
+    [(["../outside"], r"\.\./outside"), (["bento.yaml", "./bento.yaml"], r"\./bento\.yaml")],
+)
+def test_a_file_that_would_land_outside_or_on_another_is_refused(folder, tmp_path, monkeypatch, names, wrong):
+    """A layer with `../` in a file's name, or with a file twice, is refused, even if its digest is right."""
 
-    def escaping(_, to):
+    def forged(_, to):
         with tarfile.open(to, "w:gz") as tar:
-            tar.add(folder / "bento.yaml", "../outside")
+            for name in names:
+                tar.add(folder / "bento.yaml", name)
 
-    monkeypatch.setattr(artifact, "_tar", escaping)
+    monkeypatch.setattr(artifact, "_tar", forged)
     digest = artifact.pack(folder, tmp_path / "layout", "m", "1")
-    with pytest.raises(LoopError, match=r"unexpected file '\.\./outside'"):
+    with pytest.raises(LoopError, match=f"unexpected file '{wrong}'"):
         artifact.unpack(tmp_path / "layout", digest, tmp_path / "into")
     assert not list(tmp_path.rglob("outside"))

@@ -74,6 +74,15 @@ def stored(root, monkeypatch):
     return bento.build(Project(root, MODEL)).path, builds
 
 
+def test_a_bento_of_an_earlier_model_is_not_taken(root, stored):
+    """The bento built last counts only as long as dvc.lock records its model."""
+    assert bento.built(Project(root, MODEL)).path == stored[0]
+    lock, before, now = root / "dvc.lock", Project(root, MODEL).model_md5, f"{'0' * 32}.dir"
+    lock.write_text(lock.read_text().replace(before, now))
+    with pytest.raises(LoopError, match=f"is about model {before}, but dvc.lock records {now}"):
+        bento.built(Project(root, MODEL))
+
+
 def copied(path):
     """Replace this bento's files and record by those of another bento in the store."""
     write_text(path.with_name("ba9876543210") / "bento.yaml", "name: other\n")

@@ -61,6 +61,16 @@ def test_every_shape_of_trees(tmp_path, rounds, depth, other):
     assert np.abs(read(model)(rows) - model.inplace_predict(rows)).max() <= 1e-6
 
 
+def test_trees_that_would_take_too_much_memory_are_left_to_xgboost(tmp_path, monkeypatch):
+    """All trees are filled to the depth of the deepest, so one deep tree can make many nodes of few."""
+    model = trained(tmp_path, 3, 6)
+    leaves = len(read(model).leaves)
+    monkeypatch.setattr(booster, "NODES", leaves)
+    assert read(model)
+    monkeypatch.setattr(booster, "NODES", leaves - 1)
+    assert read(model) is None
+
+
 @pytest.mark.parametrize(
     "other",
     [{"objective": "reg:squarederror"}, {"booster": "dart", "rate_drop": 0.5}],
