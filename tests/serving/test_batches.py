@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from tiny import KEY
 
 from loop.runtime import app, booster, predictor
+from loop.runtime.columns import BadRow
 
 
 class Scorer:
@@ -88,6 +89,26 @@ def test_rows_that_make_the_model_fail_fail_alone(source):
     scorer.bad = 2
     answers = played(source, scorer, lambda client: together(client, map(row, range(4))))
     assert [answer.status_code for answer in answers] == [200, 200, 500, 200]
+
+
+def test_a_row_that_the_scorer_refuses_is_its_callers_mistake(source):
+    """The request gets a 422 with the scorer's reason; others in its batch get their scores."""
+
+    def load(folder):
+        inner = booster.load(folder)
+
+        def score(rows):
+            if (rows[:, 0] == 2).any():
+                raise BadRow("is no amount")
+            return inner(rows)
+
+        return score
+
+    scorer = Scorer()
+    scorer.load = load
+    answers = played(source, scorer, lambda client: together(client, map(row, range(4))))
+    assert [answer.status_code for answer in answers] == [200, 200, 422, 200]
+    assert answers[2].json() == {"error": "is no amount", "field": "features"}
 
 
 def test_many_rows_are_scored_beside_the_loop(source):

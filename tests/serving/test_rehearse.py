@@ -40,6 +40,19 @@ def test_an_answer_that_is_no_json_object(body):
     assert side.errors[0].startswith("the answer is no JSON object: ")
 
 
+@pytest.mark.parametrize("wrong", [{"id": 2}, {"model_version": "b"}], ids=["row", "release"])
+def test_an_answer_to_another_row_or_of_another_release(wrong):
+    """It fails the request, even if its score is right."""
+    answer = {"model_version": "a", "score": 0.5, "id": 1}
+    sides = [Side("a"), Side("a")]
+    for side, said in zip(sides, (answer, {**answer, **wrong}), strict=True):
+        transport = httpx.MockTransport(lambda _, said=said: httpx.Response(200, json=said))
+        with httpx.Client(transport=transport, base_url="http://server") as client:
+            _ask(client, side, {"features": [1.0], "id": 1}, [Row(1, {}, [0.5])])
+    assert [side.failed for side in sides] == [0, 1]
+    assert sides[1].errors[0].startswith("the answer to id 1 has id ")
+
+
 @pytest.mark.parametrize(("fault", "reason"), WORSE.values(), ids=WORSE)
 def test_each_limit_rejects(fault, reason):
     """A value beyond its limit rejects the candidate. A candidate within all limits is not rejected."""
