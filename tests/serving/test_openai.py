@@ -99,6 +99,7 @@ def test_openais_answer(client):
         plain, packed = (ask(client, **body, encoding_format=form).json() for form in ("float", "base64"))
         for answer in (plain, packed):
             Draft202012Validator(said).validate(answer)
+        assert ask(client, **body, encoding_format=None, dimensions=None).json() == plain
         assert [each["index"] for each in plain["data"]] == [*range(texts)]
         assert plain["usage"]["total_tokens"] == 2 * texts - 1
         unpacked = [np.frombuffer(b64decode(each["embedding"]), "<f4").tolist() for each in packed["data"]]

@@ -197,6 +197,15 @@ def test_a_wrong_request_is_refused_by_field(table_client, body, status, field):
     assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
 
 
+def test_null_stands_for_what_a_client_does_not_give(table_client):
+    """Clients that dump a whole request object send every field, most of them as null."""
+    inputs = [{**each, "parameters": None} for each in (*OTHERS, tensor(data=[12.0]))]
+    asked = {"inputs": inputs, "id": None, "parameters": None}
+    wanted = infer(table_client).json()
+    for outputs in (None, [{"name": each["name"], "parameters": None} for each in wanted["outputs"]]):
+        assert infer(table_client, **asked, outputs=outputs).json() == wanted
+
+
 def test_an_output_that_is_none_is_refused(table_client):
     """A request for an unknown output is refused, and the error lists the outputs."""
     answer = infer(table_client, outputs=[{"name": "odds"}])

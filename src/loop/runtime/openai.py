@@ -19,7 +19,7 @@ class Texts(msgspec.Struct, frozen=True):
 
     input: str | list[str]
     model: str
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None  # by default numbers
     dimensions: int | None = None
 
 

@@ -38,7 +38,7 @@ class Tensor(msgspec.Struct, frozen=True):
     name: str
     datatype: str
     shape: list[int]
-    parameters: Parameters = Parameters()
+    parameters: Parameters | None = None
     data: list[Any] | None = None
 
 
@@ -46,7 +46,7 @@ class Output(msgspec.Struct, frozen=True):
     """An output that a request asks for."""
 
     name: str
-    parameters: Parameters = Parameters()
+    parameters: Parameters | None = None
 
 
 class Inference(msgspec.Struct, frozen=True):
@@ -54,11 +54,12 @@ class Inference(msgspec.Struct, frozen=True):
 
     inputs: list[Tensor]
     id: str | None = None
-    parameters: Parameters = Parameters()
+    parameters: Parameters | None = None
     outputs: list[Output] | None = None
 
 
 REQUEST = msgspec.json.Decoder(Inference)
+NONE = Parameters()  # of a client that gives none, or null
 
 
 def metadata(model: Model) -> dict[str, Any]:
@@ -95,11 +96,10 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
         if given.name in tensors or (given.name not in known and given.name != ID):
             said = "is given twice" if given.name in tensors else f"is not an input; {inputs}"
             raise BadRequest(f"{given.name!r} {said}", f"{field}.name")
-        raw = None
-        if (size := given.parameters.binary_data_size) is not None:
-            if not 0 <= size <= (left := len(body) - start):
-                raise BadRequest(f"is {size}, but {left} bytes are left", f"{field}.parameters")
-            raw, start = body[start : start + size], start + size
+        size = (given.parameters or NONE).binary_data_size
+        if size is not None and not 0 <= size <= (left := len(body) - start):
+            raise BadRequest(f"is {size}, but {left} bytes are left", f"{field}.parameters")
+        raw, start = (None, start) if size is None else (body[start : start + size], start + size)
         tensors[given.name] = _tensor(given, known.get(given.name), raw, field, decoder)
     if start != len(body):
         raise BadRequest(f"{len(body) - start} bytes of the body belong to no tensor", "inputs")
@@ -209,8 +209,8 @@ def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
 
 def _wanted(asked: Inference, model: Model) -> dict[str, bool]:
     """Return {name: whether it should be binary} of the requested outputs."""
-    names, default = [each["name"] for each in outputs(model)], asked.parameters.binary_data_output
-    given = {each.name: each.parameters.binary_data for each in asked.outputs or map(Output, names)}
+    names, default = [each["name"] for each in outputs(model)], (asked.parameters or NONE).binary_data_output
+    given = {each.name: (each.parameters or NONE).binary_data for each in asked.outputs or map(Output, names)}
     if strange := [name for name in given if name not in names]:
         raise BadRequest(f"{strange[0]!r} is not an output; the outputs are {', '.join(names)}", "outputs")
     return {name: default if binary is None else binary for name, binary in given.items()}
