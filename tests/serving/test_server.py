@@ -307,11 +307,11 @@ def test_an_app_that_cannot_be_imported_ends_the_server(alone, port):
 
 
 def test_a_wrong_setting_ends_the_server_before_it_listens(alone, port):
-    """It exits with one line, although the app could serve."""
+    """It exits with one line that has name, value and rule, although the app could serve."""
     application(alone)
     with started(alone, port, PREDICTION_LOG_DAYS="0") as server:
         assert server.process.wait(60) == 1
-    said = "an environment variable is wrong: Expected `float` >= 1.0 - at `$.PREDICTION_LOG_DAYS`\n"
+    said = "PREDICTION_LOG_DAYS is '0': Expected `float` >= 1.0 - at `$.PREDICTION_LOG_DAYS`\n"
     assert server.output() == said
 
 

@@ -43,8 +43,7 @@ def attest(project: Project) -> dict[str, Any]:
     predicate = _predicate(project, image["key"])
     write_json(project.build / "provenance.json", predicate)
     name, digest = image["image"].split("@")
-    said = attestation.statement(name, digest, predicate)
-    envelope = signed(json.dumps(said, sort_keys=True).encode())
+    envelope = signed(json.dumps(attestation.statement(name, digest, predicate), sort_keys=True).encode())
     write_json(project.build / "provenance.dsse.json", envelope)
     if _kept(image):
         attestation.keep(Registry(name), digest, envelope)

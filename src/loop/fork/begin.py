@@ -86,8 +86,7 @@ def changes(root: Path, given: Given) -> list[Change]:
                 fix="give the address alone; pass credentials as environment variables, as AWS_ACCESS_KEY_ID",
             )
         add = ("remote", "add", "--default", "--force", "--quiet", STORE, remote)
-        make = partial(dvc, root, *add, quiet=True)
-        found.append(Change("remote", current or "none", remote, make))
+        found.append(Change("remote", current or "none", remote, partial(dvc, root, *add, quiet=True)))
     return found
 
 

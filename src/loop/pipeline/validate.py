@@ -148,8 +148,7 @@ def examine(
     checks = [*_always(roles, classes), *suite]
     findings = [*map(_finding, checks, _run(rows, checks, model, roles))]
     scored = [finding.share for finding in findings if not finding.critical]
-    score = sum(scored) / len(scored) if scored else 1.0
-    return Report(score, findings)
+    return Report(sum(scored) / len(scored) if scored else 1.0, findings)
 
 
 def _always(roles: Roles, classes: Sequence[Any] | None) -> list[Check]:

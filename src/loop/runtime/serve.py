@@ -9,6 +9,7 @@ import argparse
 import gc
 import importlib
 import math
+import os
 import resource
 import socket
 import sys
@@ -291,7 +292,8 @@ def main() -> None:
     try:
         settings.read()
     except msgspec.ValidationError as error:
-        raise SystemExit(f"an environment variable is wrong: {error}") from None
+        name = str(error).rpartition("$.")[2].rstrip("`")
+        raise SystemExit(f"{name} is {os.environ[name]!r}: {error}") from None
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # each connection needs a file descriptor
     with suppress(ValueError):  # macOS says that there is no limit, and does not let one set that
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
