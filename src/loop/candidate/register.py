@@ -111,7 +111,7 @@ class _Registry:
         return Registered(self.name, int(first.version), first.run_id, md5) if first else None
 
     def _active(self, run_id: str) -> bool:
-        """Whether the server has a run, and nobody deleted it: `mlflow gc` then deletes its files, too."""
+        """Return whether a run exists and is not deleted; `mlflow gc` removes the files of deleted runs."""
         try:
             return bool(self.server.ask("get_run", run_id).info.lifecycle_stage == "active")
         except TrackingError as error:
