@@ -17,7 +17,7 @@ pytestmark = pytest.mark.sample
 
 
 def registry(root: Path) -> register._Registry:
-    return register._Registry(SimpleNamespace(ask=None), Project(root, "m"), "0")
+    return register._Registry(SimpleNamespace(ask=None), Project(root, "m"), "m", "0")
 
 
 PACKERS = {
