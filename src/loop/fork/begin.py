@@ -76,7 +76,7 @@ def changes(root: Path, given: Given) -> list[Change]:
     ):
         value = given[what]
         if value is not None and (gone := leaving(root, value.split(","))):
-            without = f"without {', '.join(gone)}; their folders are deleted"
+            without = f"without {', '.join(map(public, gone))}; their folders are deleted"
             found.append(Change(what, now(root)[what], without, partial(delete, root, gone)))
     remote = given["remote"]
     if remote is not None and remote != (current := default_remote(root, local=False)):
