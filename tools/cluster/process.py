@@ -22,7 +22,7 @@ APART = 2  # seconds by which a process's start may seem to change, because the 
 
 @dataclass(frozen=True)
 class Record:
-    """A started program. The second after boot in which it started tells it from a later one with its pid."""
+    """A started program. Its start, in seconds since boot, tells it from a later program with its pid."""
 
     name: str
     pid: int

@@ -181,7 +181,7 @@ class ModelFolder:
 
 
 def load(root: Path, model: str) -> ModelFolder:
-    """Return the folder of a model. Raises LoopError if it does not exist, or for its schema or scorer."""
+    """Return a model's folder. Raises LoopError if it does not exist, or its schema or scorer is invalid."""
     folder = ModelFolder(root, package(model))
     _ = folder.schema  # the schema is loaded now, so that an unknown model is an error at once
     _check_imports(root, f"src/models/{folder.name}/scorer.py")  # before the training, not after it

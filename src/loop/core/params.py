@@ -282,7 +282,7 @@ def parse(kind: type[S], values: Any, where: str, text: str = "", fix: str = "")
     except ValidationError as error:
         file, _, above = where.partition(": ")
         lines = []
-        for e in error.errors()[:10]:  # a lock file may have hundreds, and to find a line takes a parsing
+        for e in error.errors()[:10]:  # a lock file may have hundreds, and each is slow to locate
             keys = (*above.split("."), *e["loc"])
             said = f"is {SHOWN.repr(e['input'])}; {e['msg']}"
             lines.append(f"{file}: {edited.said(text, *keys)}{'.'.join(map(str, keys))}: {said}")

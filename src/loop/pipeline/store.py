@@ -33,7 +33,7 @@ class Listing:
 
 
 def pin(project: Project, store: str, until: datetime, *, anew: bool) -> str:
-    """Write logged.json and return its SHA-256; a list of this store and time is kept unless `anew`."""
+    """Write logged.json if it has another store or time, or if `anew` is set, and return its SHA-256."""
     path = project.logged
     if anew or not _kept(path, store, until):
         found = {part: _listed(store, part, project.root)[2] for part in PARTS}
